@@ -1,0 +1,37 @@
+"""qkv: small attention models, trained in minutes, opened up, measured and put to work.
+
+    run = qkv.train(qkv.load_recipe("fashion-mnist"))
+    model = qkv.load(run)
+    model.predict(["shoe.png"])
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qkv.errors import QKVError
+
+if TYPE_CHECKING:
+    from qkv.classifiers import load
+    from qkv.evaluation.evaluate import evaluate
+    from qkv.experiment import resume, train
+    from qkv.training.recipe import load_recipe
+
+__all__ = ["QKVError", "evaluate", "load", "load_recipe", "resume", "train"]
+
+# Each name is imported when it is first used, so that `import qkv` does not wait for torch.
+_HOMES = {
+    "evaluate": "qkv.evaluation.evaluate",
+    "load": "qkv.classifiers",
+    "load_recipe": "qkv.training.recipe",
+    "resume": "qkv.experiment",
+    "train": "qkv.experiment",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'qkv' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,112 @@
+"""Multi-head self-attention around a kernel chosen by name."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from qkv.attention.short import short_multihead_attention
+from qkv.attention.softmax import softmax_attention, softmax_attention_weights
+from qkv.dropout import Dropout
+
+AttentionKernel = Literal["softmax"]
+
+
+class Kernel(Protocol):
+    """Queries, keys and values (batch, heads, tokens, head_dim) to outputs of the same shape."""
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, /) -> Tensor: ...
+
+
+class KernelWeights(Protocol):
+    """Queries and keys to the row-normalised (batch, heads, tokens, tokens) that a kernel uses."""
+
+    def __call__(self, query: Tensor, key: Tensor, /) -> Tensor: ...
+
+
+KERNELS: dict[AttentionKernel, Kernel] = {"softmax": softmax_attention}
+WEIGHTS: dict[AttentionKernel, KernelWeights] = {"softmax": softmax_attention_weights}
+
+# Up to this many tokens `short_multihead_attention` beats torch's fused kernel on a CPU.
+SHORT_TOKENS = 256
+
+
+class MultiHeadAttention(nn.Module):
+    """Project to queries, keys and values, attend in every head, and project back.
+
+    Args:
+        dim: width of the tokens.
+        num_heads: number of heads.
+        head_dim: width of one head; the inner width is `num_heads · head_dim`.
+        kernel: which attention the heads compute.
+        qkv_bias: whether the projection to queries, keys and values has a bias.
+        dropout: drop probability after the output projection.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        head_dim: int,
+        *,
+        kernel: AttentionKernel = "softmax",
+        qkv_bias: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.head_dim = head_dim
+        self.kernel: AttentionKernel = kernel
+        self.qkv = nn.Linear(dim, 3 * num_heads * head_dim, bias=qkv_bias)
+        self.output = nn.Linear(num_heads * head_dim, dim)
+        self.dropout = Dropout(dropout)
+
+    def forward(
+        self, tokens: Float[Tensor, "batch tokens dim"]
+    ) -> Float[Tensor, "batch tokens dim"]:
+        """Every token attends to every token."""
+        if self._is_short(tokens):
+            output = self._short(tokens)
+        else:
+            attended = KERNELS[self.kernel](*self._project(tokens))
+            output = self.output(attended.transpose(1, 2).flatten(2))
+        dropped: Tensor = self.dropout(output)
+        return dropped
+
+    def weights(
+        self, tokens: Float[Tensor, "batch tokens dim"]
+    ) -> Float[Tensor, "batch heads tokens tokens"]:
+        """The weights that `forward` applies: row i says how token i mixes the others."""
+        query, key, _ = self._project(tokens)
+        return WEIGHTS[self.kernel](query, key)
+
+    def _project(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        packed = self.qkv(tokens).unflatten(-1, (3, self.num_heads, self.head_dim))
+        query, key, value = packed.permute(2, 0, 3, 1, 4).unbind(0)
+        return query, key, value
+
+    def _is_short(self, tokens: Tensor) -> bool:
+        return (
+            self.kernel == "softmax"
+            and tokens.device.type == "cpu"
+            and tokens.shape[1] <= SHORT_TOKENS
+            and not torch.compiler.is_compiling()
+        )
+
+    def _short(self, tokens: Tensor) -> Tensor:
+        dtype = tokens.dtype
+        if torch.is_autocast_enabled("cpu"):
+            # A function with its own gradient sits outside autocast, so it casts for itself.
+            dtype = torch.get_autocast_dtype("cpu")
+        bias = self.qkv.bias
+        return short_multihead_attention(
+            tokens.to(dtype),
+            self.qkv.weight.to(dtype),
+            None if bias is None else bias.to(dtype),
+            self.output.weight.to(dtype),
+            self.output.bias.to(dtype),
+            self.num_heads,
+        )

@@ -1,0 +1,104 @@
+"""Where tensors live and in what precision, and what machine that is."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from qkv.errors import DeviceError
+
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+def resolve_device(name: DeviceName) -> torch.device:
+    """The device of that name; `auto` takes cuda, then mps, then cpu.
+
+    Raises:
+        DeviceError: torch does not see the device.
+    """
+    present = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        name = next(kind for kind, there in present.items() if there)  # type: ignore[assignment]
+    if not present[name]:
+        raise DeviceError(
+            f"device {name!r} is not available to torch {torch.__version__}",
+            remedy="choose device 'auto' or 'cpu'",
+        )
+    if name == "cuda":
+        # Read by cuBLAS when it starts; without it matrix products may differ from run to run.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    return torch.device(name)
+
+
+def resolve_precision(name: Precision, device: torch.device) -> torch.dtype:
+    """The dtype of matrix products; `auto` takes bfloat16 where hardware computes it natively.
+
+    Raises:
+        DeviceError: bfloat16 was asked for and the device has none.
+    """
+    if name == "float32":
+        return torch.float32
+    if device.type == "cuda":
+        native = possible = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == "cpu":
+        native, possible = _cpu_multiplies_bfloat16(), True
+    else:
+        native = possible = False
+    if name == "bfloat16" and not possible:
+        raise DeviceError(
+            f"device {device.type!r} has no bfloat16 autocast",
+            remedy="choose precision 'float32' or 'auto'",
+        )
+    return torch.bfloat16 if name == "bfloat16" or native else torch.float32
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    """Whether the CPU has matrix tiles (AMX) for bfloat16; without them autocast only slows."""
+    probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return bool(probe is not None and probe())
+
+
+def machine_facts(device: torch.device | None = None) -> dict[str, Any]:
+    """What a reported figure must name: processor, cores, memory, accelerator and versions."""
+    facts: dict[str, Any] = {
+        "processor": _processor_name(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_gib": _memory_gib(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "bfloat16_tiles": _cpu_multiplies_bfloat16(),
+    }
+    if device is not None:
+        facts["device"] = device.type
+        if device.type == "cuda":
+            facts["accelerator"] = torch.cuda.get_device_name(device)
+    return facts
+
+
+def _processor_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _memory_gib() -> float | None:
+    try:
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return None
+    return round(total / 2**30, 1)

@@ -1,0 +1,68 @@
+"""All figures of a run, from what the run saved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qkv.figures.confusion import draw_confusion
+from qkv.figures.curves import draw_curves
+from qkv.figures.predictions import draw_mistakes, draw_predictions
+from qkv.figures.reliability import draw_reliability
+from qkv.figures.style import save_figure
+
+# numpy arrays of any type, by tensor name
+Tensors = Mapping[str, npt.NDArray[Any]]
+
+
+def draw_run_figures(
+    record: Mapping[str, Any], log: Sequence[Mapping[str, Any]], results: Tensors, folder: Path
+) -> list[Path]:
+    """Draw a run into `folder`: curves, confusion, predictions, mistakes, reliability.
+
+    What the run does not have is left out: a run without a test has its curves alone, one on
+    texts no images, one without a mistake no figure of mistakes (and an older one is removed).
+
+    Args:
+        record: run.json.
+        log: the lines of log.jsonl.
+        results: the tensors of results.safetensors.
+        folder: where the figures go; made if it is not there.
+
+    Returns:
+        The files written, PNG and SVG of each figure in turn.
+
+    Raises:
+        ShapeError: the results disagree with the record.
+    """
+    steps = [line for line in log if line.get("event") == "step"]
+    figures = {"curves": draw_curves(steps, record.get("epochs") or [])}
+    test = record.get("test")
+    class_names = record["data"]["class_names"]
+    if test:
+        figures["confusion"] = draw_confusion(test["confusion_matrix"], class_names)
+        figures["reliability"] = draw_reliability(test["calibration"])
+    for name, draw, kind in (
+        ("predictions", draw_predictions, "sample"),
+        ("mistakes", draw_mistakes, "mistake"),
+    ):
+        chosen = results.get(f"{kind}_indices")
+        images = results.get(f"{kind}_images")
+        if chosen is None or images is None or len(chosen) == 0:
+            for suffix in ("png", "svg"):
+                (folder / f"{name}.{suffix}").unlink(missing_ok=True)
+            continue
+        labels = results["test_labels"][chosen]
+        probabilities = _softmax(results["test_logits"][chosen])
+        figures[name] = draw(images, labels, probabilities, class_names)
+    return [path for name, drawn in figures.items() for path in save_figure(drawn, folder, name)]
+
+
+def _softmax(logits: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    shares: npt.NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    return shares

@@ -1,0 +1,190 @@
+"""The look that all figures share, and how a figure becomes files."""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.style
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
+
+RGBA = tuple[float, float, float, float]  # each from 0 to 1
+
+PNG_DPI = 150
+INK = "#222222"
+MUTED = "#767676"  # the lightest grey that still reads on white (contrast 4.5)
+
+# Eight colours of Okabe and Ito ("Color Universal Design", 2008), then a light grey and a wine
+# red that stay apart from them, and from each other, under simulated colour blindness.
+PALETTE = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#F0E442",
+    "#000000",
+    "#CCCCCC",
+    "#701C3C",
+)
+BLUE, ORANGE, GREEN, PINK, SKY, VERMILLION = PALETTE[:6]
+
+# DejaVu Sans comes with matplotlib, so figures are the same everywhere; the others serve class
+# names in scripts that it lacks, where the machine has them.
+_FONTS = (
+    "DejaVu Sans",
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "Hiragino Sans",
+    "Microsoft YaHei",
+    "Noto Sans Devanagari",
+    "Arial Unicode MS",
+)
+
+_SETTINGS: dict[str, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 10,
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 11,
+    "figure.dpi": PNG_DPI,
+    "figure.facecolor": "white",
+    "font.size": 9,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "path.simplify": True,
+    "savefig.facecolor": "white",
+    "svg.fonttype": "path",
+    "svg.hashsalt": "qkv",
+    "text.color": INK,
+    "text.parse_math": False,  # a class may be called "$5"
+    "xtick.color": INK,
+    "xtick.labelsize": 9,
+    "ytick.color": INK,
+    "ytick.labelsize": 9,
+}
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Draw with the house's settings, whatever the caller's matplotlib is set to."""
+    installed = set(fontManager.get_font_names())
+    fonts = [name for name in _FONTS if name in installed]
+    settings = {**_SETTINGS, "font.family": "sans-serif", "font.sans-serif": fonts}
+    with matplotlib.style.context(["default", settings]), warnings.catch_warnings():
+        # A script without a font shows as boxes; that must not stop or clutter a training run.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from", UserWarning)
+        warnings.filterwarnings("ignore", r"Matplotlib currently does not support", UserWarning)
+        yield
+
+
+def new_figure(width_inches: float, height_inches: float, *, layout: bool = True) -> Figure:
+    """An empty figure that belongs to no window; `layout` makes room for labels by itself."""
+    figure = Figure(
+        figsize=(width_inches, height_inches), layout="constrained" if layout else None
+    )
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def settle(figure: Figure) -> Figure:
+    """Lay `figure` out once and for all, so that drawing it twice gives the same bytes."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    return figure
+
+
+def class_colours(classes: int) -> list[str]:
+    """One colour a class: the palette up to ten, an even ramp of viridis beyond."""
+    if classes <= len(PALETTE):
+        return list(PALETTE[:classes])
+    ramp = mpl.colormaps["viridis"]
+    return [to_hex(ramp(0.97 * number / (classes - 1))) for number in range(classes)]
+
+
+def ink_on(colour: RGBA) -> str:
+    """Black or white, whichever stands out more on `colour` (WCAG relative luminance)."""
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+        for part in to_rgb(colour)
+    )
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    return "white" if luminance < 0.179 else "black"
+
+
+def short_name(name: str, limit: int) -> str:
+    """`name` on one line of at most `limit` characters, cut in the middle.
+
+    The middle goes because names of one data set often share their beginning.
+    """
+    line = " ".join("".join(part if part.isprintable() else " " for part in name).split())
+    if len(line) <= limit:
+        return line
+    tail = (limit - 1) // 2
+    return f"{line[: limit - 1 - tail]}…{line[len(line) - tail :]}"
+
+
+def percent(share: float, decimals: int = 0) -> str:
+    """A share of 1 as a percentage for people; 100 % only where it is all of it."""
+    value = 100 * share
+    text = f"{value:.{decimals}f}"
+    if share < 1 and float(text) >= 100:
+        text = f"{100 - 10.0**-decimals:.{decimals}f}"
+        return f"> {text} %"
+    return f"{text} %"
+
+
+def bare(axes: Axes) -> None:
+    """Take ticks and frame from `axes`, leaving its labels."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+
+
+def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write `folder/name.png` and `folder/name.svg`, each complete or not at all.
+
+    The same figure gives the same bytes: no date, no random identifiers.
+
+    Raises:
+        ValueError: `name` is not a plain file name.
+    """
+    if not name or Path(name).name != name or "\\" in name:
+        raise ValueError(f"{name!r} is not a plain file name")
+    folder.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+    for kind, metadata in (("png", {"Title": name}), ("svg", {"Title": name, "Date": None})):
+        buffer = io.BytesIO()
+        with house_style():
+            figure.savefig(buffer, format=kind, dpi=PNG_DPI, metadata=metadata)
+        target = folder / f"{name}.{kind}"
+        _replace(target, buffer.getvalue())
+        written.append(target)
+    return written
+
+
+def _replace(target: Path, content: bytes) -> None:
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        with temporary.open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,72 @@
+"""What a training will cost, measured on a few steps of a copy of the model."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import sys
+import time
+from contextlib import nullcontext
+
+import torch
+
+from qkv.devices import resolve_precision
+from qkv.training.optimizers import build_optimizer
+from qkv.training.progress import Forecast
+from qkv.training.randomness import epoch_order
+from qkv.training.settings import TrainingSettings
+from qkv.training.state import training_tensors
+from qkv.training.task import Task
+
+WARM_STEPS, TIMED_STEPS = 1, 4
+# Figures, predictions, log, record and card of a run.
+FIXED_DISK_BYTES = 2 * 2**20
+
+
+def forecast(task: Task, settings: TrainingSettings, device: torch.device) -> Forecast:
+    """Time a few steps of a copy of the task's model; the training itself is not advanced.
+
+    Evaluation is counted as the forward part, a third, of a training step for as many examples.
+    """
+    model = copy.deepcopy(task.model)
+    optimizer = build_optimizer(model, settings)
+    dtype = resolve_precision(settings.precision, device)
+    order = epoch_order(0, 0, task.train_examples)
+    batches = task.epoch_batches(order)
+    seconds_an_example = []
+    model.train()
+    for index in range(WARM_STEPS + TIMED_STEPS):
+        indices = batches[index % len(batches)]
+        started = time.monotonic()
+        optimizer.zero_grad(set_to_none=True)
+        reduced = dtype != torch.float32
+        with torch.autocast(device.type, dtype=dtype) if reduced else nullcontext():
+            outcome = task.train_step(model, indices)
+        outcome.loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        float(outcome.loss)
+        seconds_an_example.append((time.monotonic() - started) / len(indices))
+    pace = statistics.median(seconds_an_example[WARM_STEPS:])
+    evaluated = task.split_examples("validation")
+    if settings.test_each_epoch:
+        evaluated += task.split_examples("test")
+    position = training_tensors(model, optimizer, None)
+    position_bytes = sum(tensor.nbytes for tensor in position.values())
+    weights_bytes = sum(tensor.nbytes for tensor in model.state_dict().values())
+    return Forecast(
+        train_seconds=settings.epochs * pace * (task.train_examples + evaluated / 3),
+        memory_bytes=_peak_memory_bytes(device),
+        disk_bytes=position_bytes + 2 * weights_bytes + FIXED_DISK_BYTES,
+        total_steps=settings.epochs * len(batches),
+    )
+
+
+def _peak_memory_bytes(device: torch.device) -> int | None:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,66 @@
+"""Optimisers and the step-size schedule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from qkv.training.settings import TrainingSettings
+
+# Parameters that hold an embedding rather than a map; decaying them only blurs where things are.
+EMBEDDING_NAMES = ("positions", "class_token")
+
+
+def build_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
+    """The optimiser of the settings over the trainable parameters of `model`.
+
+    AdamW decays matrices and kernels only: not norms, biases, positions or class token.
+    """
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    betas = (settings.beta1, settings.beta2)
+    if settings.optimizer == "adam":
+        return torch.optim.Adam(
+            [p for _, p in named], lr=settings.learning_rate, betas=betas, fused=True
+        )
+    decayed = [p for name, p in named if _decays(name, p)]
+    spared = [p for name, p in named if not _decays(name, p)]
+    groups = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": spared, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=settings.learning_rate,
+        betas=betas,
+        fused=True,
+    )
+
+
+def _decays(name: str, parameter: nn.Parameter) -> bool:
+    return parameter.ndim > 1 and name.rpartition(".")[2] not in EMBEDDING_NAMES
+
+
+def learning_rate_at(settings: TrainingSettings, total_steps: int) -> Callable[[int], float]:
+    """The step size of each step, counted from 0, in a run of `total_steps`.
+
+    Warm-up grows linearly and reaches the peak at step `warmup_steps`; after it the factor is 1,
+    1 − p or (1 + cos(πp))/2 with p the share of the remaining steps that are done.
+    """
+    warmup = settings.warmup_steps
+    shape: dict[str, Callable[[float], float]] = {
+        "constant": lambda _: 1.0,
+        "linear": lambda p: 1.0 - p,
+        "cosine": lambda p: 0.5 * (1.0 + math.cos(math.pi * p)),
+    }
+    after_warmup = shape[settings.schedule]
+
+    def at(step: int) -> float:
+        if step < warmup:
+            return settings.learning_rate * (step + 1) / (warmup + 1)
+        progress = (step - warmup) / max(1, total_steps - warmup)
+        return settings.learning_rate * after_warmup(min(1.0, progress))
+
+    return at

@@ -1,0 +1,59 @@
+"""Settings of the training loop, the same for every task."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from qkv.devices import DeviceName, Precision
+from qkv.settings import Settings
+
+
+class TrainingSettings(Settings):
+    """How a model is fitted."""
+
+    epochs: int = Field(default=5, ge=1, le=10_000)
+    """Passes over the training split."""
+    batch_size: int = Field(default=100, ge=1, le=65_536)
+    """Examples a step; the last batch of an epoch may be smaller."""
+    evaluation_batch_size: int = Field(default=1000, ge=1, le=65_536)
+    """Examples a batch when only predicting."""
+    optimizer: Literal["adam", "adamw"] = "adamw"
+    """Adam, or AdamW, whose weight decay spares norms, biases, positions and the class token."""
+    learning_rate: float = Field(default=1e-3, gt=0.0, le=10.0)
+    """Peak step size."""
+    beta1: float = Field(default=0.9, ge=0.0, lt=1.0)
+    """Decay of the first moment, a step."""
+    beta2: float = Field(default=0.999, ge=0.0, lt=1.0)
+    """Decay of the second moment, a step."""
+    weight_decay: float = Field(default=0.0, ge=0.0, le=10.0)
+    """Decoupled decay of AdamW; Adam takes none."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """Shape of the step size after warm-up: level, straight to zero, or half a cosine to zero."""
+    warmup_steps: int = Field(default=0, ge=0)
+    """Steps over which the step size grows linearly from zero to its peak."""
+    label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of each target spread evenly over all classes."""
+    max_gradient_norm: float | None = Field(default=None, gt=0.0)
+    """Gradients with a larger Euclidean norm are scaled down to it; none: no clipping."""
+    ema_decay: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Decay a step of the averaged weights that are evaluated and saved; 0: no averaging."""
+    class_weights: Literal["none", "auto"] = "none"
+    """`auto` weighs each class in the loss by the inverse of its frequency."""
+    keep: Literal["last", "best_loss", "best_accuracy"] = "last"
+    """Which epoch's weights are kept, by the validation split."""
+    early_stopping_epochs: int | None = Field(default=None, ge=1)
+    """Stop after this many epochs without a better validation result; none: never."""
+    precision: Precision = "float32"
+    """Precision of matrix products: float32, bfloat16, or `auto` (bfloat16 where it is native)."""
+    compile: bool = False
+    """Compile the model with torch.compile before training."""
+    device: DeviceName = "auto"
+    """Where to train: auto, cpu, cuda or mps."""
+    log_every_steps: int = Field(default=100, ge=1)
+    """Steps between two lines of log.jsonl."""
+    checkpoint_every_seconds: float = Field(default=30.0, ge=0.0)
+    """Time between two saved positions to resume from; an epoch's end always saves one."""
+    test_each_epoch: bool = False
+    """Also report the test split after each epoch; it never decides anything."""

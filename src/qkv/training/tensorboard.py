@@ -1,0 +1,55 @@
+"""TensorBoard beside log.jsonl, where its extra is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from qkv.training.progress import Forecast, Reporter, StepReport
+
+
+@contextmanager
+def with_tensorboard(reporter: Reporter, folder: Path) -> Iterator[Reporter]:
+    """`reporter` itself, or one that also writes event files to `folder/tensorboard`."""
+    if importlib.util.find_spec("tensorboard") is None:
+        yield reporter
+        return
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter(folder / "tensorboard")  # type: ignore[no-untyped-call]
+    try:
+        yield _Both(reporter, writer)
+    finally:
+        writer.close()  # type: ignore[no-untyped-call]
+
+
+class _Both:
+    """Tells the reporter, and writes scalars."""
+
+    def __init__(self, reporter: Reporter, writer: Any) -> None:
+        self._reporter = reporter
+        self._writer = writer
+
+    def note(self, message: str) -> None:
+        self._reporter.note(message)
+
+    def data(self, done: int, total: int) -> None:
+        self._reporter.data(done, total)
+
+    def forecast(self, forecast: Forecast) -> None:
+        self._reporter.forecast(forecast)
+
+    def step(self, report: StepReport, *, logged: bool) -> None:
+        self._reporter.step(report, logged=logged)
+        if logged:
+            for name in ("loss", "accuracy", "learning_rate", "images_per_second"):
+                self._writer.add_scalar(f"train/{name}", getattr(report, name), report.step)
+
+    def epoch(self, entry: dict[str, Any]) -> None:
+        self._reporter.epoch(entry)
+        for name, value in entry.items():
+            if name.endswith(("_loss", "_accuracy")):
+                self._writer.add_scalar(f"epoch/{name}", value, entry["step"])

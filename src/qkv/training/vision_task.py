@@ -1,0 +1,99 @@
+"""Image classification as a task of the training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from qkv.training.settings import TrainingSettings
+from qkv.training.task import Predictions, SplitName, StepOutcome
+from qkv.vision.augment import AugmentSettings, augment
+from qkv.vision.classifier import predict_logits
+from qkv.vision.dataset import ImageDataset, ImageSplit, IntArray
+from qkv.vision.preprocessing import Preprocessing
+from qkv.vision.vit import ViT
+
+# A training split up to this size is kept on an accelerator, where batches then cost no transfer.
+RESIDENT_BYTES = 2 * 2**30
+
+
+class VisionTask:
+    """A ViT, a data set of images, and the cross-entropy between them."""
+
+    def __init__(
+        self,
+        model: ViT,
+        dataset: ImageDataset,
+        preprocessing: Preprocessing,
+        augmentation: AugmentSettings,
+        settings: TrainingSettings,
+        device: torch.device,
+    ) -> None:
+        self.model: nn.Module = model.to(device)
+        self.train_examples = len(dataset.train)
+        self._splits: dict[SplitName, ImageSplit | None] = {
+            "validation": dataset.validation,
+            "test": dataset.test,
+        }
+        self._train = dataset.train
+        self._preprocessing = preprocessing
+        self._augmentation = augmentation
+        self._settings = settings
+        self._device = device
+        self._class_weights = self._weigh_classes(len(dataset.class_names))
+        self._resident = self._move_to_accelerator()
+
+    def epoch_batches(self, order: IntArray) -> Sequence[IntArray]:
+        """Batches of `batch_size`; the last may be smaller."""
+        size = self._settings.batch_size
+        return [order[start : start + size] for start in range(0, len(order), size)]
+
+    def train_step(self, model: nn.Module, indices: IntArray) -> StepOutcome:
+        """Cross-entropy of the augmented images at `indices`."""
+        images = self._preprocessing.normalise(augment(self._images(indices), self._augmentation))
+        labels = torch.from_numpy(self._train.labels[indices]).to(self._device)
+        logits = model(images).float()
+        loss = F.cross_entropy(
+            logits,
+            labels,
+            weight=self._class_weights,
+            label_smoothing=self._settings.label_smoothing,
+        )
+        correct = (logits.detach().argmax(dim=1) == labels).sum()
+        return StepOutcome(loss, correct, len(indices))
+
+    def split_examples(self, split: SplitName) -> int:
+        """How many images a split has; 0 if there is no such split."""
+        images = self._splits[split]
+        return 0 if images is None else len(images)
+
+    def predict_split(self, model: nn.Module, split: SplitName) -> Predictions:
+        """Logits in the order of the split."""
+        images = self._splits[split]
+        assert images is not None, split
+        logits = predict_logits(
+            model, images, self._preprocessing, self._settings.evaluation_batch_size, self._device
+        )
+        return Predictions(logits.numpy(), images.labels)
+
+    def _images(self, indices: IntArray) -> Tensor:
+        if self._resident is not None:
+            return self._resident[torch.from_numpy(indices).to(self._device)]
+        return torch.from_numpy(self._train.take(indices)).to(self._device)
+
+    def _move_to_accelerator(self) -> Tensor | None:
+        size = len(self._train) * int(np.prod(self._train.store.shape[1:]))
+        if self._device.type == "cpu" or size > RESIDENT_BYTES:
+            return None
+        return torch.from_numpy(self._train.take(np.arange(len(self._train)))).to(self._device)
+
+    def _weigh_classes(self, classes: int) -> Tensor | None:
+        if self._settings.class_weights == "none":
+            return None
+        counts = np.bincount(self._train.labels, minlength=classes)
+        weights = len(self._train) / (classes * np.maximum(counts, 1))
+        return torch.tensor(weights, dtype=torch.float32, device=self._device)

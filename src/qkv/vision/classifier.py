@@ -1,0 +1,183 @@
+"""A trained ViT that answers for files, pictures and arrays."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from qkv.errors import ImageError, QKVError
+from qkv.vision.dataset import ImageSplit, UInt8Array
+from qkv.vision.decode import decode, resize_and_crop
+from qkv.vision.pixel_modes import UnsupportedPixelsError, to_pixels
+from qkv.vision.preprocessing import Preprocessing
+from qkv.vision.vit import ViT
+
+ImageInput = str | os.PathLike[str] | bytes | Image.Image | UInt8Array
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a classifier says of one input.
+
+    Attributes:
+        input: the path, or `image N` for what has none.
+        label: the class of the largest probability.
+        probability: that probability.
+        probabilities: every class with its probability.
+    """
+
+    input: str
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+
+
+@dataclass(frozen=True)
+class FailedInput:
+    """An input that could not be read, and why."""
+
+    input: str
+    error: str
+
+
+class VisionClassifier:
+    """A ViT with its preprocessing and its class names.
+
+    Args:
+        model: the trained model.
+        preprocessing: how pixels become input.
+        class_names: the name of each label, in label order.
+        device: where to compute.
+    """
+
+    def __init__(
+        self,
+        model: ViT,
+        preprocessing: Preprocessing,
+        class_names: Sequence[str],
+        device: torch.device,
+    ) -> None:
+        self.model = model.to(device).eval()
+        self.preprocessing = preprocessing
+        self.class_names = tuple(class_names)
+        self.device = device
+
+    def predict(self, inputs: Sequence[ImageInput], *, batch_size: int = 256) -> list[Prediction]:
+        """One prediction an input: a path, encoded bytes, a PIL image or a uint8 array.
+
+        Arrays are (height, width) or (height, width, 3).
+
+        Raises:
+            ImageError: an input cannot be read.
+        """
+        answers = []
+        for answer in self.predict_each(inputs, batch_size=batch_size):
+            if isinstance(answer, FailedInput):
+                raise ImageError(answer.error, remedy=f"repair or leave out {answer.input}")
+            answers.append(answer)
+        return answers
+
+    def predict_proba(
+        self, inputs: Sequence[ImageInput], *, batch_size: int = 256
+    ) -> npt.NDArray[np.float32]:
+        """Probabilities (inputs, classes), float32, classes in the order of `class_names`.
+
+        Raises:
+            ImageError: an input cannot be read.
+        """
+        rows = [
+            list(answer.probabilities.values())
+            for answer in self.predict(inputs, batch_size=batch_size)
+        ]
+        return np.array(rows, dtype=np.float32).reshape(len(rows), len(self.class_names))
+
+    def predict_each(
+        self, inputs: Iterable[ImageInput], *, batch_size: int = 256
+    ) -> Iterator[Prediction | FailedInput]:
+        """Answers in the order of the inputs; one that cannot be read does not stop the others."""
+        numbered = enumerate(inputs)
+        while batch := list(islice(numbered, batch_size)):
+            names = [_name(source, index) for index, source in batch]
+            read = [self._read(source, name) for (_, source), name in zip(batch, names, strict=True)]
+            pixels = [item for item in read if isinstance(item, np.ndarray)]
+            probabilities = iter(self._probabilities(np.stack(pixels)) if pixels else ())
+            for name, item in zip(names, read, strict=True):
+                if isinstance(item, QKVError):
+                    yield FailedInput(name, item.problem)
+                else:
+                    yield self._prediction(name, next(probabilities))
+
+    def predict_logits(self, split: ImageSplit, *, batch_size: int = 1000) -> Tensor:
+        """Logits of every image of a split: float32 (examples, classes), on the CPU."""
+        return predict_logits(self.model, split, self.preprocessing, batch_size, self.device)
+
+    def _read(self, source: ImageInput, name: str) -> UInt8Array | QKVError:
+        channels = self.preprocessing.channels
+        try:
+            if isinstance(source, np.ndarray):
+                source = _picture(source, name)
+            if isinstance(source, Image.Image):
+                pixels = to_pixels(source, channels)
+            else:
+                pixels = decode(source, channels=channels, name=name)
+        except ImageError as error:
+            return error
+        except UnsupportedPixelsError as error:
+            return ImageError(f"{name} {error}", remedy="save it with 8 or 16 bits a channel")
+        return resize_and_crop(pixels, self.preprocessing.image_size)
+
+    @torch.inference_mode()
+    def _probabilities(self, pixels: UInt8Array) -> npt.NDArray[np.float32]:
+        images = torch.from_numpy(pixels).to(self.device)
+        logits = self.model(self.preprocessing.normalise(images))
+        probabilities: npt.NDArray[np.float32] = logits.float().softmax(dim=1).cpu().numpy()
+        return probabilities
+
+    def _prediction(self, name: str, probabilities: npt.NDArray[np.float32]) -> Prediction:
+        top = int(probabilities.argmax())
+        named = dict(zip(self.class_names, map(float, probabilities), strict=True))
+        return Prediction(name, self.class_names[top], float(probabilities[top]), named)
+
+
+@torch.inference_mode()
+def predict_logits(
+    model: nn.Module,
+    split: ImageSplit,
+    preprocessing: Preprocessing,
+    batch_size: int,
+    device: torch.device,
+) -> Tensor:
+    """Logits of every image of a split by a model put in evaluation mode.
+
+    Returns:
+        float32 (examples, classes), on the CPU.
+    """
+    model.eval()
+    parts = []
+    for start in range(0, len(split), batch_size):
+        indices = np.arange(start, min(start + batch_size, len(split)))
+        images = torch.from_numpy(split.take(indices)).to(device)
+        parts.append(model(preprocessing.normalise(images)).float().cpu())
+    return torch.cat(parts)
+
+
+def _name(source: ImageInput, index: int) -> str:
+    return os.fspath(source) if isinstance(source, str | os.PathLike) else f"image {index}"
+
+
+def _picture(array: UInt8Array, name: str) -> Image.Image:
+    grey, colour = array.ndim == 2, array.ndim == 3 and array.shape[2] == 3
+    if array.dtype != np.uint8 or not (grey or colour) or array.size == 0:
+        raise ImageError(
+            f"{name} is an array of {array.dtype} {array.shape}",
+            remedy="pass uint8 of (height, width) or (height, width, 3)",
+        )
+    return Image.fromarray(array)

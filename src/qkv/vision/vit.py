@@ -1,0 +1,210 @@
+"""The Vision Transformer (Dosovitskiy et al. 2021), in the pre-norm form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import Literal, Self
+
+import torch
+from jaxtyping import Float
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from qkv.attention.multihead import AttentionKernel, MultiHeadAttention
+from qkv.dropout import Dropout
+from qkv.settings import Settings
+from qkv.vision.patches import ConvolutionalStem, LinearStem, sine_cosine_positions
+
+Intermediates = dict[str, Tensor]
+
+
+class ViTArchitecture(Settings):
+    """The shape of a ViT, apart from what its data dictate."""
+
+    patch_size: int = Field(default=4, ge=1, le=128)
+    """Side of a square patch, in pixels; must divide the image size."""
+    dim: int = Field(default=64, ge=4, le=4096)
+    """Width of a token."""
+    depth: int = Field(default=6, ge=1, le=64)
+    """Number of blocks."""
+    num_heads: int = Field(default=4, ge=1, le=64)
+    """Attention heads a block."""
+    head_dim: int = Field(default=64, ge=1, le=512)
+    """Width of one head; the inner width of attention is num_heads × head_dim."""
+    mlp_dim: int = Field(default=256, ge=1, le=16384)
+    """Hidden width of a block's MLP."""
+    pooling: Literal["class_token", "mean"] = "class_token"
+    """What the head reads: a learned class token, or the mean of the patch tokens."""
+    positions: Literal["learned", "sine_cosine"] = "learned"
+    """Position embeddings: learned, or fixed sines and cosines of the row and the column."""
+    stem: Literal["linear", "convolutional"] = "linear"
+    """How a patch becomes a token: one linear map, or 3×3 convolutions of stride 2."""
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Drop probability after the embedding, after attention, and twice in the MLP."""
+    attention: AttentionKernel = "softmax"
+    """Attention kernel of every block."""
+    qkv_bias: bool = False
+    """Whether the projection to queries, keys and values has a bias."""
+    embedding_std: float = Field(default=0.02, ge=0.0, le=10.0)
+    """Standard deviation of the normal draw for class token and learned positions."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.positions == "sine_cosine" and self.dim % 4:
+            raise ValueError("sine_cosine positions need a dim that 4 divides")
+        if self.stem == "convolutional" and self.patch_size & (self.patch_size - 1):
+            raise ValueError("a convolutional stem needs a patch_size that is a power of two")
+        return self
+
+
+class ViTSettings(ViTArchitecture):
+    """Everything that determines a ViT's parameters."""
+
+    image_size: int = Field(ge=1, le=1024)
+    """Side of the square input, in pixels."""
+    channels: Literal[1, 3]
+    """Channels of the input: 1 grey, 3 colour."""
+    num_classes: int = Field(ge=2, le=100_000)
+    """Width of the logits."""
+
+    @model_validator(mode="after")
+    def _patches_tile_the_image(self) -> Self:
+        if self.image_size % self.patch_size:
+            raise ValueError(
+                f"patch_size {self.patch_size} does not divide image_size {self.image_size}"
+            )
+        return self
+
+    @property
+    def grid_size(self) -> int:
+        """Patches along one side of the image."""
+        return self.image_size // self.patch_size
+
+
+class MLP(nn.Sequential):
+    """Linear, GELU, linear, with dropout after each linear map's activation."""
+
+    def __init__(self, dim: int, hidden_dim: int, dropout: float) -> None:
+        super().__init__(
+            nn.Linear(dim, hidden_dim),
+            nn.GELU(),
+            Dropout(dropout),
+            nn.Linear(hidden_dim, dim),
+            Dropout(dropout),
+        )
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(self, settings: ViTArchitecture) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(settings.dim)
+        self.attention = MultiHeadAttention(
+            settings.dim,
+            settings.num_heads,
+            settings.head_dim,
+            kernel=settings.attention,
+            qkv_bias=settings.qkv_bias,
+            dropout=settings.dropout,
+        )
+        self.mlp_norm = nn.LayerNorm(settings.dim)
+        self.mlp = MLP(settings.dim, settings.mlp_dim, settings.dropout)
+
+    def forward(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens dim"]:
+        """One block of the encoder."""
+        x = x + self.attention(self.attention_norm(x))
+        x = x + self.mlp(self.mlp_norm(x))
+        return x
+
+    def attention_weights(
+        self, x: Float[Tensor, "batch tokens dim"]
+    ) -> Float[Tensor, "batch heads tokens tokens"]:
+        """The attention weights of this block for its input `x`."""
+        return self.attention.weights(self.attention_norm(x))
+
+
+class ViT(nn.Module):
+    """Patches to tokens, blocks of attention and MLP, pooling, and a linear head."""
+
+    def __init__(self, settings: ViTSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        dim = settings.dim
+        stem = LinearStem if settings.stem == "linear" else ConvolutionalStem
+        self.stem = stem(settings.channels, settings.patch_size, dim)
+        std = settings.embedding_std
+        patches = settings.grid_size**2
+        self.class_token: nn.Parameter | None = None
+        if settings.pooling == "class_token":
+            self.class_token = nn.Parameter(torch.randn(1, 1, dim) * std)
+        tokens = patches + (self.class_token is not None)
+        self.positions: Tensor
+        if settings.positions == "learned":
+            self.positions = nn.Parameter(torch.randn(1, tokens, dim) * std)
+        else:
+            fixed = sine_cosine_positions(settings.grid_size, dim)
+            if self.class_token is not None:
+                fixed = torch.cat([torch.zeros(1, dim), fixed])
+            # Computed from the settings alone, so it is not saved with the weights.
+            self.register_buffer("positions", fixed[None], persistent=False)
+        self.embedding_dropout = Dropout(settings.dropout)
+        self.blocks = nn.ModuleList(Block(settings) for _ in range(settings.depth))
+        self.norm = nn.LayerNorm(dim)
+        self.head = nn.Linear(dim, settings.num_classes)
+
+    def forward(
+        self, images: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch classes"]:
+        """Logits of normalised images."""
+        x = self._embed(self.stem(images))
+        for block in self.blocks:
+            x = block(x)
+        return self._classify(x)
+
+    def forward_with_intermediates(
+        self,
+        images: Float[Tensor, "batch channels height width"],
+        attention_layers: Collection[int] = (),
+    ) -> tuple[Float[Tensor, "batch classes"], Intermediates]:
+        """Logits and what the model computed on the way, by name.
+
+        The names: `patch_embeddings` (batch, patches, dim), `embeddings` (batch, tokens, dim),
+        `block_0`, `block_1`, … (batch, tokens, dim), and for each layer in `attention_layers`
+        `attention_0`, … (batch, heads, tokens, tokens). A class token, if any, is token 0.
+
+        Raises:
+            IndexError: a layer in `attention_layers` does not exist.
+        """
+        for layer in attention_layers:
+            if not 0 <= layer < len(self.blocks):
+                raise IndexError(f"layer {layer} of a model with {len(self.blocks)} layers")
+        patch_embeddings = self.stem(images)
+        x = self._embed(patch_embeddings)
+        named = {"patch_embeddings": patch_embeddings, "embeddings": x}
+        for index, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
+            if index in attention_layers:
+                named[f"attention_{index}"] = block.attention_weights(x)
+            x = block(x)
+            named[f"block_{index}"] = x
+        return self._classify(x), named
+
+    def _embed(self, patch_embeddings: Tensor) -> Tensor:
+        x = patch_embeddings
+        if self.class_token is not None:
+            x = torch.cat([self.class_token.expand(len(x), -1, -1).to(x.dtype), x], dim=1)
+        embedded: Tensor = self.embedding_dropout(x + self.positions)
+        return embedded
+
+    def _classify(self, x: Tensor) -> Tensor:
+        # Only the pooled token needs the last norm when one token is read.
+        pooled = self.norm(x[:, 0]) if self.class_token is not None else self.norm(x).mean(dim=1)
+        logits: Tensor = self.head(pooled)
+        return logits
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Number of trainable scalars."""
+    return sum(math.prod(p.shape) for p in model.parameters() if p.requires_grad)

@@ -34,6 +34,16 @@ def load(run: str | Path | Run, *, device: DeviceName = "cpu") -> VisionClassifi
         preprocessing = Preprocessing.parse(config["preprocessing"], where=where)
     except (KeyError, TypeError) as error:
         raise RunError(f"{where} lacks {error}", remedy="restore the file") from None
+    read, given = (
+        (settings.channels, settings.image_size, settings.num_classes),
+        (preprocessing.channels, preprocessing.image_size, len(names)),
+    )
+    if read != given:
+        raise RunError(
+            f"{where}: the model reads and tells apart {read} (channels, pixels, classes), "
+            f"preprocessing and labels give {given}",
+            remedy="restore the file",
+        )
     model = ViT(settings)
     try:
         model.load_state_dict(run.weights())

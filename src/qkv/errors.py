@@ -20,7 +20,8 @@ class QKVError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        return f"{self.problem.rstrip('.')}. {self.remedy.rstrip('.')}."
+        end = "" if self.remedy.endswith("?") else "."
+        return f"{self.problem.rstrip('.')}. {self.remedy.rstrip('.')}{end}"
 
 
 class RecipeError(QKVError):

@@ -19,7 +19,7 @@ from qkv.errors import DivergenceError, RunError
 from qkv.evaluation.metrics import evaluate_predictions
 from qkv.model_card import model_card
 from qkv.runs import Run
-from qkv.training.data import describe, load_dataset
+from qkv.training.data import describe, fingerprint, load_dataset
 from qkv.training.fit import Fit
 from qkv.training.forecast import forecast
 from qkv.training.progress import Reporter, Silent
@@ -113,7 +113,7 @@ def resume(
         skip_bad=bool(known["skipped"]),
         progress=reporter.data,
     )
-    if dataset.sha256 != known["sha256"]:
+    if fingerprint(dataset) != known["sha256"]:
         raise RunError(
             f"the data of {run.path} have changed since it was started",
             remedy="name the same data with --data, or start a new run",
@@ -149,23 +149,22 @@ def _fit_and_finish(
             expected = forecast(task, recipe.training, device)
             _require_disk(run.path, expected.disk_bytes)
             told.forecast(expected)
-            run.update_record(
-                status="running", parameters=parameter_count(model), forecast=vars(expected)
-            )
+            run.update_record(parameters=parameter_count(model), forecast=vars(expected))
+        run.update_record(status="running")
         try:
             position = fit.train()
         except DivergenceError:
             run.update_record(status="diverged")
             raise
         run.update_record(epochs=position.epochs, train_seconds=position.seconds)
-        _finish(run, dataset, position.best_epoch)
+        _finish(run, recipe, dataset, position.best_epoch)
         run.clear_position()
     return run
 
 
-def _finish(run: Run, dataset: ImageDataset, kept_epoch: int) -> None:
+def _finish(run: Run, recipe: Recipe, dataset: ImageDataset, kept_epoch: int) -> None:
     """Test the kept weights, save what figures need, draw, and write the card."""
-    classifier = load(run, device="auto")
+    classifier = load(run, device=recipe.training.device)
     record = run.record()
     if dataset.test is not None:
         logits = classifier.predict_logits(dataset.test)
@@ -175,11 +174,12 @@ def _finish(run: Run, dataset: ImageDataset, kept_epoch: int) -> None:
         )
         same = {key: record[key] for key in ("parameters", "train_seconds", "seed")}
         record["test"] = {**document, **same}
-    record |= {"status": "finished", "kept_epoch": kept_epoch}
-    run.write_record(record)
+    run.write_record({**record, "kept_epoch": kept_epoch})
     if dataset.test is not None:
         draw_figures(run)
     run.write_card(model_card(run))
+    # Last, so that a run stopped before its figures are drawn is not taken for a finished one.
+    run.update_record(status="finished")
 
 
 def _results(logits: Tensor, test: ImageSplit) -> dict[str, Tensor]:

@@ -10,7 +10,8 @@
     resume/              the position of an unfinished training
 
 Every file but the log is replaced as a whole. Tensor files carry a digest of their tensors, so
-damage is noticed when they are read. Nothing is ever unpickled.
+damage is noticed when they are read; it covers the facts in their header too. Nothing is ever
+unpickled.
 """
 
 from __future__ import annotations
@@ -141,8 +142,12 @@ class Run:
 
     def append_log(self, entry: Mapping[str, Any]) -> None:
         """Add one line to log.jsonl."""
-        with (self.path / LOG).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+        path = self.path / LOG
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+        except OSError as error:
+            raise _unwritable(path, error) from None
 
     def log(self) -> list[dict[str, Any]]:
         """The lines of log.jsonl; a last line cut short by a kill is left out."""
@@ -150,10 +155,10 @@ class Run:
         if not path.is_file():
             return []
         entries = []
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_bytes().splitlines():
             try:
                 entries.append(json.loads(line))
-            except json.JSONDecodeError:
+            except ValueError:  # not JSON, or not even text
                 break
         return entries
 
@@ -180,6 +185,8 @@ class Run:
             raise RunError(
                 f"another process is training in {self.path}", remedy="wait for it or stop it"
             ) from None
+        except OSError as error:
+            raise _unwritable(self.path, error) from None
         try:
             yield
         finally:
@@ -204,7 +211,8 @@ class Run:
         self, name: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
     ) -> None:
         plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-        header = {"digest": _digest(plain), "facts": json.dumps(facts)}
+        header = {"facts": json.dumps(facts)}
+        header["digest"] = _digest(plain, header["facts"])
         self._replace(name, safetensors.torch.save(plain, header))
 
     def _read_tensors(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -217,12 +225,13 @@ class Run:
             raise RunError(f"{path} is missing", remedy="name a complete run folder") from None
         except (OSError, SafetensorError) as error:
             raise RunError(f"{path} is damaged: {error}", remedy="restore the file") from None
-        if header.get("digest") != _digest(tensors):
+        facts = header.get("facts", "")
+        if header.get("digest") != _digest(tensors, facts):
             raise RunError(
-                f"{path} is damaged: its tensors do not match their digest",
+                f"{path} is damaged: its content does not match its digest",
                 remedy="restore the file",
             )
-        return tensors, json.loads(header.get("facts", "{}"))
+        return tensors, json.loads(facts)
 
     def _replace(self, name: str, content: bytes) -> None:
         replace_file(self.path / name, content)
@@ -247,16 +256,33 @@ def replace_file(target: Path, content: bytes) -> None:
         temporary.chmod(0o644)
         temporary.replace(target)
     except OSError as error:
+        raise _unwritable(target, error) from None
+    finally:
+        # After the renaming nothing is left by that name; after any failure this removes it.
         if temporary is not None:
             temporary.unlink(missing_ok=True)
-        raise RunError(
-            f"cannot write {target}: {error}", remedy="free the disk or choose another folder"
-        ) from None
+    _settle_folder(target.parent)
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    """sha256 over names, dtypes, shapes and bytes, in the order of names."""
-    digest = hashlib.sha256()
+def _settle_folder(folder: Path) -> None:
+    """Make a renaming outlive a loss of power, where the system lets a folder be synced."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _unwritable(path: Path, error: OSError) -> RunError:
+    return RunError(
+        f"cannot write {path}: {error}", remedy="free the disk or choose another folder"
+    )
+
+
+def _digest(tensors: Mapping[str, Tensor], facts: str) -> str:
+    """sha256 over the facts and over names, dtypes, shapes and bytes, in the order of names."""
+    digest = hashlib.sha256(f"{facts}\n".encode())
     for key in sorted(tensors):
         tensor = tensors[key]
         digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

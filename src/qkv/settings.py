@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -15,7 +15,11 @@ class Settings(BaseModel):
     """Validated, immutable settings; unknown keys are refused."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
     )
 
     @classmethod
@@ -28,13 +32,14 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            first = error.errors()[0]
+            # A misspelt key may also leave a field missing; the spelling is what to mend.
+            first = min(error.errors(), key=lambda entry: entry["type"] != "extra_forbidden")
             key = ".".join(str(part) for part in first["loc"])
             if first["type"] == "extra_forbidden":
                 raise RecipeError(
                     f"{where}: unknown key {key!r}", remedy=_suggest(cls, first["loc"])
                 ) from None
-            given = "" if first["type"] == "missing" else f", not {first['input']!r}"
+            given = "" if isinstance(first["input"], Mapping) else f", not {first['input']!r}"
             reason = first["msg"].removeprefix("Value error, ")
             raise RecipeError(
                 f"{where}: {key or 'settings'}: {reason}{given}",
@@ -47,9 +52,11 @@ def _suggest(cls: type[BaseModel], location: tuple[int | str, ...]) -> str:
     for part in location[:-1]:
         field = owner.model_fields.get(str(part))
         annotation = field.annotation if field else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        candidates = [annotation, *get_args(annotation)]  # a section, or a section or None
+        sections = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+        if not sections:
             break
-        owner = annotation
+        owner = sections[0]
     return nearest(str(location[-1]), owner.model_fields, what="names")
 
 

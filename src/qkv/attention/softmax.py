@@ -11,6 +11,7 @@ from torch import Tensor
 
 from qkv.errors import ShapeError
 
+
 def softmax_attention(
     query: Float[Tensor, "*batch queries head_dim"],
     key: Float[Tensor, "*batch keys head_dim"],
@@ -59,7 +60,8 @@ def softmax_attention_weights(
     """
     _check(query, key, None, is_causal)
     factor = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
-    scores = (query @ key.transpose(-2, -1)).float() * factor
+    scores = (query @ key.transpose(-2, -1)) * factor
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     if is_causal and attention_mask is None:
         attention_mask = torch.ones(key.shape[-2], dtype=torch.bool, device=query.device)
     mask = _combined_mask(query, key, attention_mask, is_causal)
@@ -82,11 +84,22 @@ def _combined_mask(
             f"attention_mask has dtype {attention_mask.dtype}",
             remedy="pass booleans, True where a query may attend",
         )
+    weights_shape = (*query.shape[:-1], key.shape[-2])
+    if not _broadcasts(attention_mask.shape, weights_shape):
+        raise ShapeError(
+            f"attention_mask has shape {tuple(attention_mask.shape)} for weights {weights_shape}",
+            remedy="give it the shape of the weights, or 1 where it is the same for all",
+        )
     if not is_causal:
         return attention_mask
     length = query.shape[-2]
     causal = torch.ones(length, key.shape[-2], dtype=torch.bool, device=query.device).tril()
     return attention_mask & causal
+
+
+def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    pairs = zip(reversed(shape), reversed(to), strict=False)
+    return len(shape) <= len(to) and all(own in (1, wanted) for own, wanted in pairs)
 
 
 def _check(query: Tensor, key: Tensor, value: Tensor | None, is_causal: bool) -> None:
@@ -96,6 +109,12 @@ def _check(query: Tensor, key: Tensor, value: Tensor | None, is_causal: bool) ->
             raise ShapeError(
                 f"{name} has shape {tuple(tensor.shape)}",
                 remedy="pass at least (tokens, head_dim)",
+            )
+        if tensor.shape[:-2] != query.shape[:-2]:
+            raise ShapeError(
+                f"{name} has batch shape {tuple(tensor.shape[:-2])} beside a query of "
+                f"{tuple(query.shape[:-2])}",
+                remedy="give all the same batch dimensions",
             )
         if tensor.dtype != query.dtype or not tensor.is_floating_point():
             raise ShapeError(

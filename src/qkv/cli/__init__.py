@@ -1,0 +1,1 @@
+"""The `qkv` command. Modules here import torch only once a command needs it."""

@@ -15,7 +15,10 @@ from qkv.vision.folder import load_labelled_images
 
 
 def evaluate(
-    path: Path | str, *, data: Path | str | None = None, skip_bad: bool = False,
+    path: Path | str,
+    *,
+    data: Path | str | None = None,
+    skip_bad: bool = False,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
     """The evaluation document of a run on its own test split, or on the images of a folder.
@@ -43,5 +46,3 @@ def evaluate(
         test = test_split(load_dataset(recipe, folder, skip_bad=known_bad, progress=reporter.data))
     logits = classifier.predict_logits(test).numpy()
     return evaluate_predictions(logits, test.labels, classifier.class_names)
-
-

@@ -57,7 +57,7 @@ def draw_confusion(
     width, height = _largest_text(names[::every], name_size)
     tilt = 0 if width < 0.9 * cell / _POINTS else 45 if 1.5 * height < cell / _POINTS else 90
     drop = {0: height, 45: (width + height) * np.sqrt(0.5), 90: width}[tilt]
-    left, right, bottom, top = width + 0.55, 1.15, drop + 0.55, 0.45
+    left, right, bottom, top = width + 0.55, 1.15, drop + 0.5, 0.4
     total = (left + side + right, bottom + side + top)
     figure = new_figure(*total, layout=False)
     axes = figure.add_axes((left / total[0], bottom / total[1], side / total[0], side / total[1]))
@@ -100,7 +100,7 @@ def _write_counts(
     if size < _SMALLEST_NUMBER:
         return
     for (row, column), count in np.ndenumerate(counts):
-        colour = ink_on(image.to_rgba(shares[row, column]))
+        colour = ink_on(image.cmap(image.norm(shares[row, column])))
         axes.text(
             column,
             row,

@@ -95,8 +95,8 @@ def _draw_epochs(
             markersize=6,
             markeredgecolor="white",
             linewidth=1.4,
-            # Few epochs already have a smoothed line that says the same.
-            linestyle=":" if split == "train" and measure == "loss" and marked else "-",
+            # Chords between the means would contradict the curve of the steps they average.
+            linestyle="none" if split == "train" and measure == "loss" and marked else "-",
             label=label,
             zorder=3,
         )

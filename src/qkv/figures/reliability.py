@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from qkv.figures.style import BLUE, INK, MUTED, VERMILLION, house_style, new_figure, percent, settle
+from qkv.figures.style import INK, MUTED, SKY, VERMILLION, house_style, new_figure, percent, settle
 
 
 @house_style()
@@ -27,7 +27,7 @@ def draw_reliability(calibration: Mapping[str, Any]) -> Figure:
 
     figure = new_figure(5.4, 6.2)
     axes, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    axes.bar(left, accuracy, widths, align="edge", color=BLUE, edgecolor="white", label="accuracy")
+    axes.bar(left, accuracy, widths, align="edge", color=SKY, edgecolor="white", label="accuracy")
     axes.bar(
         left,
         gaps,

@@ -62,6 +62,8 @@ _SETTINGS: dict[str, Any] = {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlesize": 11,
+    "figure.constrained_layout.h_pad": 0.08,  # inches
+    "figure.constrained_layout.w_pad": 0.08,
     "figure.dpi": PNG_DPI,
     "figure.facecolor": "white",
     "font.size": 9,
@@ -95,9 +97,7 @@ def house_style() -> Iterator[None]:
 
 def new_figure(width_inches: float, height_inches: float, *, layout: bool = True) -> Figure:
     """An empty figure that belongs to no window; `layout` makes room for labels by itself."""
-    figure = Figure(
-        figsize=(width_inches, height_inches), layout="constrained" if layout else None
-    )
+    figure = Figure(figsize=(width_inches, height_inches), layout="constrained" if layout else None)
     FigureCanvasAgg(figure)
     return figure
 

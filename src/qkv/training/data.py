@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,12 +64,26 @@ def describe(dataset: ImageDataset, folder: Path | str | None) -> dict[str, Any]
         "name": dataset.name,
         "folder": None if folder is None else str(Path(folder).resolve()),
         "source": dataset.source,
-        "sha256": dataset.sha256,
+        "sha256": fingerprint(dataset),
         "examples": {name: 0 if split is None else len(split) for name, split in splits.items()},
         "class_names": list(dataset.class_names),
         "skipped": [vars(skipped) for skipped in dataset.skipped],
         "notes": list(dataset.notes),
     }
+
+
+def fingerprint(dataset: ImageDataset) -> dict[str, str]:
+    """The hashes of the stored images, and one of which of them is what in which split.
+
+    Images alone do not tell when a file has moved to another class or a class has a new name.
+    """
+    digest = hashlib.sha256(json.dumps(dataset.class_names).encode())
+    for split in (dataset.train, dataset.validation, dataset.test):
+        if split is not None:
+            digest.update(f"{len(split)}\n".encode())
+            digest.update(split.rows.tobytes())
+            digest.update(split.labels.tobytes())
+    return {**dataset.sha256, "splits": digest.hexdigest()}
 
 
 def _carve_validation(dataset: ImageDataset, recipe: Recipe) -> ImageDataset:

@@ -129,12 +129,7 @@ class Fit:
             position.step += 1
             position.batch += 1
             value = float(loss)
-            if not math.isfinite(value):
-                raise DivergenceError(
-                    f"the loss became {value} at step {position.step} (epoch {position.epoch + 1})",
-                    remedy="lower training.learning_rate or set training.max_gradient_norm; the "
-                    f"last good state is in {self._run.path}",
-                )
+            self._require_finite(value, "the loss")
             position.in_epoch.add(value, int(correct), examples)
             position.since_log.add(value, int(correct), examples)
             now = time.monotonic()
@@ -142,7 +137,9 @@ class Fit:
             position.epoch_seconds += now - clock
             clock = now
             self._report_step()
-            if stop_asked() and position.batch < len(batches):
+            if position.batch == len(batches):
+                break  # the end of the epoch saves the position, with its results
+            if stop_asked():
                 self._interrupted()
             if now - self._saved_at >= self._settings.checkpoint_every_seconds:
                 self._save_position()
@@ -171,10 +168,12 @@ class Fit:
             "train_accuracy": position.in_epoch.accuracy,
             "seconds": position.epoch_seconds,
         }
+        self._require_finite_weights()
         started = time.monotonic()
         with self._average.applied() if self._average is not None else nullcontext():
             for split in self._evaluated_splits():
                 predictions = self._predict(split)
+                self._require_finite(predictions.loss, f"the {split} loss")
                 entry[f"{split}_loss"] = predictions.loss
                 entry[f"{split}_accuracy"] = predictions.accuracy
             position.seconds += time.monotonic() - started
@@ -259,7 +258,22 @@ class Fit:
             self._last_logged = (time.monotonic(), 0)
         self._reporter.step(report, logged=logged)
 
+    def _require_finite(self, value: float, what: str) -> None:
+        if not math.isfinite(value):
+            position = self._position
+            raise DivergenceError(
+                f"{what} became {value} at step {position.step} (epoch {position.epoch + 1})",
+                remedy="lower training.learning_rate or set training.max_gradient_norm; the "
+                f"last good state is in {self._run.path}",
+            )
+
+    def _require_finite_weights(self) -> None:
+        """A finite loss can have an infinite gradient: look before a good state is replaced."""
+        largest = torch.stack([p.detach().abs().max() for p in self._model.parameters()]).max()
+        self._require_finite(float(largest), "a weight")
+
     def _save_position(self) -> None:
+        self._require_finite_weights()
         tensors = training_tensors(self._model, self._optimizer, self._average)
         self._run.save_position(tensors, self._position.facts())
         self._saved_at = time.monotonic()

@@ -11,6 +11,7 @@ from contextlib import nullcontext
 import torch
 
 from qkv.devices import resolve_precision
+from qkv.training.averaging import AveragedWeights
 from qkv.training.optimizers import build_optimizer
 from qkv.training.progress import Forecast
 from qkv.training.randomness import epoch_order
@@ -44,19 +45,21 @@ def forecast(task: Task, settings: TrainingSettings, device: torch.device) -> Fo
             outcome = task.train_step(model, indices)
         outcome.loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        float(outcome.loss)
+        float(outcome.loss.detach())
         seconds_an_example.append((time.monotonic() - started) / len(indices))
     pace = statistics.median(seconds_an_example[WARM_STEPS:])
     evaluated = task.split_examples("validation")
     if settings.test_each_epoch:
         evaluated += task.split_examples("test")
-    position = training_tensors(model, optimizer, None)
+    average = AveragedWeights(model, settings.ema_decay) if settings.ema_decay else None
+    position = training_tensors(model, optimizer, average)
     position_bytes = sum(tensor.nbytes for tensor in position.values())
     weights_bytes = sum(tensor.nbytes for tensor in model.state_dict().values())
     return Forecast(
         train_seconds=settings.epochs * pace * (task.train_examples + evaluated / 3),
         memory_bytes=_peak_memory_bytes(device),
-        disk_bytes=position_bytes + 2 * weights_bytes + FIXED_DISK_BYTES,
+        # A file is replaced by a complete new one, so for a moment there are two.
+        disk_bytes=2 * (position_bytes + weights_bytes) + FIXED_DISK_BYTES,
         total_steps=settings.epochs * len(batches),
     )
 

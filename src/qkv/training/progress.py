@@ -16,7 +16,7 @@ class Forecast:
     Attributes:
         train_seconds: time of all epochs, evaluation after each included.
         memory_bytes: peak memory of the process (on cuda: of the device); None where unknown.
-        disk_bytes: size of the finished run folder and its resume position.
+        disk_bytes: peak size of the run folder with its resume position.
         total_steps: optimiser steps in all.
     """
 

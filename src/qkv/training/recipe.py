@@ -136,7 +136,7 @@ def parse_recipe(values: Mapping[str, Any], *, where: str) -> Recipe:
         RecipeError: a key or a value is wrong.
     """
     task = values.get("task")
-    if task not in TASKS:
+    if not isinstance(task, str) or task not in TASKS:
         raise RecipeError(
             f"{where}: task is {task!r}", remedy=f"set task to one of {', '.join(TASKS)}"
         )

@@ -1,0 +1,65 @@
+"""Answers written one by one, so that thousands need no memory: a table or a JSON document."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from qkv.cli.console import printable
+from qkv.vision.classifier import FailedInput, Prediction
+
+Answer = Prediction | FailedInput
+Write = Callable[[Answer], None]
+WIDEST_INPUT = 60
+
+
+@contextmanager
+def json_document(stream: TextIO) -> Iterator[Write]:
+    """What writes one document, `{"predictions": [...]}`, an answer a line."""
+    separator = ""
+
+    def write(answer: Answer) -> None:
+        nonlocal separator
+        stream.write(f"{separator}\n  {json.dumps(entry(answer))}")
+        separator = ","
+
+    stream.write('{"predictions": [')
+    yield write
+    stream.write("\n]}\n")
+
+
+def table(stream: TextIO, class_names: Sequence[str], widest_input: int, top_k: int) -> Write:
+    """What writes aligned columns: the input, then the likeliest classes with their probability.
+
+    Args:
+        stream: where to; the head is written at once.
+        class_names: all classes, for the width of their column.
+        widest_input: letters of the longest input, for the width of the first column.
+        top_k: classes shown.
+    """
+    shown = min(top_k, len(class_names))
+    input_width = min(max(widest_input, len("input")), WIDEST_INPUT)
+    label_width = max(len("class"), *(len(printable(name)) for name in class_names))
+
+    def write_row(name: str, classes: Sequence[tuple[str, str]]) -> None:
+        cells = [f"{printable(label):<{label_width}}  {share:>11}" for label, share in classes]
+        stream.write("  ".join([f"{printable(name):<{input_width}}", *cells]) + "\n")
+
+    def write(answer: Answer) -> None:
+        if isinstance(answer, FailedInput):
+            name, reason = printable(answer.input), printable(answer.error)
+            reason = reason.removeprefix(name).removeprefix(":").lstrip()
+            stream.write(f"{name:<{input_width}}  error: {reason}\n")
+            return
+        ranked = sorted(answer.probabilities.items(), key=lambda item: -item[1])[:shown]
+        write_row(answer.input, [(name, f"{100 * share:.2f} %") for name, share in ranked])
+
+    write_row("input", [("class", "probability")] * shown)
+    return write
+
+
+def entry(answer: Answer) -> dict[str, Any]:
+    """The JSON entry of an answer: a prediction, or an input with its error."""
+    return dict(vars(answer))

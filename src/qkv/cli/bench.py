@@ -1,0 +1,84 @@
+"""`qkv bench`: measure qkv beside its baseline."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from qkv.cli.console import print_json, printable, results_console
+from qkv.cli.options import JsonFlag
+
+
+def bench(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="A case; all are listed without one."),
+    ] = None,
+    as_json: JsonFlag = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write the JSON document.", show_default=False),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A short check; its figures prove nothing.")
+    ] = False,
+) -> None:
+    """Measure a case: qkv and its baseline in one run, on this machine."""
+    from qkv.benchmarks import registry
+
+    if name is None:
+        cases = {key: case.summary for key, case in registry.CASES.items()}
+        if as_json:
+            print_json({"cases": cases})
+        for key, summary in {} if as_json else cases.items():
+            results_console().print(f"{key:<26}{summary}", soft_wrap=True)
+        return
+    from qkv.cli.counting import counting
+
+    with counting(name) as progress:
+        document = registry.run(name, quick=quick, progress=progress)
+    if out is not None:
+        from qkv.runs import replace_file
+
+        replace_file(out, (json.dumps(document, indent=2) + "\n").encode())
+    if as_json:
+        print_json(document)
+    else:
+        _print_case(document)
+
+
+def _print_case(document: dict[str, Any]) -> None:
+    from qkv.cli.tables import print_table
+
+    console = results_console()
+    console.print(f"{document['case']}: a ratio above 1 means that qkv is faster", soft_wrap=True)
+    ratios = ([name, f"{ratio:.2f}"] for name, ratio in document["ratios"].items())
+    print_table(console, "Ratios", ("", "times as fast"), ratios)
+    figures = ([name, _shown(value)] for name, value in _flat(document["figures"]))
+    print_table(console, "Figures", ("", "value"), figures)
+    machine = ", ".join(f"{name} {value}" for name, value in document["machine"].items())
+    console.print(f"\nmachine: {printable(machine)}", soft_wrap=True)
+
+
+def _flat(figures: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Nested figures as (dotted name, value)."""
+    rows: list[tuple[str, Any]] = []
+    for name, value in figures.items():
+        rows += (
+            _flat(value, f"{prefix}{name}.")
+            if isinstance(value, dict)
+            else [(prefix + name, value)]
+        )
+    return rows
+
+
+def _shown(value: Any) -> str:
+    """A figure with at least four digits, a list by its items."""
+    if isinstance(value, list):
+        return " ".join(map(_shown, value))
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return str(value)

@@ -1,0 +1,108 @@
+"""Multi-head attention against one written out, whatever path it takes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from qkv.attention import MultiHeadAttention, multihead, softmax_attention_weights
+
+LENGTHS = [1, 7, 63]
+
+
+def module(**options: float | bool) -> MultiHeadAttention:
+    torch.manual_seed(1)
+    return MultiHeadAttention(6, 3, 5, **options)  # type: ignore[arg-type]
+
+
+def written_out(attention: MultiHeadAttention, tokens: Tensor) -> Tensor:
+    """Head by head, by the definition."""
+    heads, width = attention.num_heads, attention.head_dim
+    bias = attention.qkv.bias
+    items = []
+    for item in tokens:
+        projected = item @ attention.qkv.weight.T + (0.0 if bias is None else bias)
+        query, key, value = projected.split(heads * width, dim=-1)
+        attended = [
+            (query[:, part] @ key[:, part].T / width**0.5).softmax(dim=-1) @ value[:, part]
+            for part in (slice(head * width, (head + 1) * width) for head in range(heads))
+        ]
+        items.append(torch.cat(attended, dim=-1) @ attention.output.weight.T)
+    return torch.stack(items) + attention.output.bias
+
+
+def results(function: object, attention: MultiHeadAttention, tokens: Tensor) -> list[Tensor]:
+    """Output, and the gradients of tokens and parameters."""
+    tokens = tokens.clone().requires_grad_()
+    output = function(tokens)  # type: ignore[operator]
+    upstream = torch.linspace(-1, 1, output.numel()).view_as(output).to(output.dtype)
+    return [output, *torch.autograd.grad(output, [tokens, *attention.parameters()], upstream)]
+
+
+@pytest.mark.parametrize("short_tokens", [0, 10_000], ids=["kernel", "short"])
+@pytest.mark.parametrize("qkv_bias", [False, True])
+@pytest.mark.parametrize("length", LENGTHS)
+def test_every_path_agrees_with_one_written_out(
+    length: int, qkv_bias: bool, short_tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(multihead, "SHORT_TOKENS", short_tokens)
+    attention = module(qkv_bias=qkv_bias)
+    tokens = torch.randn(2, length, 6, generator=torch.Generator().manual_seed(2))
+    actual = results(attention, attention, tokens)
+    expected = results(lambda x: written_out(attention, x), attention, tokens)
+    for one, other in zip(actual, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_the_boundary_between_the_paths_is_seamless(monkeypatch: pytest.MonkeyPatch) -> None:
+    attention = module()
+    tokens = torch.randn(2, 9, 6)
+    monkeypatch.setattr(multihead, "SHORT_TOKENS", 9)
+    short = attention(tokens)
+    monkeypatch.setattr(multihead, "SHORT_TOKENS", 8)
+    torch.testing.assert_close(attention(tokens), short, rtol=1e-5, atol=1e-5)
+
+
+def test_weights_are_those_that_forward_applies() -> None:
+    attention = module(qkv_bias=True)
+    tokens = torch.randn(2, 7, 6)
+    weights = attention.weights(tokens)
+    assert weights.shape == (2, 3, 7, 7)
+    packed = attention.qkv(tokens).view(2, 7, 3, 3, 5)
+    query, key, value = packed.permute(2, 0, 3, 1, 4)
+    torch.testing.assert_close(weights, softmax_attention_weights(query, key))
+    mixed = (weights @ value).transpose(1, 2).reshape(2, 7, 15)
+    torch.testing.assert_close(attention.output(mixed), attention(tokens), rtol=1e-5, atol=1e-5)
+
+
+def test_dropout_acts_after_the_output_projection_and_only_in_training() -> None:
+    attention = module(dropout=0.5)
+    tokens = torch.randn(4, 7, 6)
+    whole = attention.eval()(tokens)
+    dropped = attention.train()(tokens)
+    zero = dropped == 0
+    assert 0.2 < zero.float().mean() < 0.8
+    torch.testing.assert_close(dropped[~zero], 2 * whole[~zero], rtol=1e-5, atol=1e-5)
+
+
+def test_all_parameters_are_known() -> None:
+    shapes = {name: tuple(p.shape) for name, p in module(qkv_bias=True).named_parameters()}
+    assert shapes == {
+        "qkv.weight": (45, 6),
+        "qkv.bias": (45,),
+        "output.weight": (6, 15),
+        "output.bias": (6,),
+    }
+    assert isinstance(module().qkv, nn.Linear)
+    assert module().qkv.bias is None
+
+
+def test_autocast_gives_its_dtype_and_stays_near() -> None:
+    attention = module()
+    tokens = torch.randn(2, 7, 6)
+    exact = attention(tokens)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        reduced = attention(tokens)
+    assert reduced.dtype == torch.bfloat16
+    torch.testing.assert_close(reduced.float(), exact, rtol=0.05, atol=0.05)

@@ -1,0 +1,38 @@
+import subprocess
+import sys
+
+import pytest
+
+from qkv.benchmarks.registry import CASES, Case, run
+from qkv.errors import RecipeError
+
+
+def test_unknown_name_offers_the_nearest():
+    with pytest.raises(RecipeError, match=r"unknown benchmark 'vit-stepp'.*'vit-step'"):
+        run("vit-stepp")
+
+
+def test_cases_stand_under_their_own_names():
+    assert {name: case.name for name, case in CASES.items()} == {name: name for name in CASES}
+    assert {"vit-step", "vit-time-to-accuracy"} <= CASES.keys()
+    assert all(case.summary for case in CASES.values())
+
+
+def test_document_names_case_and_machine(monkeypatch):
+    asked = []
+
+    def measure(*, quick, progress):
+        asked.append((quick, progress))
+        return {"ratios": {"a": 2.0}, "figures": {"b": 1}}
+
+    monkeypatch.setitem(CASES, "made-up", Case("made-up", "nothing", measure))
+    document = run("made-up", quick=True)
+    assert list(document) == ["case", "ratios", "figures", "machine"]
+    assert document["case"] == "made-up"
+    assert document["machine"]["torch"]
+    assert asked == [(True, None)]
+
+
+def test_listing_does_not_load_torch():
+    code = "import sys, qkv.benchmarks.registry; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,182 @@
+"""A classifier's answers: for every kind of input, alone or in company."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from qkv.errors import ImageError
+from qkv.vision.classifier import (
+    FailedInput,
+    Prediction,
+    VisionClassifier,
+    predict_logits,
+)
+from qkv.vision.dataset import ImageSplit, UInt8Array
+from qkv.vision.preprocessing import Preprocessing
+from qkv.vision.vit import ViT, ViTSettings
+
+NAMES = ("coat", "shoe", "bag")
+
+
+def classifier(channels: int = 3) -> VisionClassifier:
+    torch.manual_seed(0)
+    settings = ViTSettings.parse(
+        {
+            "image_size": 8,
+            "channels": channels,
+            "num_classes": 3,
+            "dim": 8,
+            "depth": 1,
+            "num_heads": 2,
+            "head_dim": 4,
+            "mlp_dim": 8,
+            "dropout": 0.5,
+            "embedding_std": 1.0,
+        },
+        where="test",
+    )
+    preprocessing = Preprocessing.parse({"image_size": 8, "channels": channels}, where="test")
+    return VisionClassifier(ViT(settings), preprocessing, NAMES, torch.device("cpu"))
+
+
+def pixels(seed: int, size: int = 8) -> UInt8Array:
+    return np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
+
+
+def png(array: UInt8Array) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_every_kind_of_input_gets_the_same_answer(tmp_path: Path) -> None:
+    array = pixels(1, size=11)
+    path = tmp_path / "shoe.png"
+    path.write_bytes(png(array))
+    kinds = [path, str(path), path.read_bytes(), Image.fromarray(array), array, Image.open(path)]
+    answers = classifier().predict(kinds)
+    assert [answer.input for answer in answers] == [
+        str(path), str(path), "image 2", "image 3", "image 4", "image 5"
+    ]
+    assert len({tuple(answer.probabilities.values()) for answer in answers}) == 1
+
+
+def test_an_answer_is_whole() -> None:
+    (answer,) = classifier().predict([pixels(0)])
+    assert list(answer.probabilities) == list(NAMES)
+    assert sum(answer.probabilities.values()) == pytest.approx(1.0, abs=1e-6)
+    assert answer.probability == max(answer.probabilities.values())
+    assert answer.probabilities[answer.label] == answer.probability
+
+
+def test_neighbours_in_the_batch_do_not_matter() -> None:
+    model = classifier()
+    arrays = [pixels(seed) for seed in range(7)]
+    alone = np.concatenate([model.predict_proba([array]) for array in arrays])
+    for batch_size in (2, 3, 7, 100):
+        together = model.predict_proba(arrays, batch_size=batch_size)
+        np.testing.assert_allclose(together, alone, atol=1e-6)
+    assert alone.dtype == np.float32
+    assert np.abs(alone - alone[0]).max() > 1e-3  # the inputs are told apart
+
+
+def test_no_inputs() -> None:
+    assert classifier().predict([]) == []
+    assert classifier().predict_proba([]).shape == (0, 3)
+
+
+def test_grey_models_read_colour_and_colour_models_grey() -> None:
+    grey = np.full((8, 8), 120, np.uint8)
+    colour = np.full((8, 8, 3), 120, np.uint8)
+    for channels in (1, 3):
+        one, other = classifier(channels).predict_proba([grey, colour])
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_bad_input_fails_alone(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(png(pixels(0))[:60])
+    inputs = [pixels(1), tmp_path / "none.png", pixels(2), broken, b"", np.zeros((8, 8, 3))]
+    model = classifier()
+    answers = list(model.predict_each(inputs, batch_size=4))  # type: ignore[arg-type]
+    assert [type(answer) for answer in answers] == [
+        Prediction, FailedInput, Prediction, FailedInput, FailedInput, FailedInput
+    ]
+    good = model.predict([pixels(1), pixels(2)])
+    assert [answers[0], answers[2]] == [
+        Prediction("image 0", *list(vars(good[0]).values())[1:]),
+        Prediction("image 2", *list(vars(good[1]).values())[1:]),
+    ]
+    failed = [answer for answer in answers if isinstance(answer, FailedInput)]
+    assert failed[0].input == str(tmp_path / "none.png")
+    assert "No such file" in failed[0].error
+    assert "damaged or truncated" in failed[1].error
+    assert "empty" in failed[2].error
+    assert "array of float64 (8, 8, 3)" in failed[3].error
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_predict_raises_for_a_bad_input(count: int) -> None:
+    with pytest.raises(ImageError, match="image 0") as caught:
+        classifier().predict([b"no image"] * count)
+    assert "leave out image 0" in caught.value.remedy
+
+
+def test_a_damaged_picture_that_was_opened_but_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "cut.png"
+    path.write_bytes(png(pixels(0, size=64))[:5000])
+    with Image.open(path) as opened:
+        (answer,) = classifier().predict_each([opened])
+    assert isinstance(answer, FailedInput)
+    assert "damaged or truncated" in answer.error
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((8, 8, 4), np.uint8),
+        np.zeros((3, 8, 8), np.uint8),
+        np.zeros(8, np.uint8),
+        np.zeros((0, 8), np.uint8),
+        np.zeros((8, 8), np.float32),
+    ],
+    ids=lambda array: f"{array.dtype}{array.shape}",
+)
+def test_arrays_of_another_kind_are_refused(array: UInt8Array) -> None:
+    (answer,) = classifier().predict_each([array])
+    assert isinstance(answer, FailedInput)
+    assert f"array of {array.dtype} {array.shape}" in answer.error
+
+
+def test_inputs_are_read_batch_by_batch() -> None:
+    asked = 0
+
+    def endless() -> Iterator[UInt8Array]:
+        nonlocal asked
+        while True:
+            asked += 1
+            yield pixels(asked)
+
+    answers = classifier().predict_each(endless(), batch_size=3)
+    assert [next(answers).input for _ in range(4)] == [f"image {number}" for number in range(4)]
+    assert asked == 6
+
+
+def test_logits_of_a_split_in_its_order() -> None:
+    model = classifier()
+    store = np.stack([pixels(seed).transpose(2, 0, 1) for seed in range(7)])
+    split = ImageSplit(store, np.array([6, 0, 3, 2, 5]), np.zeros(5, np.int64))
+    logits = model.predict_logits(split, batch_size=2)
+    assert logits.shape == (5, 3)
+    by_file = model.predict_proba([pixels(seed) for seed in (6, 0, 3, 2, 5)])
+    np.testing.assert_allclose(logits.softmax(1).numpy(), by_file, atol=1e-6)
+    model.model.train()
+    again = predict_logits(model.model, split, model.preprocessing, 5, torch.device("cpu"))
+    torch.testing.assert_close(again, logits, rtol=1e-5, atol=1e-6)

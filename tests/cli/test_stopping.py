@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 Call = Callable[..., Any]
-EPOCHS = 25
+EPOCHS = 10_000  # minutes: it cannot end by itself before the signal comes
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")
@@ -43,12 +43,16 @@ def test_an_interrupted_training_goes_on_where_it_stopped(
     assert f"qkv train --resume {run}" in last
     record = json.loads((run / "run.json").read_text())
     assert record["status"] == "interrupted"
-    assert len(record["epochs"]) < EPOCHS
+    reached = len(record["epochs"])
+    assert 1 <= reached < EPOCHS
 
+    # The rest is cut to two epochs, so that the test need not wait for minutes.
+    record["recipe"]["training"]["epochs"] = reached + 2
+    (run / "run.json").write_text(json.dumps(record))
     resumed = qkv("train", "--resume", run, "--json")
     assert resumed.code == 0, resumed.err
     record = json.loads((run / "run.json").read_text())
     assert record["status"] == "finished"
-    assert [entry["epoch"] for entry in record["epochs"]] == list(range(1, EPOCHS + 1))
+    assert [entry["epoch"] for entry in record["epochs"]] == list(range(1, reached + 3))
     assert resumed.json["test"]["examples"] == 3
     assert "forecast" not in resumed.err  # it went on, and did not begin again

@@ -138,6 +138,17 @@ def test_a_damaged_picture_that_was_opened_but_not_read(tmp_path: Path) -> None:
     assert "damaged or truncated" in answer.error
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_opened_picture_is_turned_as_its_file_is(orientation: int, tmp_path: Path) -> None:
+    path = tmp_path / "turned.png"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels(4)).save(path, exif=exif)
+    with Image.open(path) as opened:
+        one, other = classifier().predict_proba([path, opened])
+    np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize(
     "array",
     [

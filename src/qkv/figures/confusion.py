@@ -99,8 +99,8 @@ def _write_counts(
     size = min(9.0, 0.5 * cell_points, 0.88 * cell_points / (0.64 * digits))
     if size < _SMALLEST_NUMBER:
         return
+    colours = np.asarray(image.cmap(image.norm(shares)))
     for (row, column), count in np.ndenumerate(counts):
-        colour = ink_on(image.cmap(image.norm(shares[row, column])))
         axes.text(
             column,
             row,
@@ -108,7 +108,7 @@ def _write_counts(
             ha="center",
             va="center",
             size=size,
-            color=colour if count else MUTED,
+            color=ink_on(colours[row, column]) if count else MUTED,
         )
 
 

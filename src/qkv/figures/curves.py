@@ -24,6 +24,7 @@ _SPLITS = {
     "test": ("test, end of epoch", GREEN, "^", 0.0),
 }
 _MARKED_EPOCHS = 30
+_NO_POINTS: Points = (np.empty(0), np.empty(0))
 
 
 @house_style()
@@ -44,7 +45,8 @@ def draw_curves(
 
     steps = _points(log_steps, "step", "loss")
     steps = (steps[0] / steps_an_epoch, steps[1])
-    smooth = _smoothed(steps)
+    # Many epochs are themselves a smooth line; a second one would only hide it.
+    smooth = _smoothed(steps) if len(epochs) <= _MARKED_EPOCHS else _NO_POINTS
     if len(steps[0]):
         label = "train, each logged step"
         loss_axes.plot(*steps, color=SKY, alpha=0.45, linewidth=0.9, label=label)
@@ -122,11 +124,11 @@ def _steps_an_epoch(log_steps: Sequence[Mapping[str, Any]]) -> float:
 
 
 def _smoothed(points: Points) -> Points:
-    """Centred moving mean over about a thirtieth of the points; none if they are few."""
+    """Centred moving mean, its window growing as the root of the points; none if they are few."""
     x, y = points
     if len(y) < 10:
-        return np.empty(0), np.empty(0)
-    half = max(1, len(y) // 60)
+        return _NO_POINTS
+    half = max(1, round(math.sqrt(len(y)) / 4))
     sums = np.concatenate([[0.0], np.cumsum(y)])
     first = np.maximum(np.arange(len(y)) - half, 0)
     past = np.minimum(np.arange(len(y)) + half + 1, len(y))

@@ -31,6 +31,7 @@ _MOST_BARS = 20
 _BARS_OF_MANY = 12
 _MOST_MISTAKES = 16
 _COLUMNS = 4
+_NAME_LIMIT = 22
 
 
 @house_style()
@@ -43,7 +44,8 @@ def draw_predictions(
     """The first three images, their truth above, their predicted probabilities below.
 
     One bar and one colour a class, in label order. Beyond twenty classes each chart shows the
-    twelve most probable ones, most probable first. The true class is in bold.
+    twelve most probable ones, most probable first; a less probable true class takes the last
+    place. The true class is in bold.
 
     Args:
         images: (images, channels, height, width) pixels; one channel is grey, three are colour.
@@ -58,14 +60,15 @@ def draw_predictions(
     shown = min(_SHOWN_IMAGES, len(images))
     bars = len(class_names) if len(class_names) <= _MOST_BARS else _BARS_OF_MANY
     panel = max(3.2, 0.2 * bars)  # inches
-    figure = new_figure(max(panel * shown, 4.0), 5.6)
-    grid = figure.subplots(2, shown, squeeze=False, height_ratios=(1, 1.1))
+    heights = _height_inches(images, 2.6), 2.5 + 0.08 * min(_NAME_LIMIT, max(map(len, class_names)))
+    figure = new_figure(max(panel * shown, 4.0), sum(heights) + 0.3)
+    grid = figure.subplots(2, shown, squeeze=False, height_ratios=heights)
     colours = class_colours(len(class_names))
     for number in range(shown):
         above, below = grid[0, number], grid[1, number]
         _show(above, images[number])
         truth = int(labels[number])
-        above.set_title(f"Truth: {short_name(class_names[truth], 28)}")
+        above.set_title(f"Truth: {short_name(class_names[truth], _NAME_LIMIT)}")
         _draw_bars(below, probabilities[number], truth, class_names, colours)
         if number == 0:
             below.set_ylabel("Predicted probability")
@@ -94,7 +97,8 @@ def draw_mistakes(
     shown = min(_MOST_MISTAKES, len(images))
     columns = min(_COLUMNS, shown)
     rows = -(-shown // columns)
-    figure = new_figure(max(2.3 * columns, 3.4), 2.2 * rows + 0.4)
+    row_height = _height_inches(images, 1.8) + 0.65
+    figure = new_figure(max(2.3 * columns, 3.4), row_height * rows + 0.4)
     figure.suptitle("Most confident mistakes", size=11)
     grid = figure.subplots(rows, columns, squeeze=False)
     for number, axes in enumerate(grid.flat):
@@ -103,10 +107,15 @@ def draw_mistakes(
             continue
         _show(axes, images[number])
         predicted = int(probabilities[number].argmax())
-        truth = short_name(class_names[int(labels[number])], 20)
-        said = short_name(class_names[predicted], 20)
+        truth = short_name(class_names[int(labels[number])], _NAME_LIMIT - 2)
+        said = short_name(class_names[predicted], _NAME_LIMIT - 2)
         sure = percent(float(probabilities[number, predicted]), 1)
-        axes.set_xlabel(f"Truth: {truth}\nPredicted: {said}\n{sure}", size=8.5, linespacing=1.3)
+        # A line each: within one text, letters without descenders would move the lines below.
+        for line, text in enumerate((f"Truth: {truth}", f"Predicted: {said}", sure)):
+            offset = (0, -12 - 12 * line)
+            axes.annotate(
+                text, (0.5, 0), offset, "axes fraction", "offset points", ha="center", size=8.5
+            )
     return settle(figure)
 
 
@@ -120,6 +129,8 @@ def _draw_bars(
     classes = list(range(len(class_names)))
     if len(classes) > _MOST_BARS:
         classes = np.argsort(-probabilities, kind="stable")[:_BARS_OF_MANY].tolist()
+        if truth not in classes:
+            classes[-1] = truth
         axes.set_title(f"{_BARS_OF_MANY} most probable of {len(class_names)} classes", size=9)
     axes.bar(
         range(len(classes)),
@@ -132,18 +143,25 @@ def _draw_bars(
     axes.set_ylim(0, 1)
     axes.set_xlim(-0.6, len(classes) - 0.4)
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
-    names = [short_name(class_names[number], 22) for number in classes]
+    names = [short_name(class_names[number], _NAME_LIMIT) for number in classes]
     axes.set_xticks(range(len(classes)), names)
     axes.tick_params(axis="x", length=0)
     # Few short names lie flat; otherwise they hang so that each stays under its bar.
     if sum(map(len, names)) > 36:
-        tilt = 45 if len(classes) <= 12 else 90
+        tilt = 45 if len(classes) <= 12 and max(map(len, names)) <= 14 else 90
         for label in axes.get_xticklabels():
             label.set(rotation=tilt, rotation_mode="anchor", ha="right")
             label.set_verticalalignment("center" if tilt == 90 else "top")
     for label, number in zip(axes.get_xticklabels(), classes, strict=True):
         if number == truth:
             label.set_fontweight("bold")
+
+
+def _height_inches(images: UInt8Array, widest: float) -> float:
+    """How high images need their row to be, `widest` inches wide and no higher than that."""
+    height, width = images.shape[2:]
+    aspect: float = height / width
+    return widest * min(1.0, max(0.35, aspect))
 
 
 def _show(axes: Axes, image: UInt8Array) -> None:

@@ -13,13 +13,13 @@ from typing import Any
 
 import matplotlib as mpl
 import matplotlib.style
+import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_hex, to_rgb
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
-
-RGBA = tuple[float, float, float, float]  # each from 0 to 1
 
 PNG_DPI = 150
 INK = "#222222"
@@ -117,14 +117,12 @@ def class_colours(classes: int) -> list[str]:
     return [to_hex(ramp(0.97 * number / (classes - 1))) for number in range(classes)]
 
 
-def ink_on(colour: RGBA) -> str:
-    """Black or white, whichever stands out more on `colour` (WCAG relative luminance)."""
-    red, green, blue = (
-        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
-        for part in to_rgb(colour)
+def ink_on(colour: npt.NDArray[np.float64]) -> str:
+    """Black or white, whichever stands out more on the RGB `colour` (WCAG relative luminance)."""
+    parts = np.where(
+        colour[:3] <= 0.04045, colour[:3] / 12.92, ((colour[:3] + 0.055) / 1.055) ** 2.4
     )
-    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
-    return "white" if luminance < 0.179 else "black"
+    return "white" if float(parts @ np.array([0.2126, 0.7152, 0.0722])) < 0.179 else "black"
 
 
 def short_name(name: str, limit: int) -> str:

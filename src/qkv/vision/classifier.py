@@ -10,7 +10,7 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor, nn
 
 from qkv.errors import ImageError, QKVError
@@ -125,13 +125,15 @@ class VisionClassifier:
             if isinstance(source, np.ndarray):
                 source = _picture(source, name)
             if isinstance(source, Image.Image):
-                pixels = to_pixels(source, channels)
+                pixels = to_pixels(_upright(source), channels)
             else:
                 pixels = decode(source, channels=channels, name=name)
         except ImageError as error:
             return error
         except UnsupportedPixelsError as error:
             return ImageError(f"{name} {error}", remedy="save it with 8 or 16 bits a channel")
+        except (OSError, SyntaxError) as error:  # a picture opened by the caller, not yet read
+            return ImageError(f"{name} is damaged or truncated ({error})", remedy="replace it")
         return resize_and_crop(pixels, self.preprocessing.image_size)
 
     @torch.inference_mode()
@@ -171,6 +173,14 @@ def predict_logits(
 
 def _name(source: ImageInput, index: int) -> str:
     return os.fspath(source) if isinstance(source, str | os.PathLike) else f"image {index}"
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """The picture with its pixels read and turned as its EXIF says, as a file's are."""
+    picture.load()
+    if picture.getexif().get(ExifTags.Base.Orientation, 1) == 1:
+        return picture
+    return ImageOps.exif_transpose(picture)
 
 
 def _picture(array: UInt8Array, name: str) -> Image.Image:

@@ -64,7 +64,11 @@ def test_settings_cannot_be_changed() -> None:
     ("changes", "problem", "remedy"),
     [
         ({"rat": 1.0}, "a.toml: unknown key 'rat'", "did you mean 'rate'?"),
-        ({"qqq": 1}, "a.toml: unknown key 'qqq'", "valid names are inner, name, other, rate, ready"),
+        (
+            {"qqq": 1},
+            "a.toml: unknown key 'qqq'",
+            "valid names are inner, name, other, rate, ready",
+        ),
         (
             {"inner": {"width": 3}},  # leaves width_pixels missing too
             "a.toml: unknown key 'inner.width'",
@@ -75,7 +79,11 @@ def test_settings_cannot_be_changed() -> None:
             "a.toml: unknown key 'other.width_pixel'",
             "did you mean 'width_pixels'?",
         ),
-        ({"inner": {}}, "a.toml: inner.width_pixels: Field required", "correct 'inner.width_pixels'"),
+        (
+            {"inner": {}},
+            "a.toml: inner.width_pixels: Field required",
+            "correct 'inner.width_pixels'",
+        ),
         (
             {"inner": {"width_pixels": 0}},
             "a.toml: inner.width_pixels: Input should be greater than or equal to 1, not 0",
@@ -83,8 +91,16 @@ def test_settings_cannot_be_changed() -> None:
         ),
         ({"rate": "fast"}, "a.toml: rate: Input should be a valid number, not 'fast'", "'rate'"),
         ({"rate": True}, "a.toml: rate: Input should be a valid number, not True", "'rate'"),
-        ({"rate": float("nan")}, "a.toml: rate: Input should be a finite number, not nan", "'rate'"),
-        ({"rate": float("inf")}, "a.toml: rate: Input should be a finite number, not inf", "'rate'"),
+        (
+            {"rate": float("nan")},
+            "a.toml: rate: Input should be a finite number, not nan",
+            "'rate'",
+        ),
+        (
+            {"rate": float("inf")},
+            "a.toml: rate: Input should be a finite number, not inf",
+            "'rate'",
+        ),
         ({"ready": "yes"}, "a.toml: ready: Input should be a valid boolean, not 'yes'", "'ready'"),
         ({"ready": 1}, "a.toml: ready: Input should be a valid boolean, not 1", "'ready'"),
         (

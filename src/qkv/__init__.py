@@ -1,8 +1,8 @@
 """qkv: small attention models, trained in minutes, opened up, measured and put to work.
 
-    run = qkv.train(qkv.load_recipe("fashion-mnist"))
-    model = qkv.load(run)
-    model.predict(["shoe.png"])
+run = qkv.train(qkv.load_recipe("fashion-mnist"))
+model = qkv.load(run)
+model.predict(["shoe.png"])
 """
 
 from __future__ import annotations

@@ -21,13 +21,13 @@ def resolve_device(name: DeviceName) -> torch.device:
     Raises:
         DeviceError: torch does not see the device.
     """
-    present = {
+    present: dict[DeviceName, bool] = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
     }
     if name == "auto":
-        name = next(kind for kind, there in present.items() if there)  # type: ignore[assignment]
+        name = next(kind for kind, there in present.items() if there)
     if not present[name]:
         raise DeviceError(
             f"device {name!r} is not available to torch {torch.__version__}",

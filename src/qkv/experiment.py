@@ -104,6 +104,9 @@ def resume(
     if record.get("status") == "finished":
         reporter.note(f"{run.path} is finished already")
         return run
+    for key in ("recipe", "data"):
+        if not isinstance(record.get(key), dict):
+            raise RunError(f"{run.path / 'run.json'} lacks {key!r}", remedy="restore the file")
     recipe = parse_recipe(record["recipe"], where=str(run.path / "run.json"))
     device = resolve_device(recipe.training.device)
     known = record["data"]
@@ -140,9 +143,7 @@ def _fit_and_finish(
     preprocessing = Preprocessing.parse(config["preprocessing"], where=str(run.path))
     seed_initial_weights(recipe.seed)
     model = ViT(ViTSettings.parse(config["model"], where=str(run.path)))
-    task = VisionTask(
-        model, dataset, preprocessing, recipe.augment, recipe.training, device
-    )
+    task = VisionTask(model, dataset, preprocessing, recipe.augment, recipe.training, device)
     with run.locked(), with_tensorboard(reporter, run.path) as told:
         fit = Fit(task, recipe.training, seed=recipe.seed, run=run, reporter=told, device=device)
         if not (resume and fit.resume()):
@@ -169,9 +170,7 @@ def _finish(run: Run, recipe: Recipe, dataset: ImageDataset, kept_epoch: int) ->
     if dataset.test is not None:
         logits = classifier.predict_logits(dataset.test)
         run.save_results(_results(logits, dataset.test))
-        document = evaluate_predictions(
-            logits.numpy(), dataset.test.labels, classifier.class_names
-        )
+        document = evaluate_predictions(logits.numpy(), dataset.test.labels, classifier.class_names)
         same = {key: record[key] for key in ("parameters", "train_seconds", "seed")}
         record["test"] = {**document, **same}
     run.write_record({**record, "kept_epoch": kept_epoch})

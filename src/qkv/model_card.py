@@ -78,7 +78,7 @@ def _body(record: dict[str, Any], config: dict[str, Any]) -> str:
             "| class | precision | recall | F1 | images |",
             "|---|---|---|---|---|",
             *(
-                f"| {name} | {row['precision']:.3f} | {row['recall']:.3f} | {row['f1']:.3f} "
+                f"| {_cell(name)} | {row['precision']:.3f} | {row['recall']:.3f} | {row['f1']:.3f} "
                 f"| {row['support']} |"
                 for name, row in test["per_class"].items()
             ),
@@ -89,3 +89,7 @@ def _body(record: dict[str, Any], config: dict[str, Any]) -> str:
         ]
     lines += ["", "## Use", "", "```python", "import qkv", "", 'model = qkv.load(".")', "```", ""]
     return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

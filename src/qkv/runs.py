@@ -59,7 +59,9 @@ class Run:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RunError(f"cannot create {path}: {error}", remedy="choose another --out") from None
+            raise RunError(
+                f"cannot create {path}: {error}", remedy="choose another --out"
+            ) from None
         run = cls(path)
         run.write_record(record)
         run._write_json(CONFIG, config)

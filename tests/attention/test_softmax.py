@@ -114,9 +114,7 @@ def test_a_hand_computed_case() -> None:
     query = torch.tensor([[1.0, 0.0]])
     key = torch.tensor([[0.0, 5.0], [1.0986122886681098 * 2**0.5, 7.0]])
     value = torch.tensor([[4.0, 0.0, 8.0], [0.0, 4.0, 8.0]])
-    torch.testing.assert_close(
-        softmax_attention_weights(query, key), torch.tensor([[0.25, 0.75]])
-    )
+    torch.testing.assert_close(softmax_attention_weights(query, key), torch.tensor([[0.25, 0.75]]))
     torch.testing.assert_close(
         softmax_attention(query, key, value), torch.tensor([[1.0, 3.0, 8.0]])
     )

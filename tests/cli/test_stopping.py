@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,13 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 Call = Callable[..., Any]
 EPOCHS = 10_000  # minutes: it cannot end by itself before the signal comes
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")
 def test_an_interrupted_training_goes_on_where_it_stopped(
     qkv: Call, photos: Path, tiny: tuple[str, ...], tmp_path: Path
 ) -> None:

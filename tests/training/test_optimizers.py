@@ -33,7 +33,9 @@ def test_only_matrices_and_kernels_decay() -> None:
         optimizer = build_optimizer(model, settings(optimizer="adamw", weight_decay=0.3))
         assert isinstance(optimizer, torch.optim.AdamW)
         decay = {
-            id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]
+            id(p): group["weight_decay"]
+            for group in optimizer.param_groups
+            for p in group["params"]
         }
         named = dict(model.named_parameters())
         assert len(decay) == len(named)
@@ -114,9 +116,7 @@ HALF = 0.5 * (1 + math.cos(math.pi / 4))
         ("cosine", 3, 3, [0.25, 0.5, 0.75]),
     ],
 )
-def test_schedules_by_hand(
-    schedule: str, warmup: int, total: int, expected: list[float]
-) -> None:
+def test_schedules_by_hand(schedule: str, warmup: int, total: int, expected: list[float]) -> None:
     at = learning_rate_at(
         settings(schedule=schedule, warmup_steps=warmup, learning_rate=0.2), total
     )

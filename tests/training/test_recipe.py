@@ -35,9 +35,7 @@ def test_every_recipe_parses_and_survives_run_json(family: str, name: str) -> No
 
 @pytest.mark.parametrize("family", recipe_families())
 def test_every_family_has_a_default(family: str) -> None:
-    assert load_recipe(family) in [
-        load_recipe(family, name) for name in recipe_families()[family]
-    ]
+    assert load_recipe(family) in [load_recipe(family, name) for name in recipe_families()[family]]
 
 
 def test_the_reference_is_the_source_to_the_letter() -> None:
@@ -56,7 +54,11 @@ def test_the_reference_is_the_source_to_the_letter() -> None:
     assert (training.warmup_steps, training.label_smoothing, training.ema_decay) == (0, 0.0, 0.0)
     assert training.max_gradient_norm is None
     assert (training.log_every_steps, training.test_each_epoch) == (100, True)
-    assert (training.keep, training.precision, training.class_weights) == ("last", "float32", "none")
+    assert (training.keep, training.precision, training.class_weights) == (
+        "last",
+        "float32",
+        "none",
+    )
     assert not any([recipe.augment.horizontal_flip, recipe.augment.shift_pixels])
     assert recipe.augment.erase_probability == 0.0
 
@@ -80,7 +82,9 @@ def fields(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
 
 
 ALL_FIELDS = {
-    f"{task}: {name}": field for task, recipe in TASKS.items() for name, field in fields(recipe).items()
+    f"{task}: {name}": field
+    for task, recipe in TASKS.items()
+    for name, field in fields(recipe).items()
 } | {f"ViT: {name}": field for name, field in fields(ViTSettings).items()}
 
 
@@ -182,16 +186,16 @@ def test_what_set_refuses(override: str, problem: str, remedy: str) -> None:
 
 
 def test_an_error_says_which_recipe() -> None:
-    with pytest.raises(RecipeError, match="^vision/default: training.epochs"):
+    with pytest.raises(RecipeError, match=r"^vision/default: training\.epochs"):
         loaded("training.epochs=0")
 
 
 @pytest.mark.parametrize(
-    "override", ["training.keep=best_loss", "training.keep=best_accuracy",
-                 "training.early_stopping_epochs=2"]
+    "override",
+    ["training.keep=best_loss", "training.keep=best_accuracy", "training.early_stopping_epochs=2"],
 )
 def test_deciding_needs_validation_data(override: str) -> None:
-    with pytest.raises(RecipeError, match="needs data.validation_fraction above 0"):
+    with pytest.raises(RecipeError, match=r"needs data\.validation_fraction above 0"):
         load_recipe("fashion-mnist", "reference", [override])
     load_recipe("fashion-mnist", "reference", [override, "data.validation_fraction=0.1"])
 

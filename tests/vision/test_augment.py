@@ -26,9 +26,7 @@ def numbered(batch: int, channels: int, height: int, width: int) -> Tensor:
     return image.expand(batch, -1, -1, -1).contiguous()
 
 
-shapes = st.tuples(
-    st.integers(1, 6), st.sampled_from([1, 3]), st.integers(1, 9), st.integers(1, 9)
-)
+shapes = st.tuples(st.integers(1, 6), st.sampled_from([1, 3]), st.integers(1, 9), st.integers(1, 9))
 seeds = st.integers(0, 2**32 - 1)
 
 

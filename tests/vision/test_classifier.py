@@ -63,7 +63,12 @@ def test_every_kind_of_input_gets_the_same_answer(tmp_path: Path) -> None:
     kinds = [path, str(path), path.read_bytes(), Image.fromarray(array), array, Image.open(path)]
     answers = classifier().predict(kinds)
     assert [answer.input for answer in answers] == [
-        str(path), str(path), "image 2", "image 3", "image 4", "image 5"
+        str(path),
+        str(path),
+        "image 2",
+        "image 3",
+        "image 4",
+        "image 5",
     ]
     assert len({tuple(answer.probabilities.values()) for answer in answers}) == 1
 
@@ -107,7 +112,12 @@ def test_a_bad_input_fails_alone(tmp_path: Path) -> None:
     model = classifier()
     answers = list(model.predict_each(inputs, batch_size=4))  # type: ignore[arg-type]
     assert [type(answer) for answer in answers] == [
-        Prediction, FailedInput, Prediction, FailedInput, FailedInput, FailedInput
+        Prediction,
+        FailedInput,
+        Prediction,
+        FailedInput,
+        FailedInput,
+        FailedInput,
     ]
     good = model.predict([pixels(1), pixels(2)])
     assert [answers[0], answers[2]] == [

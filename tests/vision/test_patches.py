@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from qkv.vision.patches import ConvolutionalStem, LinearStem, cut_patches, sine_cosine_positions
 
 
-@given(st.integers(1, 2), st.sampled_from([1, 3]), st.integers(1, 3), st.integers(1, 3), st.integers(1, 4))
+@given(
+    st.integers(1, 2),
+    st.sampled_from([1, 3]),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.integers(1, 4),
+)
 @settings(max_examples=20)
 def test_patches_are_cut_row_by_row_as_row_column_channel(
     batch: int, channels: int, rows: int, columns: int, patch: int
@@ -43,9 +49,7 @@ def test_a_linear_stem_maps_each_patch_alone() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("patch", [1, 2, 4, 8])
 @pytest.mark.parametrize("dim", [4, 6, 24])
-def test_a_convolutional_stem_gives_one_token_a_patch(
-    channels: int, patch: int, dim: int
-) -> None:
+def test_a_convolutional_stem_gives_one_token_a_patch(channels: int, patch: int, dim: int) -> None:
     stem = ConvolutionalStem(channels, patch, dim)
     images = torch.randn(2, channels, 3 * patch, 3 * patch)
     assert stem(images).shape == (2, 9, dim)

@@ -16,9 +16,7 @@ def test_every_value_by_the_formula() -> None:
     normalised = Preprocessing(image_size=16, channels=1).normalise(pixels)
     assert normalised.dtype == torch.float32
     expected = [(value / 255 - 0.5) / 0.5 for value in range(256)]
-    torch.testing.assert_close(
-        normalised.flatten(), torch.tensor(expected), rtol=0, atol=2e-7
-    )
+    torch.testing.assert_close(normalised.flatten(), torch.tensor(expected), rtol=0, atol=2e-7)
     assert normalised.min() == -1.0
     assert pixels.flatten().tolist() == list(range(256))
 
@@ -37,8 +35,13 @@ def test_strides_do_not_matter() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "key"),
-    [({"std": 0.0}, "std"), ({"channels": 4}, "channels"), ({"image_size": 0}, "image_size"),
-     ({"mean": 2.0}, "mean"), ({"median": 0.5}, "median")],
+    [
+        ({"std": 0.0}, "std"),
+        ({"channels": 4}, "channels"),
+        ({"image_size": 0}, "image_size"),
+        ({"mean": 2.0}, "mean"),
+        ({"median": 0.5}, "median"),
+    ],
 )
 def test_wrong_settings_are_refused(changes: dict[str, Any], key: str) -> None:
     with pytest.raises(RecipeError, match=key):

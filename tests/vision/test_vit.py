@@ -103,7 +103,7 @@ def theirs(ours: ViT) -> ViTForImageClassification:
     )
     other = ViTForImageClassification(config).eval()
     mine = ours.state_dict()
-    # A linear stem reads a patch as (row, column, channel), a convolution as (channel, row, column).
+    # A linear stem reads a patch as (row, column, channel), a convolution channel first.
     stem = mine["stem.weight"].view(s.dim, s.patch_size, s.patch_size, s.channels)
     mapped = {
         "vit.embeddings.cls_token": mine["class_token"],
@@ -159,7 +159,10 @@ def test_logits_and_gradients_agree_with_transformers(changes: dict[str, Any]) -
     first, last = ours.blocks[0], ours.blocks[-1]
     layers = other.vit.layers
     for mine, yours in [
-        (first.attention.qkv.weight, [getattr(layers[0].attention, f"{n}_proj").weight for n in "qkv"]),
+        (
+            first.attention.qkv.weight,
+            [getattr(layers[0].attention, f"{n}_proj").weight for n in "qkv"],
+        ),
         (last.attention.output.bias, [layers[-1].attention.o_proj.bias]),
         (last.mlp[0].weight, [layers[-1].mlp.fc1.weight]),
         (ours.positions, [other.vit.embeddings.position_embeddings]),
@@ -290,7 +293,11 @@ def test_dropout_stands_in_every_place_and_only_in_training() -> None:
     [
         ({"patch_size": 4}, "patch_size 4 does not divide image_size 21", "correct the settings"),
         ({"patch_size": 0}, "patch_size: Input should be greater than or equal to 1", "patch_size"),
-        ({"image_size": 2048}, "image_size: Input should be less than or equal to 1024", "image_size"),
+        (
+            {"image_size": 2048},
+            "image_size: Input should be less than or equal to 1024",
+            "image_size",
+        ),
         ({"channels": 2}, "channels: Input should be 1 or 3, not 2", "channels"),
         ({"num_classes": 1}, "num_classes: Input should be greater than or equal to 2", "num_cl"),
         ({"dim": 2}, "dim: Input should be greater than or equal to 4, not 2", "dim"),
@@ -302,7 +309,11 @@ def test_dropout_stands_in_every_place_and_only_in_training() -> None:
         ({"dropout": 1.0}, "dropout: Input should be less than 1, not 1.0", "dropout"),
         ({"dropout": float("nan")}, "dropout: Input should be a finite number", "dropout"),
         ({"embedding_std": -1.0}, "embedding_std: Input should be greater", "embedding_std"),
-        ({"pooling": "max"}, "pooling: Input should be 'class_token' or 'mean', not 'max'", "pooling"),
+        (
+            {"pooling": "max"},
+            "pooling: Input should be 'class_token' or 'mean', not 'max'",
+            "pooling",
+        ),
         ({"positions": "none"}, "positions: Input should be 'learned' or 'sine_cosine'", "posit"),
         ({"stem": "conv"}, "stem: Input should be 'linear' or 'convolutional'", "stem"),
         ({"attention": "linear"}, "attention: Input should be 'softmax'", "attention"),
@@ -326,6 +337,9 @@ def test_wrong_settings_are_named_with_a_remedy(
 def test_a_recipe_checks_the_architecture_before_any_data_are_read() -> None:
     with pytest.raises(RecipeError, match="model: sine_cosine positions need a dim"):
         load_recipe("vision", None, ["model.positions=sine_cosine", "model.dim=30"])
-    assert ViTArchitecture().model_dump() == load_recipe(
-        "fashion-mnist", "reference", ["model.dropout=0.0", "model.embedding_std=0.02"]
-    ).model.model_dump()
+    assert (
+        ViTArchitecture().model_dump()
+        == load_recipe(
+            "fashion-mnist", "reference", ["model.dropout=0.0", "model.embedding_std=0.02"]
+        ).model.model_dump()
+    )

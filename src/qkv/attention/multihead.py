@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, Protocol
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -18,13 +19,17 @@ AttentionKernel = Literal["softmax"]
 class Kernel(Protocol):
     """Queries, keys and values (batch, heads, tokens, head_dim) to outputs of the same shape."""
 
-    def __call__(self, query: Tensor, key: Tensor, value: Tensor, /) -> Tensor: ...
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, /) -> Tensor:
+        """Attend."""
+        ...
 
 
 class KernelWeights(Protocol):
     """Queries and keys to the row-normalised (batch, heads, tokens, tokens) that a kernel uses."""
 
-    def __call__(self, query: Tensor, key: Tensor, /) -> Tensor: ...
+    def __call__(self, query: Tensor, key: Tensor, /) -> Tensor:
+        """The matrix."""
+        ...
 
 
 KERNELS: dict[AttentionKernel, Kernel] = {"softmax": softmax_attention}
@@ -65,13 +70,13 @@ class MultiHeadAttention(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(
-        self, tokens: Float[Tensor, "batch tokens dim"]
-    ) -> Float[Tensor, "batch tokens dim"]:
-        """Every token attends to every token."""
-        if self._is_short(tokens):
+        self, tokens: Float[Tensor, "batch tokens dim"], queries: int | None = None
+    ) -> Float[Tensor, "batch queries dim"]:
+        """The first `queries` tokens (all when None) attend to every token."""
+        if queries is None and self._is_short(tokens):
             output = self._short(tokens)
         else:
-            attended = KERNELS[self.kernel](*self._project(tokens))
+            attended = KERNELS[self.kernel](*self._project(tokens, queries))
             output = self.output(attended.transpose(1, 2).flatten(2))
         dropped: Tensor = self.dropout(output)
         return dropped
@@ -83,10 +88,20 @@ class MultiHeadAttention(nn.Module):
         query, key, _ = self._project(tokens)
         return WEIGHTS[self.kernel](query, key)
 
-    def _project(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        packed = self.qkv(tokens).unflatten(-1, (3, self.num_heads, self.head_dim))
-        query, key, value = packed.permute(2, 0, 3, 1, 4).unbind(0)
-        return query, key, value
+    def _project(self, tokens: Tensor, queries: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        heads = (self.num_heads, self.head_dim)
+        shape = tokens.shape[:2]
+        if queries is None:
+            packed = self.qkv(tokens).view(*shape, 3, *heads)
+            query, key, value = packed.permute(2, 0, 3, 1, 4).unbind(0)
+            return query, key, value
+        inner = self.num_heads * self.head_dim
+        weight, bias = self.qkv.weight, self.qkv.bias
+        query_bias, rest_bias = (None, None) if bias is None else (bias[:inner], bias[inner:])
+        query = F.linear(tokens[:, :queries], weight[:inner], query_bias)
+        rest = F.linear(tokens, weight[inner:], rest_bias).view(*shape, 2, *heads)
+        key, value = rest.permute(2, 0, 3, 1, 4).unbind(0)
+        return query.view(shape[0], -1, *heads).transpose(1, 2), key, value
 
     def _is_short(self, tokens: Tensor) -> bool:
         return (

@@ -29,8 +29,7 @@ def softmax_attention_reference(
         visible = [
             j
             for j in range(key.shape[0])
-            if (attention_mask is None or bool(attention_mask[i, j]))
-            and (not is_causal or j <= i)
+            if (attention_mask is None or bool(attention_mask[i, j])) and (not is_causal or j <= i)
         ]
         total = value.new_zeros(value.shape[-1])
         if visible:

@@ -131,7 +131,9 @@ def _draw_bars(
         classes = np.argsort(-probabilities, kind="stable")[:_BARS_OF_MANY].tolist()
         if truth not in classes:
             classes[-1] = truth
-        axes.set_title(f"{_BARS_OF_MANY} most probable of {len(class_names)} classes", size=9)
+        axes.set_title(
+            f"{_BARS_OF_MANY} of {len(class_names)} classes, most probable first", size=9
+        )
     axes.bar(
         range(len(classes)),
         probabilities[classes],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import secrets
 import warnings
 from collections.abc import Iterator
@@ -162,7 +163,7 @@ def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     Raises:
         ValueError: `name` is not a plain file name.
     """
-    if not name or Path(name).name != name or "\\" in name:
+    if not re.fullmatch(r"[\w-]+", name):
         raise ValueError(f"{name!r} is not a plain file name")
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []

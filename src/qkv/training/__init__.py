@@ -1,0 +1,1 @@
+"""Fitting a model: recipes, the one loop, and everything it needs."""

@@ -17,7 +17,7 @@ class AveragedWeights:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
-        self._live = [p for p in model.parameters() if p.requires_grad]
+        self._live: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
         self._names = [name for name, p in model.named_parameters() if p.requires_grad]
         self._average = [p.detach().clone() for p in self._live]
 

@@ -100,6 +100,8 @@ class Fit:
         restore_tensors(tensors, self._model, self._optimizer, self._average)
         self._position = Position.from_facts(facts)
         self._run.truncate_log(self._position.step)
+        # The record is written after the position, so a kill between the two leaves it behind.
+        self._run.update_record(epochs=self._position.epochs, train_seconds=self._position.seconds)
         return True
 
     def train(self) -> Position:

@@ -27,7 +27,7 @@ def stop_between_steps() -> Iterator[StopRequest]:
         yield request
         return
 
-    def ask(number: int, frame: FrameType | None) -> None:
+    def ask(number: int, _frame: FrameType | None) -> None:
         if request.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         request.asked = True

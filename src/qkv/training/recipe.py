@@ -110,9 +110,7 @@ def recipe_families() -> dict[str, list[str]]:
     }
 
 
-def load_recipe(
-    family: str, name: str | None = None, overrides: Iterable[str] = ()
-) -> Recipe:
+def load_recipe(family: str, name: str | None = None, overrides: Iterable[str] = ()) -> Recipe:
     """The recipe `name` of a family, or of a TOML file, with `key=value` overrides applied.
 
     Args:

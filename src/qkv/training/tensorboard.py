@@ -19,11 +19,11 @@ def with_tensorboard(reporter: Reporter, folder: Path) -> Iterator[Reporter]:
         return
     from torch.utils.tensorboard import SummaryWriter
 
-    writer = SummaryWriter(folder / "tensorboard")  # type: ignore[no-untyped-call]
+    writer = SummaryWriter(folder / "tensorboard")
     try:
         yield _Both(reporter, writer)
     finally:
-        writer.close()  # type: ignore[no-untyped-call]
+        writer.close()
 
 
 class _Both:

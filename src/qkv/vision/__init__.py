@@ -1,0 +1,1 @@
+"""Images: reading them, the Vision Transformer, and its classifier."""

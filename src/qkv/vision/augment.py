@@ -66,9 +66,7 @@ def random_erase(images: Images, probability: float, max_fraction: float) -> Ima
     batch, _, height, width = images.shape
     device = images.device
     hit = torch.rand(batch, 1, device=device) < probability
-    inside = [
-        _random_interval(batch, length, max_fraction, device) for length in (height, width)
-    ]
+    inside = [_random_interval(batch, length, max_fraction, device) for length in (height, width)]
     rectangle = (hit & inside[0])[:, :, None] & inside[1][:, None, :]
     return images.masked_fill(rectangle[:, None], 0)
 

@@ -106,7 +106,9 @@ class VisionClassifier:
         numbered = enumerate(inputs)
         while batch := list(islice(numbered, batch_size)):
             names = [_name(source, index) for index, source in batch]
-            read = [self._read(source, name) for (_, source), name in zip(batch, names, strict=True)]
+            read = [
+                self._read(source, name) for (_, source), name in zip(batch, names, strict=True)
+            ]
             pixels = [item for item in read if isinstance(item, np.ndarray)]
             probabilities = iter(self._probabilities(np.stack(pixels)) if pixels else ())
             for name, item in zip(names, read, strict=True):

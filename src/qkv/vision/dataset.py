@@ -81,9 +81,7 @@ class ImageDataset:
         return channels, height, width
 
 
-def stratified_split(
-    labels: IntArray, fraction: float, seed: int
-) -> tuple[IntArray, IntArray]:
+def stratified_split(labels: IntArray, fraction: float, seed: int) -> tuple[IntArray, IntArray]:
     """Split example indices into (kept, carved), the same share of every class.
 
     Each class gives `round(fraction × count)` examples, at least one and never all, drawn by a

@@ -131,7 +131,8 @@ def load_labelled_images(
     unknown = sorted({file.class_name for file in chosen} - set(class_names))
     if unknown:
         raise DataError(
-            f"class {unknown[0]!r} in {layout.root} is not one of the model's" + and_more(unknown[1:]),
+            f"class {unknown[0]!r} in {layout.root} is not one of the model's"
+            + and_more(unknown[1:]),
             remedy=f"the model knows {', '.join(class_names)}",
         )
     if not chosen:

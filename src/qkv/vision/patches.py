@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -30,9 +32,9 @@ class ConvolutionalStem(nn.Sequential):
 
     def __init__(self, channels: int, patch_size: int, dim: int) -> None:
         halvings = patch_size.bit_length() - 1
-        widths = [channels, *(max(8, dim >> (halvings - 1 - i)) for i in range(halvings))]
+        widths = [channels, *(max(min(8, dim), dim >> (halvings - 1 - i)) for i in range(halvings))]
         layers: list[nn.Module] = []
-        for narrow, wide in zip(widths, widths[1:], strict=False):
+        for narrow, wide in pairwise(widths):
             layers += [nn.Conv2d(narrow, wide, 3, stride=2, padding=1), nn.GELU()]
         layers[-1:] = [] if layers else [nn.Conv2d(channels, dim, 1)]
         super().__init__(*layers)
@@ -41,7 +43,8 @@ class ConvolutionalStem(nn.Sequential):
         self, images: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch patches dim"]:
         """Tokens of the patches, row by row."""
-        return super().forward(images).flatten(2).transpose(1, 2)
+        cells: Tensor = super().forward(images)  # type: ignore[no-untyped-call]
+        return cells.flatten(2).transpose(1, 2)
 
 
 def cut_patches(

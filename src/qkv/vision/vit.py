@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from qkv.attention.multihead import AttentionKernel, MultiHeadAttention
 from qkv.dropout import Dropout
 from qkv.settings import Settings
+from qkv.vision.mlp import MLP
 from qkv.vision.patches import ConvolutionalStem, LinearStem, sine_cosine_positions
 
 Intermediates = dict[str, Tensor]
@@ -46,8 +47,10 @@ class ViTArchitecture(Settings):
     """Attention kernel of every block."""
     qkv_bias: bool = False
     """Whether the projection to queries, keys and values has a bias."""
-    embedding_std: float = Field(default=0.02, ge=0.0, le=10.0)
+    embedding_std: float = Field(default=1.0, ge=0.0, le=10.0)
     """Standard deviation of the normal draw for class token and learned positions."""
+    initial_weights: Literal["torch", "xavier"] = "torch"
+    """Draw of the linear maps: torch's default, or Xavier-uniform with zero biases."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -82,19 +85,6 @@ class ViTSettings(ViTArchitecture):
         return self.image_size // self.patch_size
 
 
-class MLP(nn.Sequential):
-    """Linear, GELU, linear, with dropout after each linear map's activation."""
-
-    def __init__(self, dim: int, hidden_dim: int, dropout: float) -> None:
-        super().__init__(
-            nn.Linear(dim, hidden_dim),
-            nn.GELU(),
-            Dropout(dropout),
-            nn.Linear(hidden_dim, dim),
-            Dropout(dropout),
-        )
-
-
 class Block(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x))."""
 
@@ -112,11 +102,13 @@ class Block(nn.Module):
         self.mlp_norm = nn.LayerNorm(settings.dim)
         self.mlp = MLP(settings.dim, settings.mlp_dim, settings.dropout)
 
-    def forward(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens dim"]:
-        """One block of the encoder."""
-        x = x + self.attention(self.attention_norm(x))
-        x = x + self.mlp(self.mlp_norm(x))
-        return x
+    def forward(
+        self, x: Float[Tensor, "batch tokens dim"], wanted: int | None = None
+    ) -> Float[Tensor, "batch wanted dim"]:
+        """One block of the encoder; only its first `wanted` tokens (all when None) come out."""
+        x = x[:, :wanted] + self.attention(self.attention_norm(x), wanted)
+        mixed: Tensor = x + self.mlp(self.mlp_norm(x))
+        return mixed
 
     def attention_weights(
         self, x: Float[Tensor, "batch tokens dim"]
@@ -153,15 +145,19 @@ class ViT(nn.Module):
         self.blocks = nn.ModuleList(Block(settings) for _ in range(settings.depth))
         self.norm = nn.LayerNorm(dim)
         self.head = nn.Linear(dim, settings.num_classes)
+        if settings.initial_weights == "xavier":
+            self.apply(_initialise_by_xavier)
 
     def forward(
         self, images: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch classes"]:
         """Logits of normalised images."""
         x = self._embed(self.stem(images))
-        for block in self.blocks:
+        *blocks, last = self.blocks
+        for block in blocks:
             x = block(x)
-        return self._classify(x)
+        # Where one token is read, the last block need not compute the others.
+        return self._classify(last(x, None if self.class_token is None else 1))
 
     def forward_with_intermediates(
         self,
@@ -203,6 +199,14 @@ class ViT(nn.Module):
         pooled = self.norm(x[:, 0]) if self.class_token is not None else self.norm(x).mean(dim=1)
         logits: Tensor = self.head(pooled)
         return logits
+
+
+def _initialise_by_xavier(module: nn.Module) -> None:
+    """Uniform with variance 2/(inputs + outputs), as Glorot and Bengio 2010, eq. 16."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -18,6 +18,7 @@ import qkv
 from qkv import experiment
 from qkv.errors import DataError, DivergenceError, InterruptedRunError, RecipeError, RunError
 from qkv.runs import Run
+from qkv.training import vision_task
 from qkv.training.progress import Forecast, Silent, StepReport
 from qkv.training.recipe import Recipe, load_recipe
 
@@ -351,14 +352,14 @@ def test_divergence_is_recorded(images: Path, tmp_path: Path) -> None:
                     parameter.data.mul_(float("inf"))
 
     models: list[torch.nn.Module] = []
-    original = experiment.ViT
+    original = vision_task.ViT
 
     def remembered(settings: Any) -> torch.nn.Module:
         models.append(original(settings))
         return models[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment, "ViT", remembered)
+        patch.setattr(vision_task, "ViT", remembered)
         with pytest.raises(DivergenceError, match="step 3"):
             qkv.train(recipe, out=tmp_path / "run", data=images, reporter=Poison())
     assert Run.open(tmp_path / "run").record()["status"] == "diverged"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,6 +61,13 @@ def resolve_precision(name: Precision, device: torch.device) -> torch.dtype:
             remedy="choose precision 'float32' or 'auto'",
         )
     return torch.bfloat16 if name == "bfloat16" or native else torch.float32
+
+
+def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[None]:
+    """Within this context matrix products run in `precision`; nothing changes for float32."""
+    if precision == torch.float32:
+        return nullcontext()
+    return torch.autocast(device.type, dtype=precision)
 
 
 def _cpu_multiplies_bfloat16() -> bool:

@@ -23,13 +23,12 @@ from qkv.training.data import describe, fingerprint, load_dataset
 from qkv.training.fit import Fit
 from qkv.training.forecast import forecast
 from qkv.training.progress import Reporter, Silent
-from qkv.training.randomness import seed_initial_weights
 from qkv.training.recipe import Recipe, parse_recipe
+from qkv.training.step import Stepper
 from qkv.training.tensorboard import with_tensorboard
-from qkv.training.vision_task import VisionTask
+from qkv.training.vision_task import VisionTask, build_vision_task
 from qkv.vision.dataset import ImageDataset, ImageSplit
-from qkv.vision.preprocessing import Preprocessing
-from qkv.vision.vit import ViT, ViTSettings, parameter_count
+from qkv.vision.vit import parameter_count
 
 SAMPLES, MISTAKES = 3, 16
 FORECAST_ROOM = 1.2
@@ -57,13 +56,12 @@ def train(
     """
     reporter = reporter or Silent()
     device = resolve_device(recipe.training.device)
+    if out is not None:
+        Run.require_free(Path(out))  # before minutes are spent on reading the data
     dataset = load_dataset(recipe, data, skip_bad=skip_bad, progress=reporter.data)
     for note in dataset.notes:
         reporter.note(note)
-    preprocessing = Preprocessing(
-        image_size=dataset.image_shape[1], channels=_channels(dataset.image_shape[0])
-    )
-    settings = _model_settings(recipe, dataset)
+    task = build_vision_task(recipe, dataset, device)
     record: dict[str, Any] = {
         "status": "running",
         "recipe": recipe.model_dump(mode="json"),
@@ -75,13 +73,13 @@ def train(
     config = {
         "format": 1,
         "task": recipe.task,
-        "model": settings.model_dump(mode="json"),
-        "preprocessing": preprocessing.model_dump(mode="json"),
+        "model": task.model.settings.model_dump(mode="json"),
+        "preprocessing": task.preprocessing.model_dump(mode="json"),
         "id2label": {str(number): name for number, name in enumerate(dataset.class_names)},
     }
     path = Path(out) if out is not None else _free_folder(dataset.name)
     run = Run.create(path, config=config, record=record)
-    return _fit_and_finish(run, recipe, dataset, device, reporter, resume=False)
+    return _fit_and_finish(run, recipe, dataset, task, device, reporter, resume=False)
 
 
 def resume(
@@ -121,7 +119,8 @@ def resume(
             f"the data of {run.path} have changed since it was started",
             remedy="name the same data with --data, or start a new run",
         )
-    return _fit_and_finish(run, recipe, dataset, device, reporter, resume=True)
+    task = build_vision_task(recipe, dataset, device)
+    return _fit_and_finish(run, recipe, dataset, task, device, reporter, resume=True)
 
 
 def draw_figures(run: Run) -> list[Path]:
@@ -134,23 +133,20 @@ def _fit_and_finish(
     run: Run,
     recipe: Recipe,
     dataset: ImageDataset,
+    task: VisionTask,
     device: torch.device,
     reporter: Reporter,
     *,
     resume: bool,
 ) -> Run:
-    config = run.config()
-    preprocessing = Preprocessing.parse(config["preprocessing"], where=str(run.path))
-    seed_initial_weights(recipe.seed)
-    model = ViT(ViTSettings.parse(config["model"], where=str(run.path)))
-    task = VisionTask(model, dataset, preprocessing, recipe.augment, recipe.training, device)
     with run.locked(), with_tensorboard(reporter, run.path) as told:
-        fit = Fit(task, recipe.training, seed=recipe.seed, run=run, reporter=told, device=device)
+        stepper = Stepper(task, recipe.training, seed=recipe.seed, device=device)
+        fit = Fit(stepper, recipe.training, run=run, reporter=told)
         if not (resume and fit.resume()):
             expected = forecast(task, recipe.training, device)
             _require_disk(run.path, expected.disk_bytes)
             told.forecast(expected)
-            run.update_record(parameters=parameter_count(model), forecast=vars(expected))
+            run.update_record(parameters=parameter_count(task.model), forecast=vars(expected))
         run.update_record(status="running")
         try:
             position = fit.train()
@@ -195,24 +191,6 @@ def _results(logits: Tensor, test: ImageSplit) -> dict[str, Tensor]:
         "mistake_indices": mistakes,
         "mistake_images": torch.from_numpy(test.take(mistakes.numpy())),
     }
-
-
-def _model_settings(recipe: Recipe, dataset: ImageDataset) -> ViTSettings:
-    channels, size, _ = dataset.image_shape
-    return ViTSettings.parse(
-        {
-            **recipe.model.model_dump(),
-            "image_size": size,
-            "channels": channels,
-            "num_classes": len(dataset.class_names),
-        },
-        where="model",
-    )
-
-
-def _channels(count: int) -> Any:
-    assert count in (1, 3)
-    return count
 
 
 def _versions() -> dict[str, str]:

@@ -51,11 +51,7 @@ class Run:
         Raises:
             RunError: the folder exists and is not empty, or cannot be written.
         """
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise RunError(
-                f"{path} exists already",
-                remedy=f"resume it with --resume {path} or choose another folder with --out",
-            )
+        cls.require_free(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -66,6 +62,19 @@ class Run:
         run.write_record(record)
         run._write_json(CONFIG, config)
         return run
+
+    @staticmethod
+    def require_free(path: Path) -> None:
+        """See that a new run can be made in that folder.
+
+        Raises:
+            RunError: the folder exists and is not empty.
+        """
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise RunError(
+                f"{path} exists already",
+                remedy=f"resume it with --resume {path} or choose another folder with --out",
+            )
 
     @classmethod
     def open(cls, path: Path | str) -> Run:

@@ -10,6 +10,7 @@ from qkv.training.fit import Fit
 from qkv.training.progress import Silent
 from qkv.training.randomness import seed_initial_weights
 from qkv.training.recipe import parse_recipe
+from qkv.training.step import Stepper
 from qkv.training.vision_task import VisionTask
 from qkv.vision.dataset import ImageDataset, ImageSplit
 from qkv.vision.preprocessing import Preprocessing
@@ -67,7 +68,8 @@ def test_same_weights_and_accuracy_as_the_training_loop(data, tmp_path, ema_deca
     preprocessing = Preprocessing(image_size=8, channels=1)
     task = VisionTask(model, data, preprocessing, recipe.augment, recipe.training, device)
     run = Run.create(tmp_path / "run", config={}, record={"status": "running"})
-    fit = Fit(task, recipe.training, seed=recipe.seed, run=run, reporter=Silent(), device=device)
+    stepper = Stepper(task, recipe.training, seed=recipe.seed, device=device)
+    fit = Fit(stepper, recipe.training, run=run, reporter=Silent())
     position = fit.train()
 
     training = RecipeTraining(recipe, data, device)

@@ -16,6 +16,7 @@ from qkv.training.fit import Fit
 from qkv.training.progress import Reporter, Silent
 from qkv.training.randomness import seed_initial_weights
 from qkv.training.settings import TrainingSettings
+from qkv.training.step import Stepper
 from qkv.training.task import Task
 from qkv.training.vision_task import VisionTask
 from qkv.vision.augment import AugmentSettings
@@ -100,14 +101,9 @@ class Bench:
     ) -> Fit:
         """A fit in the run `name`, which is made if it is not there."""
         settings = self.settings(**training)
-        return Fit(
-            wrap(self.task(settings, seed=seed, **(task_options or {}))),
-            settings,
-            seed=seed,
-            run=self.run(name),
-            reporter=reporter or Silent(),
-            device=CPU,
-        )
+        task = wrap(self.task(settings, seed=seed, **(task_options or {})))
+        stepper = Stepper(task, settings, seed=seed, device=CPU)
+        return Fit(stepper, settings, run=self.run(name), reporter=reporter or Silent())
 
 
 @pytest.fixture

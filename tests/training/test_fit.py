@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -21,6 +22,7 @@ from qkv.training.fit import Fit
 from qkv.training.interrupt import stop_between_steps
 from qkv.training.progress import Silent, StepReport
 from qkv.training.settings import TrainingSettings
+from qkv.training.step import Stepper
 from qkv.training.task import Predictions, StepOutcome, Task
 from qkv.vision.dataset import IntArray
 
@@ -93,7 +95,7 @@ def test_it_learns(bench: Any) -> None:
     assert last["train_loss"] < 0.1 * first["train_loss"]
     assert last["train_accuracy"] == 1.0
     assert last["validation_accuracy"] > 0.85
-    assert fit.total_steps == position.step == 60
+    assert fit._stepper.total_steps == position.step == 60
 
 
 def test_an_epoch_entry_is_whole_and_true(bench: Any) -> None:
@@ -108,7 +110,7 @@ def test_an_epoch_entry_is_whole_and_true(bench: Any) -> None:
         "validation_loss", "validation_accuracy", "test_loss", "test_accuracy",
     }  # fmt: skip
     for split in ("validation", "test"):
-        predictions = fit._task.predict_split(fit._model, split)
+        predictions = fit._stepper.task.predict_split(fit._stepper.model, split)
         assert entry[f"{split}_loss"] == pytest.approx(predictions.loss)
         assert entry[f"{split}_accuracy"] == predictions.accuracy
     logged = [line for line in bench.run("x").log() if line["event"] == "epoch"]
@@ -160,13 +162,22 @@ def test_every_step_is_reported(bench: Any) -> None:
     assert all(report.seconds_left > 0 for report in reports[:-1])
 
 
+def test_every_epoch_trains_in_training_mode_and_judges_out_of_it(bench: Any) -> None:
+    modes: list[bool] = []
+    fit = bench.fit(
+        "x", wrap=lambda t: Wrapped(t, step=lambda _, o: (modes.append(t.model.training), o)[1])
+    )
+    fit.train()
+    assert modes == [True] * 15
+
+
 # --- what the settings do
 
 
 def test_one_step_is_plain_torch(bench: Any) -> None:
     """A run of one step, against the same written out with torch alone."""
     fit = bench.fit("x", epochs=1, batch_size=22, optimizer="adam", task_options={"dropout": 0.0})
-    model = fit._model
+    model = fit._stepper.model
     twin = bench.task(bench.settings(), dropout=0.0).model
     twin.load_state_dict(model.state_dict())
     fit.train()
@@ -183,14 +194,14 @@ def test_one_step_is_plain_torch(bench: Any) -> None:
 def test_gradients_are_clipped(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     norms: list[float] = []
     fit = bench.fit("x", epochs=1, max_gradient_norm=0.01)
-    step = fit._optimizer.step
+    step = fit._stepper.optimizer.step
 
     def watched() -> None:
-        gradients = [p.grad.flatten() for p in fit._model.parameters()]
+        gradients = [p.grad.flatten() for p in fit._stepper.model.parameters()]
         norms.append(float(torch.cat(gradients).norm()))
         step()
 
-    monkeypatch.setattr(fit._optimizer, "step", watched)
+    monkeypatch.setattr(fit._stepper.optimizer, "step", watched)
     fit.train()
     assert norms == pytest.approx([0.01] * 5, rel=1e-3)
 
@@ -198,15 +209,16 @@ def test_gradients_are_clipped(bench: Any, monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_average_is_what_is_judged_and_kept(bench: Any) -> None:
     fit = bench.fit("x", epochs=2, ema_decay=0.99)
     seen: list[Tensor] = []
-    task = fit._task
-    fit._task = Wrapped(
-        task, predict=lambda _, p: (seen.append(fit._model.head.weight.detach().clone()), p)[1]
+    task = fit._stepper.task
+    fit._stepper.task = Wrapped(
+        task,
+        predict=lambda _, p: (seen.append(fit._stepper.model.head.weight.detach().clone()), p)[1],
     )
     fit.train()
     kept = bench.run("x").weights()["head.weight"]
-    assert torch.equal(kept, fit._average.state()["head.weight"])
+    assert torch.equal(kept, fit._stepper.average.state()["head.weight"])
     assert torch.equal(kept, seen[-1])
-    assert not torch.equal(kept, fit._model.head.weight)
+    assert not torch.equal(kept, fit._stepper.model.head.weight)
 
 
 def test_bfloat16_autocast_trains_and_keeps_float32_weights(bench: Any) -> None:
@@ -252,7 +264,8 @@ class Scripted:
 def scripted(bench: Any, results: list[tuple[int, float]], **training: Any) -> tuple[Any, Run]:
     settings = bench.settings(epochs=len(results), optimizer="adam", learning_rate=1.0, **training)
     run = bench.run("scripted")
-    fit = Fit(Scripted(results), settings, seed=0, run=run, reporter=Silent(), device=CPU)
+    stepper = Stepper(Scripted(results), settings, seed=0, device=CPU)
+    fit = Fit(stepper, settings, run=run, reporter=Silent())
     return fit.train(), run
 
 
@@ -319,8 +332,11 @@ def test_a_loss_that_is_no_number_stops_the_run(bench: Any, value: float) -> Non
     assert all(tensor.isfinite().all() for tensor in tensors.values())
 
 
+@pytest.mark.parametrize("judged", [True, False])
 @pytest.mark.parametrize("at", [3, 5, 10])
-def test_weights_that_are_no_numbers_never_replace_good_ones(bench: Any, at: int) -> None:
+def test_weights_that_are_no_numbers_never_replace_good_ones(
+    bench: Any, at: int, judged: bool
+) -> None:
     """A loss can be finite and its gradient not; at 5 and 10 this ends an epoch."""
 
     def step(number: int, outcome: StepOutcome) -> StepOutcome:
@@ -329,6 +345,8 @@ def test_weights_that_are_no_numbers_never_replace_good_ones(bench: Any, at: int
             loss = loss + (loss * 0.0).sqrt()  # adds 0, with an infinite slope times 0
         return StepOutcome(loss, outcome.correct, outcome.examples)
 
+    if not judged:
+        bench.dataset = dataclasses.replace(bench.dataset, validation=None)
     fit = bench.fit("x", checkpoint_every_seconds=0.0, wrap=lambda t: Wrapped(t, step=step))
     with pytest.raises(DivergenceError, match=f"at step {at} "):
         fit.train()

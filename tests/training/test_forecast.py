@@ -28,7 +28,7 @@ def test_the_forecast_changes_nothing(bench: Any) -> None:
 
 def test_a_forecast_run_ends_like_one_without(bench: Any) -> None:
     with_forecast, without = bench.fit("one"), bench.fit("two")
-    forecast(with_forecast._task, bench.settings(), CPU)
+    forecast(with_forecast._stepper.task, bench.settings(), CPU)
     with_forecast.train()
     without.train()
     one, two = bench.run("one").weights(), bench.run("two").weights()

@@ -45,7 +45,7 @@ def test_the_reference_is_the_source_to_the_letter() -> None:
     assert recipe.model.model_dump() == {
         "patch_size": 4, "dim": 64, "depth": 6, "num_heads": 4, "head_dim": 64, "mlp_dim": 256,
         "pooling": "class_token", "positions": "learned", "stem": "linear", "dropout": 0.1,
-        "attention": "softmax", "qkv_bias": False, "embedding_std": 1.0,
+        "attention": "softmax", "qkv_bias": False, "embedding_std": 1.0, "initial_weights": "torch",
     }  # fmt: skip
     training = recipe.training
     assert (training.optimizer, training.learning_rate, training.epochs) == ("adam", 0.002, 5)

@@ -120,8 +120,8 @@ def test_another_seed_ends_elsewhere(bench: Any) -> None:
 
 
 def test_early_stopping_is_remembered(bench: Any) -> None:
-    # With a learning rate of 1 the first epoch stays the best.
-    options = {**PLAIN, "learning_rate": 1.0, "keep": "best_loss", "early_stopping_epochs": 1}
+    # With so large a learning rate the first epoch stays the best.
+    options = {**PLAIN, "learning_rate": 10.0, "keep": "best_loss", "early_stopping_epochs": 1}
     expected = never_stopped(bench, options)
     assert 1 < len(expected["epochs"]) < 3
     with pytest.raises(InterruptedRunError):

@@ -45,8 +45,13 @@ def test_the_loss_by_the_formula(bench: Any, smoothing: float, weights: str) -> 
     assert int(outcome.correct) == int((logits.argmax(1) == labels).sum())
 
 
-def test_augmentation_and_dropout_follow_the_seed(bench: Any) -> None:
-    task = bench.task(bench.settings(), dropout=0.3, augment={"shift_pixels": 2})
+@pytest.mark.parametrize(
+    "options",
+    [{"dropout": 0.3}, {"dropout": 0.0, "augment": {"shift_pixels": 2}}],
+    ids=["dropout", "augmentation"],
+)
+def test_augmentation_and_dropout_follow_the_seed(bench: Any, options: dict[str, Any]) -> None:
+    task = bench.task(bench.settings(), **options)
     task.model.train()
 
     def loss(step: int) -> float:

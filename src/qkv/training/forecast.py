@@ -6,11 +6,10 @@ import copy
 import statistics
 import sys
 import time
-from contextlib import nullcontext
 
 import torch
 
-from qkv.devices import resolve_precision
+from qkv.devices import autocast, resolve_precision
 from qkv.training.averaging import AveragedWeights
 from qkv.training.optimizers import build_optimizer
 from qkv.training.progress import Forecast
@@ -40,8 +39,7 @@ def forecast(task: Task, settings: TrainingSettings, device: torch.device) -> Fo
         indices = batches[index % len(batches)]
         started = time.monotonic()
         optimizer.zero_grad(set_to_none=True)
-        reduced = dtype != torch.float32
-        with torch.autocast(device.type, dtype=dtype) if reduced else nullcontext():
+        with autocast(device, dtype):
             outcome = task.train_step(model, indices)
         outcome.loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

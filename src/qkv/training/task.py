@@ -60,8 +60,15 @@ class Predictions:
 class Task(Protocol):
     """A model, the examples it learns from, and how wrong it is on a batch of them."""
 
-    model: nn.Module
-    train_examples: int
+    @property
+    def model(self) -> nn.Module:
+        """The model that is fitted."""
+        ...
+
+    @property
+    def train_examples(self) -> int:
+        """Examples in the training split."""
+        ...
 
     def epoch_batches(self, order: IntArray) -> Sequence[IntArray]:
         """The examples of an epoch, shuffled as `order`, cut into batches."""

@@ -9,13 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from qkv.training.randomness import seed_initial_weights
+from qkv.training.recipe import VisionRecipe
 from qkv.training.settings import TrainingSettings
 from qkv.training.task import Predictions, SplitName, StepOutcome
 from qkv.vision.augment import AugmentSettings, augment
 from qkv.vision.classifier import predict_logits
 from qkv.vision.dataset import ImageDataset, ImageSplit, IntArray
 from qkv.vision.preprocessing import Preprocessing
-from qkv.vision.vit import ViT
+from qkv.vision.vit import ViT, ViTSettings
 
 # A training split up to this size is kept on an accelerator, where batches then cost no transfer.
 RESIDENT_BYTES = 2 * 2**30
@@ -33,14 +35,14 @@ class VisionTask:
         settings: TrainingSettings,
         device: torch.device,
     ) -> None:
-        self.model: nn.Module = model.to(device)
+        self.model = model.to(device)
+        self.preprocessing = preprocessing
         self.train_examples = len(dataset.train)
         self._splits: dict[SplitName, ImageSplit | None] = {
             "validation": dataset.validation,
             "test": dataset.test,
         }
         self._train = dataset.train
-        self._preprocessing = preprocessing
         self._augmentation = augmentation
         self._settings = settings
         self._device = device
@@ -54,7 +56,7 @@ class VisionTask:
 
     def train_step(self, model: nn.Module, indices: IntArray) -> StepOutcome:
         """Cross-entropy of the augmented images at `indices`."""
-        images = self._preprocessing.normalise(augment(self._images(indices), self._augmentation))
+        images = self.preprocessing.normalise(augment(self._images(indices), self._augmentation))
         labels = torch.from_numpy(self._train.labels[indices]).to(self._device)
         logits = model(images).float()
         loss = F.cross_entropy(
@@ -76,7 +78,7 @@ class VisionTask:
         images = self._splits[split]
         assert images is not None, split
         logits = predict_logits(
-            model, images, self._preprocessing, self._settings.evaluation_batch_size, self._device
+            model, images, self.preprocessing, self._settings.evaluation_batch_size, self._device
         )
         return Predictions(logits.numpy(), images.labels)
 
@@ -97,3 +99,24 @@ class VisionTask:
         counts = np.bincount(self._train.labels, minlength=classes)
         weights = len(self._train) / (classes * np.maximum(counts, 1))
         return torch.tensor(weights, dtype=torch.float32, device=self._device)
+
+
+def build_vision_task(
+    recipe: VisionRecipe, dataset: ImageDataset, device: torch.device
+) -> VisionTask:
+    """The task of a recipe on its data, with the initial weights of its seed.
+
+    Raises:
+        RecipeError: the model does not fit the images, such as a patch that does not divide them.
+    """
+    channels, size, _ = dataset.image_shape
+    seen = {"image_size": size, "channels": channels}
+    settings = ViTSettings.parse(
+        {**recipe.model.model_dump(), **seen, "num_classes": len(dataset.class_names)},
+        where="model",
+    )
+    preprocessing = Preprocessing.parse(seen, where="preprocessing")
+    seed_initial_weights(recipe.seed)
+    return VisionTask(
+        ViT(settings), dataset, preprocessing, recipe.augment, recipe.training, device
+    )

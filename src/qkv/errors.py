@@ -20,8 +20,7 @@ class QKVError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        end = "" if self.remedy.endswith("?") else "."
-        return f"{self.problem.rstrip('.')}. {self.remedy.rstrip('.')}{end}"
+        return f"{self.problem.rstrip('.')}; {self.remedy.rstrip('.')}"
 
 
 class RecipeError(QKVError):

@@ -57,7 +57,7 @@ def test_get_from_a_folder_without_the_files_says_what_lacks(qkv: Call, tmp_path
 def test_an_unknown_data_set_gets_the_nearest_name(qkv: Call, command: str) -> None:
     outcome = qkv("data", command, "fashon-mnist")
     assert (outcome.code, outcome.out) == (2, "")
-    assert "no data set 'fashon-mnist'. did you mean 'fashion-mnist'?" in outcome.err
+    assert "no data set 'fashon-mnist'; did you mean 'fashion-mnist'?" in outcome.err
 
 
 def test_inspect_shows_counts_copies_bad_files_and_warnings(

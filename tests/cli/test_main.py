@@ -73,14 +73,14 @@ def test_a_mistyped_call_is_one_line(qkv: Call, arguments: list[str], message: s
 @pytest.mark.parametrize(
     ("error", "code", "printed"),
     [
-        (QKVError("x is y", remedy="do z"), 2, "qkv: error: x is y. do z.\n"),
-        (QKVError("x is\n\x1by", remedy="z"), 2, "qkv: error: x is\ufffd\ufffdy. z.\n"),
-        (InterruptedRunError("stopped at 3", remedy="go on"), 130, "qkv: stopped at 3. go on.\n"),
+        (QKVError("x is y", remedy="do z"), 2, "qkv: error: x is y; do z\n"),
+        (QKVError("x is\n\x1by", remedy="z"), 2, "qkv: error: x is\ufffd\ufffdy; z\n"),
+        (InterruptedRunError("stopped at 3", remedy="go on"), 130, "qkv: stopped at 3; go on\n"),
         (KeyboardInterrupt(), 130, "qkv: stopped\n"),
         (
             BadFilesError("2 files", remedy="mend", files=[("a", "is empty"), ("b\n", "is cut")]),
             2,
-            "qkv: error: 2 files. mend.\n  a: is empty\n  b\ufffd: is cut\n",
+            "qkv: error: 2 files; mend\n  a: is empty\n  b\ufffd: is cut\n",
         ),
     ],
 )

@@ -116,4 +116,4 @@ def test_other_folders_and_studies_are_refused(qkv: Call, tmp_path: Path) -> Non
     assert "is not a run folder" in qkv("reproduce", "s4", "--out", tmp_path).err
     outcome = qkv("reproduce", "s5")
     assert outcome.code == 2
-    assert "no study 's5'. did you mean 's4'?" in outcome.err
+    assert "no study 's5'; did you mean 's4'?" in outcome.err

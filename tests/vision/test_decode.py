@@ -113,8 +113,8 @@ def test_damaged_rotation_leaves_the_pixels() -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", r"is empty \(0 bytes\)\. replace or remove it\.$"),
-        (b"hello, this is text", NOT_AN_IMAGE + r"\. convert or remove it\.$"),
+        (b"", r"is empty \(0 bytes\); replace or remove it$"),
+        (b"hello, this is text", NOT_AN_IMAGE + r"; convert or remove it$"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", NOT_AN_IMAGE),
         (b"P6 2 1 255\n" + bytes(6), NOT_AN_IMAGE),  # a format Pillow knows and qkv does not read
         (sample("PNG")[:20], r"is damaged or truncated \("),

@@ -191,7 +191,7 @@ def test_bad_files_stop_and_are_all_listed(tmp_path: Path) -> None:
     message = str(caught.value)
     assert "4 of 14 files" in message
     assert "a/empty.png is empty (0 bytes); a/notes.txt is not" in message
-    assert message.endswith("and 1 more. repair or remove them, or leave them out with --skip-bad.")
+    assert message.endswith("and 1 more; repair or remove them, or leave them out with --skip-bad")
 
     dataset = load(root, tmp_path, skip_bad=True)
     assert {file.path: file.reason for file in dataset.skipped} == files
@@ -211,8 +211,8 @@ def test_nothing_but_bad_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("classes", "message"),
     [
-        ({"a": 3, "b": 3, "c": 0}, "class folder 'c' is empty. add images to it or remove it"),
-        ({"a": 3}, "has a single class, 'a'. add a second class folder, or name the folder"),
+        ({"a": 3, "b": 3, "c": 0}, "class folder 'c' is empty; add images to it or remove it"),
+        ({"a": 3}, "has a single class, 'a'; add a second class folder, or name the folder"),
         ({"a": 3, "b": 1}, r"class 'b' has 1 image, needs at least 3 \(one each for train, val"),
         ({"a": 2, "b": 3, "c": 1}, "class 'a' has 2 images, .* and 1 more classes alike"),
     ],
@@ -254,7 +254,7 @@ def test_the_same_file_in_two_splits(tmp_path: Path) -> None:
     with pytest.raises(
         DataError,
         match="the same image lies in two splits: test/a/000.png = train/a/001.png, .* "
-        r"\(and 2 more\). remove one copy of each",
+        r"\(and 2 more\); remove one copy of each",
     ):
         load(tmp_path / "data", tmp_path)
 

@@ -85,7 +85,7 @@ def test_layouts_that_are_refused(names: tuple[str, ...], message: str, tmp_path
 
 
 def test_a_root_that_is_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"there is no folder .*nowhere. check the path"):
+    with pytest.raises(DataError, match=r"there is no folder .*nowhere; check the path"):
         scan_image_folder(tmp_path / "nowhere")
     tree(tmp_path, "file.png")
     with pytest.raises(DataError, match=r"file\.png is a file, not a folder"):

@@ -87,7 +87,7 @@ def test_too_few_distinct_images_are_refused() -> None:
     with pytest.raises(
         DataError,
         match=r"class 'class1' has 2 distinct images, needs at least 3 "
-        r"\(one each for train, test, validation\)\. add images to it or remove its folder",
+        r"\(one each for train, test, validation\); add images to it or remove its folder",
     ):
         carve([0, 0, 0, 1, 1, 1], ["a", "b", "c", "d", "e", "e"])
     with pytest.raises(DataError, match=r"'class1' has 1 distinct image, .*and 1 more classes"):

@@ -208,7 +208,7 @@ def test_a_full_disk_is_told_before_decoding(
 ) -> None:
     usage = shutil.disk_usage(root)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=60_000_000))
-    with pytest.raises(DataError, match=r"need 0 MB in .*cache, where 60 MB are free. free space"):
+    with pytest.raises(DataError, match=r"need 0 MB in .*cache, where 60 MB are free; free space"):
         store_of(root)
     assert decodes.names == []
 

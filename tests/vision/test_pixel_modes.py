@@ -194,7 +194,7 @@ def test_twelve_bit_grey_reaches_white() -> None:
 
 def test_integers_beyond_sixteen_bits_are_refused() -> None:
     for pixel in (65536, -1):
-        with pytest.raises(ImageError, match=r"outside 0\.\.65535\. save it with 8 or 16 bits"):
+        with pytest.raises(ImageError, match=r"outside 0\.\.65535; save it with 8 or 16 bits"):
             decode(encoded(row("I", 0, pixel), "TIFF"), channels=1)
 
 

@@ -206,6 +206,26 @@ def test_gradients_are_clipped(bench: Any, monkeypatch: pytest.MonkeyPatch) -> N
     assert norms == pytest.approx([0.01] * 5, rel=1e-3)
 
 
+def test_the_schedule_and_the_average_go_by_the_step(bench: Any) -> None:
+    fit = bench.fit("x", epochs=2, ema_decay=0.5, schedule="linear", warmup_steps=2)
+    stepper = fit._stepper
+    average = {name: p.detach().clone() for name, p in stepper.model.named_parameters()}
+    rates: list[float] = []
+
+    def at_step(step: int) -> None:
+        rates.append(stepper.optimizer.param_groups[0]["lr"])
+        d = min(0.5, step / (9 + step))
+        for name, p in stepper.model.named_parameters():
+            average[name] = d * average[name] + (1 - d) * p.detach()
+
+    fit._reporter = Listener(at_step)
+    fit.train()
+    factors = [1 / 3, 2 / 3, *(1 - done / 8 for done in range(8))]
+    assert rates == pytest.approx([0.01 * factor for factor in factors])
+    for name, value in bench.run("x").weights().items():
+        torch.testing.assert_close(value, average[name], rtol=1e-5, atol=1e-6)
+
+
 def test_the_average_is_what_is_judged_and_kept(bench: Any) -> None:
     fit = bench.fit("x", epochs=2, ema_decay=0.99)
     seen: list[Tensor] = []

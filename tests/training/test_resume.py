@@ -81,7 +81,11 @@ def never_stopped(bench: Any, options: dict[str, Any]) -> dict[str, Any]:
     return outcome(bench.run("never stopped"))
 
 
-@pytest.mark.parametrize("options", [EVERYTHING, PLAIN], ids=["everything", "plain"])
+@pytest.mark.parametrize(
+    "options",
+    [EVERYTHING, {**EVERYTHING, "optimizer": "muon"}, PLAIN],
+    ids=["everything", "muon", "plain"],
+)
 def test_one_stop_at_any_step(bench: Any, options: dict[str, Any]) -> None:
     expected = never_stopped(bench, options)
     for stop in STOPS:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from qkv.training.muon import MuonWithAdamW
 from qkv.training.settings import TrainingSettings
 
 # Parameters that hold an embedding rather than a map; decaying them only blurs where things are.
@@ -17,14 +18,27 @@ EMBEDDING_NAMES = ("positions", "class_token")
 def build_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
     """The optimiser of the settings over the trainable parameters of `model`.
 
-    AdamW decays matrices and kernels only: not norms, biases, positions or class token.
+    AdamW decays matrices and kernels only: not norms, biases, positions or class token. Muon takes
+    the matrices of the blocks, and AdamW the rest.
     """
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    betas = (settings.beta1, settings.beta2)
     if settings.optimizer == "adam":
+        betas = (settings.beta1, settings.beta2)
         return torch.optim.Adam(
             [p for _, p in named], lr=settings.learning_rate, betas=betas, fused=True
         )
+    if settings.optimizer == "adamw":
+        return _adamw(named, settings)
+    return MuonWithAdamW(
+        [p for name, p in named if _is_block_matrix(name, p)],
+        _adamw([(name, p) for name, p in named if not _is_block_matrix(name, p)], settings),
+        learning_rate=settings.learning_rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+    )
+
+
+def _adamw(named: list[tuple[str, nn.Parameter]], settings: TrainingSettings) -> torch.optim.AdamW:
     decayed = [p for name, p in named if _decays(name, p)]
     spared = [p for name, p in named if not _decays(name, p)]
     groups = [
@@ -34,9 +48,13 @@ def build_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim
     return torch.optim.AdamW(
         [group for group in groups if group["params"]],
         lr=settings.learning_rate,
-        betas=betas,
+        betas=(settings.beta1, settings.beta2),
         fused=True,
     )
+
+
+def _is_block_matrix(name: str, parameter: nn.Parameter) -> bool:
+    return parameter.ndim == 2 and name.startswith("blocks.")
 
 
 def _decays(name: str, parameter: nn.Parameter) -> bool:

@@ -19,14 +19,17 @@ class TrainingSettings(Settings):
     """Examples a step; the last batch of an epoch may be smaller."""
     evaluation_batch_size: int = Field(default=1000, ge=1, le=65_536)
     """Examples a batch when only predicting."""
-    optimizer: Literal["adam", "adamw"] = "adamw"
-    """Adam, or AdamW, whose weight decay spares norms, biases, positions and the class token."""
+    optimizer: Literal["adam", "adamw", "muon"] = "adamw"
+    """Adam; AdamW, whose weight decay spares norms, biases, positions and the class token; or Muon
+    for the matrices of the blocks beside AdamW for all else."""
     learning_rate: float = Field(default=1e-3, gt=0.0, le=10.0)
     """Peak step size."""
     beta1: float = Field(default=0.9, ge=0.0, lt=1.0)
     """Decay of the first moment, a step."""
     beta2: float = Field(default=0.999, ge=0.0, lt=1.0)
     """Decay of the second moment, a step."""
+    momentum: float = Field(default=0.95, ge=0.0, lt=1.0)
+    """Decay of Muon's momentum, a step."""
     weight_decay: float = Field(default=0.0, ge=0.0, le=10.0)
     """Decoupled decay of AdamW; Adam takes none."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"

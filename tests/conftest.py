@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import hypothesis
 import jaxtyping
 import pytest
 import torch
+
+if TYPE_CHECKING:
+    from qkv.vision.dataset import ImageDataset
 
 # Before anything of qkv is imported: annotated shapes become checks.
 jaxtyping.install_import_hook("qkv", "shape_checks.checked")
@@ -40,3 +45,23 @@ def unchecked() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="session")
+def fashion_mnist() -> ImageDataset:
+    """The real data set from wherever this machine can have it, except the official download.
+
+    Tests do not reach into the outside network by themselves; the system's package tool may.
+    """
+    from qkv.errors import DownloadError
+    from qkv.vision.fashion_mnist import FILES, load
+
+    local = replace(FILES, artefacts=tuple(replace(a, urls=()) for a in FILES.artefacts))
+    try:
+        return load(files=local)
+    except DownloadError as error:
+        pytest.skip(
+            "NO REAL DATA, so the real Fashion-MNIST goes unchecked. Run `qkv data get "
+            "fashion-mnist`, or install the Debian package dataset-fashion-mnist, and test "
+            f"again. ({error.problem})"
+        )

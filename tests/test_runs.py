@@ -109,8 +109,16 @@ def test_create_never_writes_over_anything(tmp_path: Path, content: str) -> None
     before = files(tmp_path)
     with pytest.raises(RunError, match="exists already") as caught:
         Run.create(path, config={}, record={})
-    assert f"--resume {path}" in caught.value.remedy
+    assert caught.value.remedy == "choose another folder with --out"
     assert files(tmp_path) == before
+
+
+def test_a_run_that_exists_can_be_resumed_instead(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    Run.create(path, config={}, record={})
+    with pytest.raises(RunError, match="exists already") as caught:
+        Run.create(path, config={}, record={})
+    assert f"--resume {path}" in caught.value.remedy
 
 
 def test_create_takes_an_empty_folder_and_makes_parents(tmp_path: Path) -> None:

@@ -102,6 +102,11 @@ def resume(
     if record.get("status") == "finished":
         reporter.note(f"{run.path} is finished already")
         return run
+    if record.get("status") == "diverged":
+        raise RunError(
+            f"{run.path} diverged, and would again",
+            remedy="start a new run with a lower training.learning_rate",
+        )
     for key in ("recipe", "data"):
         if not isinstance(record.get(key), dict):
             raise RunError(f"{run.path / 'run.json'} lacks {key!r}", remedy="restore the file")
@@ -140,6 +145,8 @@ def _fit_and_finish(
     resume: bool,
 ) -> Run:
     with run.locked(), with_tensorboard(reporter, run.path) as told:
+        if run.record()["status"] == "finished":  # by another process, while the data were read
+            return run
         stepper = Stepper(task, recipe.training, seed=recipe.seed, device=device)
         fit = Fit(stepper, recipe.training, run=run, reporter=told)
         if not (resume and fit.resume()):

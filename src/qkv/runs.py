@@ -71,9 +71,11 @@ class Run:
             RunError: the folder exists and is not empty.
         """
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            resumable = (path / CONFIG).is_file()
             raise RunError(
                 f"{path} exists already",
-                remedy=f"resume it with --resume {path} or choose another folder with --out",
+                remedy=(f"resume it with --resume {path} or " if resumable else "")
+                + "choose another folder with --out",
             )
 
     @classmethod

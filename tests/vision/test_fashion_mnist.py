@@ -198,23 +198,6 @@ def test_addresses_are_official_first() -> None:
 # --- the real files -------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def fashion_mnist() -> ImageDataset:
-    """The real data set from wherever this machine can have it, except the official download.
-
-    Tests do not reach into the outside network by themselves; the system's package tool may.
-    """
-    local = replace(FILES, artefacts=tuple(replace(a, urls=()) for a in FILES.artefacts))
-    try:
-        return load(files=local)
-    except DownloadError as error:
-        pytest.skip(
-            "NO REAL DATA, so the real Fashion-MNIST goes unchecked. Run `qkv data get "
-            "fashion-mnist`, or install the Debian package dataset-fashion-mnist, and test "
-            f"again. ({error.problem})"
-        )
-
-
 @pytest.mark.real_data
 def test_real_files(fashion_mnist: ImageDataset) -> None:
     assert fashion_mnist.test is not None

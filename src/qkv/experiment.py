@@ -77,7 +77,7 @@ def train(
         "preprocessing": task.preprocessing.model_dump(mode="json"),
         "id2label": {str(number): name for number, name in enumerate(dataset.class_names)},
     }
-    path = Path(out) if out is not None else _free_folder(dataset.name)
+    path = Path(out) if out is not None else _free_folder(_run_name(recipe, dataset))
     run = Run.create(path, config=config, record=record)
     return _fit_and_finish(run, recipe, dataset, task, device, reporter, resume=False)
 
@@ -207,6 +207,10 @@ def _versions() -> dict[str, str]:
         "torch": torch.__version__,
         "numpy": np.__version__,
     }
+
+
+def _run_name(recipe: Recipe, dataset: ImageDataset) -> str:
+    return dataset.name if recipe.data.dataset == "folder" else recipe.data.dataset
 
 
 def _free_folder(name: str) -> Path:

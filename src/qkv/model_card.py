@@ -54,7 +54,7 @@ def _body(record: dict[str, Any], config: dict[str, Any]) -> str:
         "",
         "## Data",
         "",
-        f"{data['source']}: {examples} images.",
+        f"{data['name']}: {examples} images.",
         *(f"- {note}" for note in data["notes"]),
         *(f"- left out: {item['path']} ({item['reason']})" for item in data["skipped"]),
         "",

@@ -143,7 +143,10 @@ class Run:
 
     def clear_position(self) -> None:
         """Forget the position of a finished training."""
-        (self.path / POSITION).unlink(missing_ok=True)
+        position = self.path / POSITION
+        position.unlink(missing_ok=True)
+        if position.parent.is_dir() and not any(position.parent.iterdir()):
+            position.parent.rmdir()
 
     def save_results(self, tensors: Mapping[str, Tensor]) -> None:
         """Replace the test predictions and the images that figures show."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qkv.errors import DataError
-from qkv.vision.folder_layout import FolderLayout, scan_image_folder
+from qkv.vision.folder.layout import FolderLayout, scan_image_folder
 
 
 def tree(root: Path, *names: str) -> Path:

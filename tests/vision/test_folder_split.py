@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qkv.errors import DataError
-from qkv.vision.folder_layout import SplitName
-from qkv.vision.folder_split import carve_splits
+from qkv.vision.folder.layout import SplitName
+from qkv.vision.folder.split import carve_splits
 
 BOTH: dict[SplitName, float] = {"test": 0.1, "validation": 0.2}
 

@@ -17,9 +17,9 @@ import pytest
 from PIL import Image
 
 from qkv.errors import DataError
-from qkv.vision import folder_store
-from qkv.vision.folder_layout import scan_image_folder
-from qkv.vision.folder_store import MANIFEST, PIXELS, FolderStore, open_store
+from qkv.vision.folder import store as folder_store
+from qkv.vision.folder.layout import scan_image_folder
+from qkv.vision.folder.store import MANIFEST, PIXELS, FolderStore, open_store
 
 
 @pytest.fixture
@@ -234,8 +234,8 @@ def test_threads_that_open_together_build_once(root: Path, decodes: Decodes) -> 
 def test_processes_that_open_together_agree(root: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
-        "from qkv.vision.folder_layout import scan_image_folder\n"
-        "from qkv.vision.folder_store import open_store\n"
+        "from qkv.vision.folder.layout import scan_image_folder\n"
+        "from qkv.vision.folder.store import open_store\n"
         "layout = scan_image_folder(sys.argv[1])\n"
         "print(open_store(layout.files, root=layout.root, image_size=8, channels=1,"
         " cache_root=Path(sys.argv[2])).sha256)\n"

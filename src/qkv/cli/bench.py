@@ -64,15 +64,21 @@ def _print_case(document: dict[str, Any]) -> None:
 
 
 def _flat(figures: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Nested figures as (dotted name, value)."""
+    """Nested figures as (dotted name, value); a curve, a list of points, is for the JSON alone."""
     rows: list[tuple[str, Any]] = []
     for name, value in figures.items():
         rows += (
             _flat(value, f"{prefix}{name}.")
             if isinstance(value, dict)
             else [(prefix + name, value)]
+            if not _is_curve(value)
+            else []
         )
     return rows
+
+
+def _is_curve(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(item, dict) for item in value)
 
 
 def _shown(value: Any) -> str:

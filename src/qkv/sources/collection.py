@@ -89,7 +89,7 @@ def locate(
     for fetch, words in _ways(collection, cache, progress):
         try:
             fetch()
-            return _open(collection, cache, f"{words}, kept in {cache}", notes)
+            return _open(collection, cache, words, notes)
         except DataError as error:
             reasons.append(error.problem)
     raise DownloadError(

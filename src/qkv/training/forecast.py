@@ -18,7 +18,8 @@ from qkv.training.settings import TrainingSettings
 from qkv.training.state import training_tensors
 from qkv.training.task import Task
 
-WARM_STEPS, TIMED_STEPS = 1, 4
+# The first steps are slow: memory is touched for the first time and kernels are chosen.
+WARM_STEPS, TIMED_STEPS = 10, 5
 # Figures, predictions, log, record and card of a run.
 FIXED_DISK_BYTES = 2 * 2**20
 

@@ -33,7 +33,7 @@ import numpy as np
 from qkv.errors import ImageError
 from qkv.vision.dataset import ImageDataset
 from qkv.vision.decode import ImageFacts, decode, probe
-from qkv.vision.folder_layout import FolderFile, scan_image_folder
+from qkv.vision.folder.layout import FolderFile, scan_image_folder
 from qkv.vision.ordered_map import ordered_map
 
 SHOWN_GROUPS = 20

@@ -1,4 +1,4 @@
-"""A folder of the user's own images as a data set. `folder_layout` says how it may be laid out."""
+"""A folder of the user's own images as a data set. `layout` says how it may be laid out."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from pydantic import Field, model_validator
 from qkv.errors import BadFilesError, DataError
 from qkv.settings import Settings
 from qkv.vision.dataset import ImageDataset, ImageSplit, IntArray, SkippedFile
-from qkv.vision.folder_copies import (
+from qkv.vision.folder.copies import (
     and_more,
     copies_across_classes,
     refuse_copies_across_splits,
 )
-from qkv.vision.folder_layout import (
+from qkv.vision.folder.layout import (
     SPLIT_NAMES,
     FolderLayout,
     SplitName,
     scan_image_folder,
 )
-from qkv.vision.folder_split import carve_splits, require_enough
-from qkv.vision.folder_store import FolderStore, open_store
+from qkv.vision.folder.split import carve_splits, require_enough
+from qkv.vision.folder.store import FolderStore, open_store
 
 _SHOWN = 3
 

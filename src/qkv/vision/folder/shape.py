@@ -9,7 +9,7 @@ import numpy as np
 
 from qkv.errors import ImageError
 from qkv.vision.decode import Channels, ImageFacts, probe
-from qkv.vision.folder_layout import FolderFile
+from qkv.vision.folder.layout import FolderFile
 from qkv.vision.ordered_map import ordered_map
 
 IMAGE_SIZES = (28, 32, 64, 96)

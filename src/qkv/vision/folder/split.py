@@ -8,7 +8,7 @@ import numpy as np
 
 from qkv.errors import DataError
 from qkv.vision.dataset import IntArray
-from qkv.vision.folder_layout import SPLIT_NAMES, SplitName
+from qkv.vision.folder.layout import SPLIT_NAMES, SplitName
 
 
 def carve_splits(

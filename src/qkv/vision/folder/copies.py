@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from qkv.errors import DataError
-from qkv.vision.folder_layout import FolderFile
+from qkv.vision.folder.layout import FolderFile
 
 _SHOWN = 3
 

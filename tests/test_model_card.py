@@ -73,7 +73,7 @@ def test_the_front_matter_is_what_the_hub_reads(tmp_path: Path) -> None:
         "598,794 parameters: 6 blocks of width 96, 4 heads of 24",
         "1×28×28 pixels",
         "Classes: a, b.",
-        "folder /x: 60,000 train, 10,000 test images.",
+        f"{RECORD['data']['name']}: 60,000 train, 10,000 test images.",
         "- carved by seed 42",
         "- left out: a/x.png (is empty)",
         "Seed 42, 2 epochs in 61 s on A CPU (2 threads, cpu), torch 2.13.",

@@ -50,17 +50,26 @@ def test_slices_alternate_until_both_are_done():
 
 def test_tests_come_at_the_rhythm_and_at_each_epochs_end():
     contestant = Contestant(
+        Scripted("a", []), Rhythm(target_accuracy=0.99, check_every_images=20, slice_images=1000)
+    )
+    race([contestant])
+    curve = contestant.result()["curve"]
+    assert [(t["images"], t["epoch"]) for t in curve] == [
+        (20, 1), (35, 1), (45, 2), (65, 2), (70, 2)
+    ]  # fmt: skip
+    seconds = [test["seconds"] for test in curve]
+    assert seconds == sorted(seconds)
+
+
+def test_the_first_test_at_the_target_ends_the_race():
+    contestant = Contestant(
         Scripted("a", []), Rhythm(target_accuracy=0.3, check_every_images=20, slice_images=1000)
     )
     race([contestant])
     result = contestant.result()
-    assert [(t["images"], t["epoch"]) for t in result["curve"]] == [
-        (20, 1), (35, 1), (45, 2), (65, 2), (70, 2)
-    ]  # fmt: skip
-    assert (result["reached"], result["images"], result["final_accuracy"]) == (True, 45, 0.5)
-    seconds = [test["seconds"] for test in result["curve"]]
-    assert seconds == sorted(seconds)
-    assert result["seconds"] == seconds[2] <= result["training_seconds"]
+    assert (result["reached"], result["images"], result["accuracy"]) == (True, 45, 0.3)
+    assert contestant.images == 45
+    assert result["seconds"] == contestant.seconds == result["curve"][2]["seconds"]
 
 
 def test_without_a_crossing_the_whole_training_counts():
@@ -70,7 +79,7 @@ def test_without_a_crossing_the_whole_training_counts():
     race([contestant])
     result = contestant.result()
     assert (result["reached"], result["images"]) == (False, 70)
-    assert result["seconds"] == result["training_seconds"]
+    assert result["seconds"] == contestant.seconds
 
 
 def test_neither_moves_the_others_random_stream():
@@ -121,10 +130,11 @@ def test_document():
     figures = document["figures"]
     for name in ("plain", "fast"):
         assert figures[f"{name}_reached"] is True
-        assert 0 < figures[f"{name}_seconds"] <= figures[f"{name}_training_seconds"]
-        assert [test["images"] for test in figures[f"{name}_curve"]][-1] == 250
-        assert figures[f"{name}_final_accuracy"] == figures[f"{name}_curve"][-1]["accuracy"]
+        last = figures[f"{name}_curve"][-1]
+        for key in ("seconds", "images", "accuracy"):
+            assert figures[f"{name}_{key}"] == last[key] > 0
     assert figures["ratio_is_lower_bound"] is False
     assert figures["seeds"]["plain"] == 42
-    assert told[-1] == (500, 500)
+    trained = figures["plain_images"] + figures["fast_images"]
+    assert told[-1] == (trained, 500)
     json.dumps(document, allow_nan=False)

@@ -81,7 +81,7 @@ class Contestant:
         """Train for one slice.
 
         Returns:
-            Whether its schedule goes on after it.
+            Whether it goes on after it: the target is not reached and its schedule not ended.
         """
         # As if it trained alone: neither contestant's draws move the other's stream.
         torch.set_rng_state(self._random_state)
@@ -93,20 +93,19 @@ class Contestant:
         return goes_on
 
     def result(self) -> dict[str, Any]:
-        """Where it crossed the target, where it ended, and every test on the way."""
-        crossings = (
-            test for test in self.curve if test["accuracy"] >= self._rhythm.target_accuracy
-        )
-        crossing = next(crossings, None)
-        until = crossing or self.curve[-1]
+        """When it reached the target, or how far it came, and every test on the way."""
+        last = self.curve[-1]
         return {
-            "reached": crossing is not None,
-            "seconds": until["seconds"],
-            "images": until["images"],
-            "final_accuracy": self.curve[-1]["accuracy"],
-            "training_seconds": self.seconds,
+            "reached": self._reached(),
+            "seconds": last["seconds"],
+            "images": last["images"],
+            "accuracy": last["accuracy"],
             "curve": self.curve,
         }
+
+    def _reached(self) -> bool:
+        target = self._rhythm.target_accuracy
+        return bool(self.curve) and self.curve[-1]["accuracy"] >= target
 
     def _schedule(self) -> Iterator[tuple[IntArray, int, bool]]:
         for epoch in range(self._training.epochs):
@@ -130,7 +129,7 @@ class Contestant:
                     "accuracy": self._training.test_accuracy(),
                 }
             )
-        return self.images < self.total_images
+        return self.images < self.total_images and not self._reached()
 
 
 def measure(
@@ -182,7 +181,7 @@ def measure(
 
 
 def race(contestants: list[Contestant], progress: Callable[[int, int], None] | None = None) -> None:
-    """Train all to the end of their schedules, a slice each in turn."""
+    """Train each to the target or the end of its schedule, a slice each in turn."""
     total = sum(contestant.total_images for contestant in contestants)
     running = list(contestants)
     while running:

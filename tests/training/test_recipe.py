@@ -165,7 +165,7 @@ def test_set_can_open_a_section() -> None:
         ("training.epochs=", "valid integer, not ''", "'training.epochs'"),
         ("training.learning_rate=nan", "finite number, not nan", "'training.learning_rate'"),
         ("training.learning_rate=inf", "finite number, not inf", "'training.learning_rate'"),
-        ("training.optimizer=sgd", "'adam' or 'adamw', not 'sgd'", "'training.optimizer'"),
+        ("training.optimizer=sgd", "'adam', 'adamw' or 'muon', not 'sgd'", "'training.optimizer'"),
         ("training.device=tpu", "device: Input should be 'auto', 'cpu'", "'training.device'"),
         ("augment.horizontal_flip=yes", "valid boolean, not 'yes'", "horizontal_flip"),
         ("model.dim=[64]", "valid integer, not [64]", "'model.dim'"),

@@ -36,7 +36,7 @@ KERNELS: dict[AttentionKernel, Kernel] = {"softmax": softmax_attention}
 WEIGHTS: dict[AttentionKernel, KernelWeights] = {"softmax": softmax_attention_weights}
 
 # Up to this many tokens `short_multihead_attention` beats torch's fused kernel on a CPU.
-SHORT_TOKENS = 256
+SHORT_TOKENS = 260
 
 
 class MultiHeadAttention(nn.Module):

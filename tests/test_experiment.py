@@ -411,3 +411,8 @@ def test_runs_are_named_after_their_data(
         with pytest.raises(InterruptedRunError):
             qkv.train(tiny(), data=images, reporter=StopAt(1))
         assert (tmp_path / "runs" / name / "run.json").is_file()
+
+
+def test_the_record_names_the_precision_that_was_used(finished: Run) -> None:
+    assert finished.record()["recipe"]["training"]["precision"] in ("auto", "float32")
+    assert finished.record()["precision"] in ("float32", "bfloat16")

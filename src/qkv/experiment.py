@@ -154,7 +154,8 @@ def _fit_and_finish(
             _require_disk(run.path, expected.disk_bytes)
             told.forecast(expected)
             run.update_record(parameters=parameter_count(task.model), forecast=vars(expected))
-        run.update_record(status="running")
+        precision = str(stepper.precision).removeprefix("torch.")
+        run.update_record(status="running", precision=precision)
         try:
             position = fit.train()
         except DivergenceError:

@@ -9,13 +9,10 @@ import time
 
 import torch
 
-from qkv.devices import autocast, resolve_precision
-from qkv.training.averaging import AveragedWeights
-from qkv.training.optimizers import build_optimizer
 from qkv.training.progress import Forecast
-from qkv.training.randomness import epoch_order
 from qkv.training.settings import TrainingSettings
 from qkv.training.state import training_tensors
+from qkv.training.step import Stepper
 from qkv.training.task import Task
 
 # The first steps are slow: memory is touched for the first time and kernels are chosen.
@@ -30,28 +27,19 @@ def forecast(task: Task, settings: TrainingSettings, device: torch.device) -> Fo
     Evaluation is counted as the forward part, a third, of a training step for as many examples.
     """
     model = copy.deepcopy(task.model)
-    optimizer = build_optimizer(model, settings)
-    dtype = resolve_precision(settings.precision, device)
-    order = epoch_order(0, 0, task.train_examples)
-    batches = task.epoch_batches(order)
+    stepper = Stepper(task, settings, seed=0, device=device, model=model)
+    batches = stepper.epoch_batches(0)
     seconds_an_example = []
-    model.train()
-    for index in range(WARM_STEPS + TIMED_STEPS):
-        indices = batches[index % len(batches)]
+    for number in range(WARM_STEPS + TIMED_STEPS):
+        indices = batches[number % len(batches)]
         started = time.monotonic()
-        optimizer.zero_grad(set_to_none=True)
-        with autocast(device, dtype):
-            outcome = task.train_step(model, indices)
-        outcome.loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        float(outcome.loss.detach())
+        float(stepper.step(indices, number).loss)  # a number: an accelerator has finished
         seconds_an_example.append((time.monotonic() - started) / len(indices))
     pace = statistics.median(seconds_an_example[WARM_STEPS:])
     evaluated = task.split_examples("validation")
     if settings.test_each_epoch:
         evaluated += task.split_examples("test")
-    average = AveragedWeights(model, settings.ema_decay) if settings.ema_decay else None
-    position = training_tensors(model, optimizer, average)
+    position = training_tensors(model, stepper.optimizer, stepper.average)
     position_bytes = sum(tensor.nbytes for tensor in position.values())
     weights_bytes = sum(tensor.nbytes for tensor in model.state_dict().values())
     return Forecast(
@@ -59,7 +47,7 @@ def forecast(task: Task, settings: TrainingSettings, device: torch.device) -> Fo
         memory_bytes=_peak_memory_bytes(device),
         # A file is replaced by a complete new one, so for a moment there are two.
         disk_bytes=2 * (position_bytes + weights_bytes) + FIXED_DISK_BYTES,
-        total_steps=settings.epochs * len(batches),
+        total_steps=stepper.total_steps,
     )
 
 

@@ -28,11 +28,12 @@ class Stepper:
         task: the model, its batches and its loss.
         settings: how to fit.
         seed: governs order, augmentation and dropout.
-        device: where the task's model lies.
+        device: where the model lies.
+        model: what to train instead of the task's own model, such as a copy of it.
 
     Attributes:
         task: as given.
-        model: the task's model.
+        model: the one that is trained.
         optimizer: over the model's trainable parameters.
         average: averaged weights, if the settings ask for them.
         precision: dtype of matrix products.
@@ -41,21 +42,27 @@ class Stepper:
     """
 
     def __init__(
-        self, task: Task, settings: TrainingSettings, *, seed: int, device: torch.device
+        self,
+        task: Task,
+        settings: TrainingSettings,
+        *,
+        seed: int,
+        device: torch.device,
+        model: nn.Module | None = None,
     ) -> None:
         self.task = task
-        self.model = task.model
-        self.optimizer = build_optimizer(task.model, settings)
+        self.model = task.model if model is None else model
+        self.optimizer = build_optimizer(self.model, settings)
         self.average = (
-            AveragedWeights(task.model, settings.ema_decay) if settings.ema_decay else None
+            AveragedWeights(self.model, settings.ema_decay) if settings.ema_decay else None
         )
         self.precision = resolve_precision(settings.precision, device)
         self._seed = seed
         self._device = device
         self._max_gradient_norm = settings.max_gradient_norm
-        self._called_model: nn.Module = task.model
+        self._called_model = self.model
         if settings.compile:
-            compiled: Any = torch.compile(task.model)
+            compiled: Any = torch.compile(self.model)
             self._called_model = compiled
         self.total_steps = settings.epochs * len(self.epoch_batches(0))
         self.learning_rate = learning_rate_at(settings, self.total_steps)

@@ -25,6 +25,7 @@ FLOORS = [
     {"recurrence"},
     {"attention"},
     {"dropout"},
+    {"measurement"},
     {"devices"},
     {"settings"},
     {"sources"},

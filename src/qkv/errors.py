@@ -31,6 +31,14 @@ class ShapeError(QKVError, ValueError):
     """A tensor has a shape, dtype or value that the function cannot take."""
 
 
+class NormaliserError(QKVError, ArithmeticError):
+    """Linear attention would divide by weights that do not sum to a safely positive number."""
+
+
+class IntegerOverflowError(QKVError, OverflowError):
+    """An exact result does not fit in the integers of its dtype."""
+
+
 class DeviceError(QKVError):
     """The device or precision asked for is not there."""
 
@@ -65,6 +73,10 @@ class RunError(QKVError):
 
 class DivergenceError(QKVError):
     """The loss became infinite or not a number."""
+
+
+class StudyError(QKVError):
+    """A study is asked for what it cannot do."""
 
 
 class InterruptedRunError(QKVError):

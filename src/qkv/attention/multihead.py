@@ -9,11 +9,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from qkv.attention.linear import linear_attention, linear_attention_weights
 from qkv.attention.short import short_multihead_attention
 from qkv.attention.softmax import softmax_attention, softmax_attention_weights
 from qkv.dropout import Dropout
 
-AttentionKernel = Literal["softmax"]
+AttentionKernel = Literal["softmax", "linear"]
 
 
 class Kernel(Protocol):
@@ -32,8 +33,14 @@ class KernelWeights(Protocol):
         ...
 
 
-KERNELS: dict[AttentionKernel, Kernel] = {"softmax": softmax_attention}
-WEIGHTS: dict[AttentionKernel, KernelWeights] = {"softmax": softmax_attention_weights}
+KERNELS: dict[AttentionKernel, Kernel] = {
+    "softmax": softmax_attention,
+    "linear": linear_attention,
+}
+WEIGHTS: dict[AttentionKernel, KernelWeights] = {
+    "softmax": softmax_attention_weights,
+    "linear": linear_attention_weights,
+}
 
 # Up to this many tokens `short_multihead_attention` beats torch's fused kernel on a CPU.
 SHORT_TOKENS = 260

@@ -1,10 +1,16 @@
-"""Plain twins of the fast kernels: written to be read, tested against, and never hurried."""
+"""Plain twins of the fast kernels: written to be read, tested against, and never hurried.
+
+The loops follow the definitions one query at a time; the quadratic forms are what one would write
+first with matrices, and what benchmarks call plain.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -40,3 +46,80 @@ def softmax_attention_reference(
             total = total / powers.sum()
         rows.append(total)
     return torch.stack(rows)
+
+
+def quadratic_softmax_attention(
+    query: Float[Tensor, "*batch queries head_dim"],
+    key: Float[Tensor, "*batch keys head_dim"],
+    value: Float[Tensor, "*batch keys value_dim"],
+    *,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> Float[Tensor, "*batch queries value_dim"]:
+    """softmax(scale · Q Kᵀ) V with the T×T weights in memory (Vaswani et al. 2017, eq. 1)."""
+    factor = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
+    scores = query @ key.transpose(-2, -1) * factor
+    if is_causal:
+        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
+        scores = scores.masked_fill(later, -math.inf)
+    return scores.softmax(dim=-1) @ value
+
+
+def linear_attention_reference(
+    query: Float[Tensor, "queries features"],
+    key: Float[Tensor, "keys features"],
+    value: Float[Tensor, "keys value_dim"],
+    *,
+    attention_mask: Bool[Tensor, " keys"] | None = None,
+    is_causal: bool = False,
+) -> Float[Tensor, "queries value_dim"]:
+    """One head of linear attention over features φ(q) and φ(k), token by token.
+
+    Causal, it is a recurrence with a matrix for a state: S ← S + φ(k_t) v_tᵀ, z ← z + φ(k_t), then
+    y_t = Sᵀφ(q_t)/φ(q_t)·z (Katharopoulos et al. 2020, eq. 16 to 20). Otherwise all keys come
+    first. A query without any weight gets zeros.
+    """
+    state = value.new_zeros(key.shape[-1], value.shape[-1])
+    normaliser = value.new_zeros(key.shape[-1])
+    rows = []
+
+    def read(features: Tensor) -> Tensor:
+        total = (features * normaliser).sum()
+        answer = (features[:, None] * state).sum(dim=0)
+        return answer / total if float(total) != 0.0 else answer * 0.0
+
+    for step in range(key.shape[0]):
+        if attention_mask is None or bool(attention_mask[step]):
+            state = state + key[step][:, None] * value[step][None, :]
+            normaliser = normaliser + key[step]
+        if is_causal:
+            rows.append(read(query[step]))
+    if not is_causal:
+        rows = [read(features) for features in query]
+    return torch.stack(rows)
+
+
+def quadratic_linear_attention(
+    query: Float[Tensor, "*batch queries head_dim"],
+    key: Float[Tensor, "*batch keys head_dim"],
+    value: Float[Tensor, "*batch keys value_dim"],
+    *,
+    feature_map: Callable[[Tensor], Tensor],
+    is_causal: bool = False,
+) -> Float[Tensor, "*batch queries value_dim"]:
+    """Linear attention in the order that costs T²: normalise the rows of φ(Q) φ(K)ᵀ, times V."""
+    weights = feature_map(query) @ feature_map(key).transpose(-2, -1)
+    if is_causal:
+        weights = weights.tril()
+    return weights / weights.sum(dim=-1, keepdim=True) @ value
+
+
+def naive_linear_attention(
+    query: Float[Tensor, "*batch queries head_dim"],
+    key: Float[Tensor, "*batch keys head_dim"],
+    value: Float[Tensor, "*batch keys value_dim"],
+) -> Float[Tensor, "*batch queries value_dim"]:
+    """Linear attention with elu + 1 as first written: two products of whole tensors."""
+    features, offers = F.elu(query) + 1, F.elu(key) + 1
+    numerator = features @ (offers.transpose(-2, -1) @ value)
+    return numerator / (features @ offers.sum(dim=-2).unsqueeze(-1))

@@ -47,9 +47,31 @@ def _vit_time_to_accuracy(*, quick: bool, progress: Progress | None) -> dict[str
     return vit_time_to_accuracy.measure(quick=quick, progress=progress)
 
 
+def _scan(*, quick: bool, progress: Progress | None) -> dict[str, Any]:
+    from qkv.benchmarks import scan
+
+    return scan.measure(quick=quick, progress=progress)
+
+
+def _attention(*, quick: bool, progress: Progress | None) -> dict[str, Any]:
+    from qkv.benchmarks import attention
+
+    return attention.measure(quick=quick, progress=progress)
+
+
 CASES: dict[str, Case] = {
     case.name: case
     for case in (
+        Case(
+            "attention",
+            "linear attention at 16,384 tokens: plain softmax, torch's fused softmax, qkv",
+            _attention,
+        ),
+        Case(
+            "scan",
+            "all states of a recurrence of 2^20 steps: Python loop, cumulative sum, scan",
+            _scan,
+        ),
         Case(
             "vit-step",
             "time an image in a training step: plain ViT, qkv at its settings, the fast recipe",

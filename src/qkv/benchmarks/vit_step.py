@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from qkv.benchmarks.interleave import interleaved, quartiles, round_ratios
+from qkv.measurement.interleave import interleaved, quartiles, round_ratios
 from qkv.benchmarks.plain_vit import BATCH_SIZE, PlainTraining
 from qkv.benchmarks.recipe_training import RecipeTraining
 from qkv.devices import resolve_device

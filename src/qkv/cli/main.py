@@ -16,6 +16,7 @@ from qkv.cli.data import data
 from qkv.cli.evaluate import evaluate
 from qkv.cli.predict import predict
 from qkv.cli.reproduce import reproduce
+from qkv.cli.study import study
 from qkv.cli.train import train
 from qkv.errors import BadFilesError, InterruptedRunError, QKVError
 
@@ -32,6 +33,7 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(predict)
 app.add_typer(data, name="data")
+app.add_typer(study, name="study")
 app.command()(bench)
 app.command()(reproduce)
 

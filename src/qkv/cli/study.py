@@ -1,0 +1,136 @@
+"""`qkv study`: a worked experiment, its table, its figure and its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qkv.cli.console import print_json, printable, results_console, say
+from qkv.cli.options import JsonFlag
+
+if TYPE_CHECKING:
+    from qkv.studies.document import Cell, StudyDocument
+
+Progress = Callable[[int, int], None]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="FOLDER",
+        help="Where study.json and the figure go; studies/NAME by default.",
+        show_default=False,
+    ),
+]
+
+study = typer.Typer(
+    help="Worked experiments: a table, a figure, a verdict.",
+    rich_markup_mode=None,
+    invoke_without_command=True,
+)
+
+
+@study.callback()
+def studies(context: typer.Context, as_json: JsonFlag = False) -> None:
+    """Worked experiments: a table, a figure, a verdict. All are listed without a name."""
+    if context.invoked_subcommand is not None:
+        return
+    from qkv.studies.registry import STUDIES
+
+    summaries = {name: one.summary for name, one in STUDIES.items()}
+    if as_json:
+        print_json({"studies": summaries})
+        return
+    for name, summary in summaries.items():
+        results_console().print(f"{name:<18}{summary}", soft_wrap=True)
+
+
+@study.command()
+def recurrence(
+    sequence: Annotated[
+        str,
+        typer.Option(
+            metavar="INTEGERS",
+            help="An even number of integers, with commas between; --sequence=-3,2 if the first "
+            "is negative.",
+        ),
+    ] = "3,1,4,1,5,9",
+    out: OutOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """What h = x − h says of a sequence: step by step, in closed form, in words."""
+    from qkv.studies.recurrence import parse_sequence, study_recurrence
+
+    numbers = parse_sequence(sequence)
+    _deliver("recurrence", lambda _: study_recurrence(numbers), out, as_json)
+
+
+@study.command()
+def copying(
+    beta: Annotated[
+        str,
+        typer.Option(metavar="NORMS", help="Norms of the four vectors, with commas between."),
+    ] = "1,2,4,8",
+    out: OutOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """How near attention without weights comes to copying its tokens, against e^(−β²)."""
+    from qkv.studies.copying import parse_betas, study_copying
+
+    betas = parse_betas(beta)
+    _deliver("copying", lambda _: study_copying(betas), out, as_json)
+
+
+def _deliver(
+    name: str,
+    measure: Callable[[Progress], StudyDocument],
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Run a study, write its files, print it."""
+    from qkv.cli.counting import counting
+    from qkv.studies.folder import require_writable, write_study
+
+    folder = Path("studies") / name if out is None else out
+    require_writable(folder)
+    with counting(name) as progress:
+        document = measure(progress)
+    written = write_study(document, folder)
+    if as_json:
+        print_json(document)
+    else:
+        _print_study(document)
+    for path in written:
+        say(f"written: {printable(str(path))}")
+
+
+def _print_study(document: StudyDocument) -> None:
+    from qkv.cli.tables import print_table
+
+    console = results_console()
+    for table in (document["table"], *document.get("tables", [])):
+        rows = ([_shown(cell) for cell in row] for row in table["rows"])
+        print_table(console, table["title"], table["columns"], rows)
+    console.print(f"\n{printable(document['verdict'])}", style="bold")
+    for note in document["notes"]:
+        console.print(f"\n{printable(note)}")
+    if "machine" in document:
+        facts = ", ".join(f"{name} {value}" for name, value in document["machine"].items())
+        console.print(f"\nmachine: {printable(facts)}", soft_wrap=True)
+
+
+def _shown(cell: Cell) -> str:
+    """A cell as people read it: four digits of a float, a very long integer by its ends."""
+    from qkv.figures.integers import short_integer
+
+    if cell is None:
+        return ""
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
+    if isinstance(cell, int):
+        return short_integer(cell)
+    if isinstance(cell, float):
+        return f"{cell:,.0f}" if 1000 <= abs(cell) < 1e7 else f"{cell:.4g}"
+    return cell

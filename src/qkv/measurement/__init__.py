@@ -1,0 +1,1 @@
+"""Honest measurement: time and memory of several things under the same conditions."""

@@ -1,0 +1,1 @@
+"""Small worked experiments, each with a table, a figure and a verdict."""

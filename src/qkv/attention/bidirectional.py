@@ -49,6 +49,8 @@ def attend(
     """
     rows, queries, _ = query.shape
     blocks = Blocks(feature_map, query, max(queries, key.shape[1]))
+    if blocks.is_one(rows) and query.dtype == blocks.dtype:
+        return _attend_whole(query, key, value, mask, state, sums, feature_map)
     output = value.new_empty(rows, queries, value.shape[-1])
     normaliser = torch.empty(rows, queries, dtype=sum_dtype(query), device=query.device)
     states, totals = [], []
@@ -75,6 +77,29 @@ def attend(
         totals.append(z)
     safe = is_safe(normaliser, output)
     return Attended(output, normaliser, joined(states), joined(totals), safe)
+
+
+def _attend_whole(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    state: Tensor | None,
+    sums: Tensor | None,
+    feature_map: FeatureMap,
+) -> Attended:
+    """`attend` as one would write it first, for what is short enough to be one block."""
+    features = feature_map(key)
+    if mask is not None:
+        features = features.masked_fill(~mask[..., None], 0.0)
+    own, own_sums = torch.bmm(features.transpose(1, 2), value), features.sum(dim=1)
+    if state is not None and sums is not None:
+        own, own_sums = own + state, own_sums + sums
+    features = feature_map(query)
+    normaliser = torch.bmm(features, own_sums.unsqueeze(-1))
+    output = torch.bmm(features, own).div_(normaliser)
+    normaliser = normaliser.squeeze(-1)
+    return Attended(output, normaliser, own, own_sums, is_safe(normaliser, output))
 
 
 class Bidirectional(torch.autograd.Function):

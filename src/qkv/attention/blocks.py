@@ -60,10 +60,15 @@ class Blocks:
         elements = CPU_BLOCK_ELEMENTS if query.device.type == "cpu" else BLOCK_ELEMENTS
         length = elements // self.num_features
         self._rows = max(1, length // max(1, tokens))
+        self._is_long = tokens > length
         self._tokens = max(1, length // multiple) * multiple
         self._multiple = multiple
         self._device = query.device
         self._memory: dict[str, Tensor] = {}
+
+    def is_one(self, rows: int) -> bool:
+        """Whether everything fits into one block."""
+        return rows <= self._rows and not self._is_long
 
     def rows(self, *tensors: Tensor | None) -> Iterable[tuple[Any, ...]]:
         """The tensors in groups of rows: of several only where all their tokens fit a block."""

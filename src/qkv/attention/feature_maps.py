@@ -164,7 +164,7 @@ class ELU(ElementwiseMap):
     ) -> Float[Tensor, "*batch tokens features"]:
         """exp(min(x, 0)) + max(x, 0)."""
         # Not the form of `write`: where exp(x) is infinite its gradient would be 0 · ∞.
-        return x.clamp_max(0).exp() + x.relu()
+        return x.clamp_max(0).exp().add(x.relu())
 
     @override
     def write(self, x: Tensor, out: Tensor) -> None:

@@ -132,9 +132,8 @@ def _attend(
 ) -> Attended:
     arguments = query, key, value, mask, state, sums, features
     attend = causal.attend if is_causal else bidirectional.attend
-    tensors = query, key, value, state, sums
     recorded = torch.is_grad_enabled() and any(
-        tensor is not None and tensor.requires_grad for tensor in tensors
+        tensor is not None and tensor.requires_grad for tensor in (query, key, value, state, sums)
     )
     if not recorded and not torch.is_autocast_enabled(query.device.type):
         return attend(*arguments)

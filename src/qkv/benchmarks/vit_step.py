@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from qkv.measurement.interleave import interleaved, quartiles, round_ratios
 from qkv.benchmarks.plain_vit import BATCH_SIZE, PlainTraining
 from qkv.benchmarks.recipe_training import RecipeTraining
 from qkv.devices import resolve_device
 from qkv.errors import QKVError
+from qkv.measurement.interleave import interleaved, quartiles, round_ratios
 from qkv.training.recipe import load_recipe
 from qkv.vision.dataset import ImageDataset, ImageSplit, IntArray
 from qkv.vision.fashion_mnist import CLASS_NAMES

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qkv.cli.console import print_json, printable, results_console, say
-from qkv.cli.options import JsonFlag
+from qkv.cli.options import DataOption, JsonFlag
 
 if TYPE_CHECKING:
     from qkv.studies.document import Cell, StudyDocument
@@ -81,6 +81,107 @@ def copying(
 
     betas = parse_betas(beta)
     _deliver("copying", lambda _: study_copying(betas), out, as_json)
+
+
+@study.command()
+def quality(
+    patch_sizes: Annotated[
+        str, typer.Option(metavar="PIXELS", help="Sides of the patches, with commas between.")
+    ] = "4,2",
+    epochs: Annotated[int, typer.Option(metavar="N", help="Epochs of every training.")] = 2,
+    seeds: Annotated[
+        int, typer.Option(metavar="N", help="Seeds of every arm: 42, 43, and so on.")
+    ] = 1,
+    train_images: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Train on N images, the same share of every class; the others are the validation "
+            "split.",
+            show_default=False,
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a setting of every arm's recipe. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    data: DataOption = None,
+    out: OutOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """The same ViT with softmax and with linear attention. The same command goes on if stopped."""
+    from qkv.cli.reporter import make_reporter
+    from qkv.studies.folder import require_writable
+    from qkv.studies.quality import parse_patch_sizes, study_quality
+
+    sizes = parse_patch_sizes(patch_sizes)
+    folder = Path("studies") / "quality" if out is None else out
+    require_writable(folder)
+    # Minutes of training report by themselves, in more than a count.
+    with make_reporter("bytes") as reporter:
+        document = study_quality(
+            folder,
+            patch_sizes=sizes,
+            epochs=epochs,
+            seeds=seeds,
+            train_images=train_images,
+            data=data,
+            overrides=settings or (),
+            reporter=reporter,
+        )
+    _deliver("quality", lambda _: document, folder, as_json)
+
+
+@study.command("linear-attention")
+def linear_attention(
+    lengths: Annotated[
+        str,
+        typer.Option(
+            metavar="TOKENS", help="A range that doubles, 64..16384, or a list, 64,100,1000."
+        ),
+    ] = "64..16384",
+    head_dim: Annotated[int, typer.Option(metavar="N", help="Width of the one head.")] = 64,
+    max_seconds: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Skip what would take longer, all in all.")
+    ] = 300.0,
+    max_memory_mib: Annotated[
+        int | None,
+        typer.Option(
+            metavar="MIB",
+            help="Skip what would hold more; 4096 by default, or half of what is free.",
+            show_default=False,
+        ),
+    ] = None,
+    long: Annotated[
+        int,
+        typer.Option(metavar="TOKENS", help="A length for linear attention alone; 0 for none."),
+    ] = 1_000_000,
+    out: OutOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Time and memory of linear against softmax attention, and from which length on it pays."""
+    from qkv.studies.lengths import parse_lengths
+    from qkv.studies.linear_attention import study_linear_attention
+
+    tokens = parse_lengths(lengths)
+    _deliver(
+        "linear-attention",
+        lambda progress: study_linear_attention(
+            tokens,
+            head_dim=head_dim,
+            max_seconds=max_seconds,
+            max_memory_mib=max_memory_mib,
+            long=long,
+            progress=progress,
+        ),
+        out,
+        as_json,
+    )
 
 
 def _deliver(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from qkv.figures.confusion import draw_confusion
 from qkv.figures.curves import draw_curves
+from qkv.figures.linear_attention import draw_linear_attention
 from qkv.figures.predictions import draw_mistakes, draw_predictions
+from qkv.figures.quality import draw_quality
 from qkv.figures.reliability import draw_reliability
 from qkv.figures.run import draw_run_figures
 from qkv.figures.style import save_figure
@@ -12,8 +14,10 @@ from qkv.figures.style import save_figure
 __all__ = [
     "draw_confusion",
     "draw_curves",
+    "draw_linear_attention",
     "draw_mistakes",
     "draw_predictions",
+    "draw_quality",
     "draw_reliability",
     "draw_run_figures",
     "save_figure",

@@ -38,6 +38,18 @@ def _draw_copying(document: Mapping[str, Any]) -> Figure:
     return draw_copying(document)
 
 
+def _draw_quality(document: Mapping[str, Any]) -> Figure:
+    from qkv.figures.quality import draw_quality
+
+    return draw_quality(document)
+
+
+def _draw_linear_attention(document: Mapping[str, Any]) -> Figure:
+    from qkv.figures.linear_attention import draw_linear_attention
+
+    return draw_linear_attention(document)
+
+
 STUDIES: dict[str, Study] = {
     study.name: study
     for study in (
@@ -50,6 +62,16 @@ STUDIES: dict[str, Study] = {
             "copying",
             "how fast attention without weights becomes a copy as its tokens grow",
             _draw_copying,
+        ),
+        Study(
+            "linear-attention",
+            "time and memory of linear against softmax attention, and from which length it pays",
+            _draw_linear_attention,
+        ),
+        Study(
+            "quality",
+            "the same small ViT trained with softmax and with linear attention: accuracy and time",
+            _draw_quality,
         ),
     )
 }

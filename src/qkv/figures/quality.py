@@ -1,0 +1,112 @@
+"""Accuracy and time of the two attention kernels, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from qkv.figures.style import BLUE, INK, MUTED, VERMILLION, house_style, new_figure, settle
+
+_COLOURS = {"softmax": BLUE, "linear": VERMILLION}
+_OFFSET = {"softmax": -0.2, "linear": 0.2}
+_BAR = 0.36
+
+
+@house_style()
+def draw_quality(document: Mapping[str, Any]) -> Figure:
+    """Test accuracy with its 95 % interval, and seconds an epoch, by sequence length.
+
+    Args:
+        document: of the study "quality"; its `arms`, `pairs` and `settings` are drawn.
+    """
+    arms, pairs = document["arms"], document["pairs"]
+    place = {pair["patch_size"]: number for number, pair in enumerate(pairs)}
+    width = max(8.6, 2.6 + 2.4 * len(pairs))
+    figure = new_figure(width, 4.4)
+    accuracy, time = figure.subplots(1, 2)
+    _draw_accuracy(accuracy, arms, place)
+    _draw_time(time, arms, place)
+    names = [f"{pair['tokens']} tokens\n(patch {pair['patch_size']})" for pair in pairs]
+    differences = [_points(pair) for pair in pairs]
+    ratios = [f"{pair['epoch_time_ratio']:.2f} × the time" for pair in pairs]
+    for axes, below in ((accuracy, differences), (time, ratios)):
+        labels = [f"{name}\nlinear: {line}" for name, line in zip(names, below, strict=True)]
+        axes.set_xticks(range(len(pairs)), labels)
+        axes.set_xlim(-0.6, len(pairs) - 0.4)
+        axes.tick_params(axis="x", length=0)
+        axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
+    settings = document["settings"]
+    seeds = len(settings["seeds"])
+    figure.suptitle(
+        f"The same ViT on Fashion-MNIST with two kernels: {settings['train_images']:,} images, "
+        f"epochs: {settings['epochs']}, seeds: {seeds}",
+        size=11,
+    )
+    handles = [
+        Line2D([], [], color=colour, marker="o", linewidth=5, label=f"{kernel} attention")
+        for kernel, colour in _COLOURS.items()
+    ]
+    if seeds > 1:
+        handles.append(
+            Line2D([], [], color=MUTED, marker="_", markersize=9, linewidth=0, label="one seed")
+        )
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    return settle(figure)
+
+
+def _draw_accuracy(axes: Axes, arms: Sequence[Mapping[str, Any]], place: Mapping[int, int]) -> None:
+    for arm in arms:
+        middle = place[arm["patch_size"]] + _OFFSET[arm["kernel"]]
+        value = 100 * arm["test_accuracy"]
+        low, high = (100 * end for end in arm["interval_95"])
+        colour = _COLOURS[arm["kernel"]]
+        axes.errorbar(
+            *(middle, value),
+            [[value - low], [high - value]],
+            fmt="o",
+            color=colour,
+            markersize=7,
+            capsize=4,
+            linewidth=1.6,
+        )
+        if len(arm["test_accuracies"]) > 1:
+            seeds = [100 * share for share in arm["test_accuracies"]]
+            axes.plot([middle + 0.1] * len(seeds), seeds, "_", color=MUTED, markersize=9)
+        axes.annotate(
+            f"{value:.2f} %",
+            (middle, high),
+            (0, 6),
+            textcoords="offset points",
+            ha="center",
+            color=INK,
+        )
+    axes.margins(y=0.2)
+    axes.set(ylabel="Test accuracy (%)", title="Accuracy, with 95 % interval")
+
+
+def _draw_time(axes: Axes, arms: Sequence[Mapping[str, Any]], place: Mapping[int, int]) -> None:
+    for arm in arms:
+        middle = place[arm["patch_size"]] + _OFFSET[arm["kernel"]]
+        seconds = arm["seconds_per_epoch"]
+        axes.bar(middle, seconds, _BAR, color=_COLOURS[arm["kernel"]])
+        axes.annotate(
+            f"{seconds:,.0f} s" if seconds >= 100 else f"{seconds:.3g} s",
+            (middle, seconds),
+            (0, 4),
+            textcoords="offset points",
+            ha="center",
+            color=INK,
+        )
+    axes.margins(y=0.12)
+    axes.set_ylim(bottom=0)
+    axes.set(ylabel="Seconds an epoch (median)", title="Training time, evaluation left out")
+
+
+def _points(pair: Mapping[str, Any]) -> str:
+    low, high = (100 * end for end in pair["interval_95"])
+    text = f"{100 * pair['accuracy_difference']:+.2f} points\n95 % {low:+.2f} to {high:+.2f}"
+    return text.replace("-", "−")

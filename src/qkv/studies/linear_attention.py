@@ -1,0 +1,239 @@
+"""S3: what linear attention costs against softmax attention, in time and in memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, TypedDict
+
+from qkv.devices import machine_facts, resolve_device
+from qkv.errors import StudyError
+from qkv.measurement.crossing import ROUNDS as CROSSING_ROUNDS
+from qkv.measurement.crossing import Crossing, bracket, refine
+from qkv.measurement.samples import speed_ratio
+from qkv.studies.attention_costs import CostMeasurer, Measurement, forward_call
+from qkv.studies.attention_kernels import KERNELS, WORKS, Work, require_agreement
+from qkv.studies.budget import Budget, default_memory_mib
+from qkv.studies.document import StudyDocument
+from qkv.studies.lengths import MAX_TOKENS
+from qkv.studies.scaling import Fit, fit_power_law
+
+HEAD_DIM = 64
+MAX_SECONDS = 300.0
+LONG = 1_000_000
+LEAST_LONG = 1024
+MAX_HEAD_DIM = 1024
+RIVALS = ("plain", "fused")
+
+
+class Exponents(TypedDict):
+    """How the cost of a kernel grows with length; None where too few lengths were measured."""
+
+    kernel: str
+    work: Work
+    time: Fit | None
+    memory: Fit | None
+
+
+class FoundCrossing(TypedDict):
+    """Where the forward pass of linear attention catches up; see `qkv.measurement.crossing`.
+
+    Attributes:
+        against: the rival.
+        tokens: the length, or None if linear attention is slower at the longest.
+        slower_at: the longest length measured at which it is slower, or None.
+        refined: lengths between the listed ones were tried.
+        ratios: pairs of length and the rival's time over that of linear attention.
+    """
+
+    against: str
+    tokens: int | None
+    slower_at: int | None
+    refined: bool
+    ratios: list[tuple[int, float]]
+
+
+class LinearAttentionDocument(StudyDocument):
+    """The study of costs.
+
+    Attributes:
+        measurements: every kernel, work and length.
+        long: linear attention alone, at a great length, its half and its quarter.
+        exponents: of time and of memory, by kernel and work.
+        crossings: against plain and against fused softmax attention.
+        budget: allowed and spent.
+    """
+
+    measurements: list[Measurement]
+    long: list[Measurement]
+    exponents: list[Exponents]
+    crossings: list[FoundCrossing]
+    budget: dict[str, float]
+
+
+def require_settings(head_dim: int, long: int) -> None:
+    """Refuse settings that no study can have.
+
+    Raises:
+        StudyError: naming the first.
+    """
+    if not 1 <= head_dim <= MAX_HEAD_DIM:
+        raise StudyError(
+            f"--head-dim is {head_dim}", remedy=f"give a width from 1 to {MAX_HEAD_DIM:,}"
+        )
+    if long != 0 and not LEAST_LONG <= long <= MAX_TOKENS:
+        raise StudyError(
+            f"--long is {long}",
+            remedy=f"give a length from {LEAST_LONG:,} to {MAX_TOKENS:,}, or 0 for none",
+        )
+
+
+def study_linear_attention(
+    lengths: Sequence[int],
+    *,
+    head_dim: int = HEAD_DIM,
+    max_seconds: float = MAX_SECONDS,
+    max_memory_mib: int | None = None,
+    long: int = LONG,
+    progress: Callable[[int, int], None] | None = None,
+) -> LinearAttentionDocument:
+    """Measure one head in float32 on the CPU: four kernels, forward, and forward and backward.
+
+    No kernel is timed before its outputs and gradients agree with its plain form. At each length
+    the kernels run in turn, several rounds, each sample lasting 20 ms or more. What would exceed
+    the budget by prediction is skipped and named.
+
+    Args:
+        lengths: in tokens, ascending.
+        head_dim: width of queries, keys and values.
+        max_seconds: for the whole study.
+        max_memory_mib: for the tensors held at one moment; None for 4,096 or, if that is less, half
+            of what is free.
+        long: a length for linear attention alone; 0 for none.
+        progress: called with (done, total) steps.
+
+    Raises:
+        StudyError: a setting is wrong, or not even the cheapest kernel fits the budget.
+        QKVError: a kernel disagrees with its plain form.
+    """
+    from qkv.studies.linear_attention_report import report
+
+    require_settings(head_dim, long)
+    memory_mib = default_memory_mib() if max_memory_mib is None else max_memory_mib
+    budget = Budget(max_seconds, memory_mib * 2**20)
+    total = len(lengths) * len(WORKS) + len(RIVALS) + (3 if long else 0)
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, total)
+
+    require_agreement(head_dim)
+    costs = CostMeasurer(head_dim, budget)
+    measurements: list[Measurement] = []
+    for tokens in lengths:
+        for work in WORKS:
+            measurements += costs.measure(list(KERNELS), work, tokens)
+            step()
+    if all(row["skipped"] for row in measurements):
+        raise StudyError(
+            f"nothing fits the budget: linear attention at {lengths[0]:,} tokens "
+            f"{next(row['skipped'] for row in measurements if row['kernel'] == 'linear')}",
+            remedy="give shorter --lengths, or more by --max-seconds or --max-memory-mib",
+        )
+    crossings: list[FoundCrossing] = []
+    for rival in RIVALS:
+        found = _crossing(rival, measurements, costs, budget, head_dim)
+        crossings += [found] if found is not None else []
+        step()
+    great: list[Measurement] = []
+    for tokens in (long // 4, long // 2, long) if long else ():
+        great += costs.measure(["linear", "causal_linear"], "forward", tokens)
+        step()
+    settings: dict[str, Any] = {
+        "lengths": list(lengths),
+        "head_dim": head_dim,
+        "heads": 1,
+        "dtype": "float32",
+        "feature_map": "elu",
+        "device": "cpu",
+        "max_seconds": max_seconds,
+        "max_memory_mib": memory_mib,
+        "long": long,
+    }
+    exponents = [_exponents(name, work, measurements) for work in WORKS for name in KERNELS]
+    return {
+        "study": "linear-attention",
+        "settings": settings,
+        **report(measurements, great, exponents, crossings, settings),
+        "machine": machine_facts(resolve_device("cpu")),
+        "measurements": measurements,
+        "long": great,
+        "exponents": exponents,
+        "crossings": crossings,
+        "budget": {
+            "max_seconds": max_seconds,
+            "spent_seconds": budget.spent_seconds,
+            "max_memory_mib": memory_mib,
+        },
+    }
+
+
+def _exponents(name: str, work: Work, measurements: Sequence[Measurement]) -> Exponents:
+    rows = [row for row in measurements if row["kernel"] == name and row["work"] == work]
+    times = {row["tokens"]: row["milliseconds"] for row in rows}
+    memory = {row["tokens"]: row["extra_bytes"] for row in rows}
+    return {
+        "kernel": name,
+        "work": work,
+        "time": fit_power_law({t: cost for t, cost in times.items() if cost is not None}),
+        "memory": fit_power_law({t: cost for t, cost in memory.items() if cost is not None}),
+    }
+
+
+def _crossing(
+    rival: str,
+    measurements: Sequence[Measurement],
+    costs: CostMeasurer,
+    budget: Budget,
+    head_dim: int,
+) -> FoundCrossing | None:
+    """Bisect between the measured lengths around it, if there is time; None if none has both."""
+    ratios = {
+        row["tokens"]: row["times_linear"]
+        for row in measurements
+        if row["kernel"] == rival and row["work"] == "forward" and row["times_linear"] is not None
+    }
+    if not ratios:
+        return None
+    crossing = bracket(ratios)
+    refined = _time_to_refine(rival, crossing, costs, budget)
+    if refined:
+        crossing = refine(
+            lambda tokens: speed_ratio(
+                forward_call("linear", tokens, head_dim),
+                forward_call(rival, tokens, head_dim),
+                CROSSING_ROUNDS,
+            ),
+            ratios,
+        )
+    return {
+        "against": rival,
+        "tokens": crossing.tokens,
+        "slower_at": crossing.slower_at,
+        "refined": refined,
+        "ratios": list(crossing.ratios.items()),
+    }
+
+
+def _time_to_refine(rival: str, crossing: Crossing, costs: CostMeasurer, budget: Budget) -> bool:
+    if crossing.tokens is None or crossing.slower_at is None:
+        return False
+    steps = math.ceil(math.log2(max(2, crossing.tokens - crossing.slower_at)))
+    seconds = sum(
+        costs.predict_study_seconds(name, "forward", crossing.tokens, CROSSING_ROUNDS)
+        for name in ("linear", rival)
+    )
+    return budget.refusal(steps * seconds, 0) is None

@@ -21,7 +21,9 @@ lint: $(VENV)/.installed-dev ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.installed ## measure qkv against its plain twin; keeps the results
+bench: $(VENV)/.installed ## measure qkv against its baselines; keeps the results
+	$(BIN)/qkv bench attention --out benchmarks/results/attention.json
+	$(BIN)/qkv bench scan --out benchmarks/results/scan.json
 	$(BIN)/qkv bench vit-step --out benchmarks/results/vit-step.json
 	$(BIN)/qkv bench vit-time-to-accuracy --out benchmarks/results/vit-time-to-accuracy.json
 

@@ -13,13 +13,18 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from traitlets.config import Config
 
 HERE = Path(__file__).parent
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-WARNINGS_ARE_ERRORS = "--IPKernelApp.exec_lines=import warnings; warnings.simplefilter('error')"
+# All but those of the kernel about itself.
+WARNINGS_ARE_ERRORS = (
+    "import warnings; warnings.simplefilter('error'); "
+    "warnings.filterwarnings('ignore', module='ipykernel')"
+)
 CELL_SECONDS = 240
 
 
@@ -31,14 +36,19 @@ def execute(source: Path, target: Path) -> None:
     """
     notebook = nbformat.read(source, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder, "work")
+        work.mkdir()
         # Neither the user's settings of IPython nor their cache of images takes part.
         own = {"IPYTHONDIR": folder, "QKV_CACHE": f"{folder}/cache", "OMP_NUM_THREADS": "1"}
+        # Sockets that are files: kernels side by side cannot take each other's port.
+        files = {"transport": "ipc", "connection_file": f"{folder}/kernel.json"}
         NotebookClient(
             notebook,
             timeout=CELL_SECONDS,
             record_timing=False,
-            resources={"metadata": {"path": folder}},
-            extra_arguments=[WARNINGS_ARE_ERRORS],
+            resources={"metadata": {"path": str(work)}},
+            extra_arguments=[f"--IPKernelApp.exec_lines={WARNINGS_ARE_ERRORS}"],
+            config=Config(KernelManager=files),
         ).execute(env={**os.environ, **own})
     notebook.metadata = nbformat.from_dict(METADATA)
     nbformat.write(notebook, target)

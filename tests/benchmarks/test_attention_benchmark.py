@@ -73,7 +73,9 @@ def test_a_wrong_gradient_is_not_timed_either(monkeypatch):
 
     attend, twin, calls = attention.CONTESTANTS["linear"]
     monkeypatch.setitem(
-        attention.CONTESTANTS, "linear", (lambda q, k, v: Doubled.apply(attend(q, k, v)), twin, calls)
+        attention.CONTESTANTS,
+        "linear",
+        (lambda q, k, v: Doubled.apply(attend(q, k, v)), twin, calls),
     )
     with pytest.raises(QKVError, match="linear attention differs"):
         attention.require_agreement()

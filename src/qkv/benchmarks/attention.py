@@ -21,9 +21,11 @@ from qkv.attention.reference import (
     quadratic_softmax_attention,
 )
 from qkv.errors import QKVError
+from qkv.measurement.crossing import crossing_tokens
 from qkv.measurement.interleave import interleaved, quartiles, round_ratios
 
 TOKENS, QUICK_TOKENS, HEAD_DIM = 16_384, 1024, 64
+CROSSING_LENGTHS, QUICK_CROSSING_LENGTHS, CROSSING_ROUNDS = (64, 128, 256, 512, 1024), (64,), 15
 ROUNDS, WARMUP_ROUNDS = 9, 2
 CHECKED_TOKENS, TOLERANCE = 251, 1e-4
 
@@ -68,8 +70,8 @@ def measure(
     Returns:
         `ratios` (`forward_vs_plain`, `forward_vs_fused`, `train_vs_plain`, `train_vs_fused`: above
         1 linear attention is faster; `causal_vs_linear`, below 1, is what causality costs) and
-        `figures`, among them `crossing_tokens`, the least length from which linear attention is no
-        slower than torch's fused softmax attention.
+        `figures`, among them `crossing_tokens`, the least length from which linear attention's
+        forward pass is no slower than torch's fused softmax attention; None if it always is.
 
     Raises:
         QKVError: a contestant does not agree with its twin.
@@ -114,11 +116,20 @@ def measure(
         for which in ("forward", "train")
         for name in ("plain", "fused", "naive_linear")
     }
-    ratios["causal_vs_linear"] = round_ratios(times["linear_forward"], times["causal_linear_forward"])
+    ratios["causal_vs_linear"] = round_ratios(
+        times["linear_forward"], times["causal_linear_forward"]
+    )
+    crossing = crossing_tokens(
+        _forward_at(linear_attention),
+        _forward_at(softmax_attention),
+        QUICK_CROSSING_LENGTHS if quick else CROSSING_LENGTHS,
+        rounds=1 if quick else CROSSING_ROUNDS,
+    )
     return {
         "ratios": {name: statistics.median(values) for name, values in ratios.items()},
         "figures": {
-            "crossing_tokens": crossing(),
+            "crossing_tokens": crossing.tokens,
+            "crossing_ratios": {str(length): ratio for length, ratio in crossing.ratios.items()},
             **{f"{name}_ms": statistics.median(values) for name, values in times.items()},
             "quartiles_ms": {name: quartiles(values) for name, values in times.items()},
             "quartiles_ratios": {name: quartiles(values) for name, values in ratios.items()},
@@ -134,6 +145,20 @@ def measure(
             "largest_difference": difference,
         },
     }
+
+
+def _forward_at(attend: Attention) -> Callable[[int], Callable[[], object]]:
+    def prepare(tokens: int) -> Callable[[], object]:
+        generator = torch.Generator().manual_seed(0)
+        inputs = torch.randn(3, 1, 1, tokens, HEAD_DIM, generator=generator).unbind()
+
+        @torch.no_grad()
+        def call() -> object:
+            return attend(*inputs)
+
+        return call
+
+    return prepare
 
 
 def require_agreement() -> float:

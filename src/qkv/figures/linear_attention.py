@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -43,7 +43,10 @@ _LOOKS = {
     "causal_linear": _Look("causal linear", GREEN, "^"),
     "linear": _Look("linear", BLUE, "D"),
 }
-_DASHES = {"forward": "-", "train": (0, (4, 2))}
+_DASHES: dict[str, tuple[float, Sequence[float]] | Literal["-"]] = {
+    "forward": "-",
+    "train": (0, (4, 2)),
+}
 
 
 class _Curve(NamedTuple):

@@ -18,6 +18,7 @@ from qkv.errors import QKVError
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 Work = Literal["forward", "train"]
 WORKS: tuple[Work, ...] = ("forward", "train")
+WORK_NAMES: dict[Work, str] = {"forward": "forward", "train": "forward + backward"}
 
 CHECKED_TOKENS = 251
 TOLERANCE = 1e-4

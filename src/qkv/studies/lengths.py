@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from qkv.errors import StudyError
 
@@ -24,7 +25,7 @@ def parse_lengths(text: str) -> list[int]:
         doublings = (last // first).bit_length()
         return [first * 2**power for power in range(doublings)]
     lengths = [_tokens(part) for part in text.split(",")]
-    for one, following in zip(lengths, lengths[1:], strict=False):
+    for one, following in pairwise(lengths):
         if following <= one:
             raise StudyError(
                 f"--lengths: {following} comes after {one}", remedy="give them ascending"

@@ -8,8 +8,8 @@ from typing import Any, TypedDict
 
 from qkv.devices import machine_facts, resolve_device
 from qkv.errors import StudyError
+from qkv.measurement.crossing import MULTIPLE, Crossing, bracket, refine
 from qkv.measurement.crossing import ROUNDS as CROSSING_ROUNDS
-from qkv.measurement.crossing import Crossing, bracket, refine
 from qkv.measurement.samples import speed_ratio
 from qkv.studies.attention_costs import CostMeasurer, Measurement, forward_call
 from qkv.studies.attention_kernels import KERNELS, WORKS, Work, require_agreement
@@ -116,7 +116,7 @@ def study_linear_attention(
         StudyError: a setting is wrong, or not even the cheapest kernel fits the budget.
         QKVError: a kernel disagrees with its plain form.
     """
-    from qkv.studies.linear_attention_report import report
+    from qkv.studies.linear_attention_words import report
 
     require_settings(head_dim, long)
     memory_mib = default_memory_mib() if max_memory_mib is None else max_memory_mib
@@ -231,7 +231,8 @@ def _crossing(
 def _time_to_refine(rival: str, crossing: Crossing, costs: CostMeasurer, budget: Budget) -> bool:
     if crossing.tokens is None or crossing.slower_at is None:
         return False
-    steps = math.ceil(math.log2(max(2, crossing.tokens - crossing.slower_at)))
+    gap = (crossing.tokens - crossing.slower_at) / MULTIPLE
+    steps = math.ceil(math.log2(max(2.0, gap)))
     seconds = sum(
         costs.predict_study_seconds(name, "forward", crossing.tokens, CROSSING_ROUNDS)
         for name in ("linear", rival)

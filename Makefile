@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint bench clean
+.PHONY: help train test lint bench examples clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ bench: $(VENV)/.installed ## measure qkv against its baselines; keeps the result
 	$(BIN)/qkv bench scan --out benchmarks/results/scan.json
 	$(BIN)/qkv bench vit-step --out benchmarks/results/vit-step.json
 	$(BIN)/qkv bench vit-time-to-accuracy --out benchmarks/results/vit-time-to-accuracy.json
+
+examples: $(VENV)/.installed-dev ## run the notebooks anew and save their outputs
+	$(BIN)/python examples/execute.py
 
 clean: ## remove the virtual environment and what tools cached; runs/ stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis build dist

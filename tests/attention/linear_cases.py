@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from qkv.attention import FAVOR, LinearAttentionState
+from qkv.attention.feature_maps import feature_map_for
 from qkv.attention.reference import linear_attention_reference
 
 MAPS = ["identity", "relu", "elu", "favor", "taylor"]
@@ -42,6 +43,15 @@ def heads(
         query, key = query.abs() + 0.1, key.abs() + 0.1
     tensors = query, key, draw(*batch, keys, value_dim, seed=2)
     return [tensor.to(dtype).requires_grad_() for tensor in tensors]
+
+
+def earlier_state(name: str, batch: tuple[int, ...]) -> list[Tensor]:
+    """A state of earlier keys, as leaves."""
+    _, key, value = heads(name, batch, 4)
+    key = (key + 0.3).detach()
+    mapped = feature_map_for(name, HEAD_DIM)(key)
+    state = [mapped.transpose(-2, -1) @ value, mapped.sum(dim=-2)]
+    return [part.detach().requires_grad_() for part in state]
 
 
 def features(name: str, x: Tensor) -> Tensor:

@@ -56,6 +56,33 @@ def test_single_precision_is_near_the_truth(name: str, is_causal: bool) -> None:
 
 @FORMS
 @HALVES
+@pytest.mark.parametrize("offset", [3.0, 20.0])
+def test_gradients_of_halves_survive_values_far_from_zero(
+    offset: float, dtype: torch.dtype, is_causal: bool
+) -> None:
+    # An offset of all values moves every output and no gradient: dy·(S − y z)/n must not be taken
+    # with a rounded y.
+    query, key, value = (0.5 * draw(1, 256, 8, seed=seed) for seed in range(3))
+    tensors = [x.to(dtype).requires_grad_() for x in (query, key, value + offset)]
+    actual = with_gradients(linear_attention, tensors, is_causal=is_causal)[1:]
+    exact = [x.detach().double().requires_grad_() for x in tensors]
+    output = by_weights("elu", *exact, is_causal=is_causal)
+    upstream = draw(*output.shape, seed=9, dtype=dtype).double()
+    for got, wanted in zip(actual, torch.autograd.grad(output, exact, upstream), strict=True):
+        assert (got - wanted).norm() <= torch.finfo(dtype).eps * wanted.norm()
+
+
+@FORMS
+def test_long_sums_in_single_precision(is_causal: bool) -> None:
+    tensors = [draw(150_000, 4, seed=seed, dtype=torch.float32) for seed in range(3)]
+    tensors[2] += 3.0
+    output = linear_attention(*tensors, is_causal=is_causal).double()
+    exact = linear_attention(*(x.double() for x in tensors), is_causal=is_causal)
+    torch.testing.assert_close(output, exact, rtol=2e-5, atol=0)
+
+
+@FORMS
+@HALVES
 def test_sums_of_halves_do_not_saturate(dtype: torch.dtype, is_causal: bool) -> None:
     # φ(0) = 1. A sum of ones in bfloat16 stops at 256, in float16 at 2,048.
     zeros = torch.zeros(1, 4096, 4, dtype=dtype)

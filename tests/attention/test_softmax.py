@@ -198,6 +198,91 @@ def test_properties_at_any_shape(
     torch.testing.assert_close(again, output, rtol=1e-5, atol=1e-5)
 
 
+# --- broadcasting
+
+BROADCAST = [
+    ((2, 3), (2, 1), (2, 1)),
+    ((2, 3), (3,), ()),
+    ((1, 3), (2, 1), (1, 1)),
+    ((), (2,), (3, 1)),
+    ((2, 1), (2, 1), (2, 3)),
+    ((1,), (1,), (4,)),
+]
+MASKINGS = {
+    "plain": (None, False),
+    "causal": (None, True),
+    "keys": ((7,), False),
+    "keys and causal": ((7,), True),
+    "padding": ((1, 7), False),
+    "a row each": ((7, 7), False),
+    "padding and causal": ((1, 7), True),
+}
+
+
+def spread(batch: tuple[int, ...], *tensors: Tensor) -> list[Tensor]:
+    return [tensor.expand(*batch, *tensor.shape[-2:]).contiguous() for tensor in tensors]
+
+
+@pytest.mark.parametrize("mask_has_batch", [False, True])
+@pytest.mark.parametrize("masking", MASKINGS.values(), ids=MASKINGS)
+@pytest.mark.parametrize(("query", "key", "value"), BROADCAST, ids=str)
+def test_batch_dimensions_broadcast(
+    query: tuple[int, ...],
+    key: tuple[int, ...],
+    value: tuple[int, ...],
+    masking: tuple[tuple[int, ...] | None, bool],
+    mask_has_batch: bool,
+) -> None:
+    shape, is_causal = masking
+    tensors = [
+        draw(*batch, 7, width, seed=width).requires_grad_()
+        for batch, width in [(query, 5), (key, 5), (value, 3)]
+    ]
+    whole = torch.broadcast_shapes(query, key, value)
+    weighing = torch.broadcast_shapes(query, key)
+    for function, count, batch in [
+        (softmax_attention, 3, whole),
+        (softmax_attention_weights, 2, weighing),
+    ]:
+        options: dict[str, Any] = {"is_causal": is_causal}
+        if shape is not None:
+            own = batch if mask_has_batch and len(shape) > 1 else ()
+            options["attention_mask"] = draw(*own, *shape, seed=8) > -0.3
+        actual = with_gradients(function, tensors[:count], **options)
+        expected = with_gradients(
+            lambda *small, f=function, b=batch, o=options: f(*spread(b, *small), **o),
+            tensors[:count],
+        )
+        assert actual[0].shape[:-2] == batch
+        assert_all_close(actual, expected)
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize("batch", [(), (2,), (2, 3)], ids=str)
+def test_a_mask_of_keys_alone_is_the_same_for_every_query(
+    batch: tuple[int, ...], is_causal: bool
+) -> None:
+    tensors = inputs(batch, 7, 7)
+    flat = torch.tensor([False, True, True, False, True, False, True])
+    for function in (softmax_attention, by_weights):
+        actual = with_gradients(function, tensors, attention_mask=flat, is_causal=is_causal)
+        square = with_gradients(
+            function, tensors, attention_mask=flat.expand(7, 7), is_causal=is_causal
+        )
+        assert_all_close(actual, square)
+        hidden = function(*tensors, attention_mask=~flat & flat, is_causal=is_causal)
+        assert hidden.abs().max() == 0.0
+
+
+def test_one_head_of_keys_serves_many_heads_of_queries() -> None:
+    query, key, value = draw(2, 4, 9, 5, seed=1), draw(2, 1, 9, 5, seed=2), draw(2, 1, 9, 3, seed=3)
+    output = softmax_attention(query, key, value)
+    heads = [softmax_attention(query[:, [head]], key, value) for head in range(4)]
+    torch.testing.assert_close(output, torch.cat(heads, dim=1))
+    mixed = softmax_attention_weights(query, key) @ value
+    torch.testing.assert_close(output, mixed, rtol=1e-5, atol=1e-5)
+
+
 def test_causal_outputs_do_not_see_the_future() -> None:
     query, key, value = (tensor.detach() for tensor in inputs((2,), 7, 7))
     before = softmax_attention(query, key, value, is_causal=True)
@@ -208,7 +293,7 @@ def test_causal_outputs_do_not_see_the_future() -> None:
     assert (before[:, 4:] - after[:, 4:]).abs().min() > 0
 
 
-A = torch.zeros(2, 5, 4)
+A, B = torch.zeros(2, 5, 4), torch.zeros(3, 5, 4)
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -220,13 +305,20 @@ A = torch.zeros(2, 5, 4)
         ([A, A.double(), A], {}, "key has dtype torch.float64", "one floating-point"),
         ([A, A[..., :3], A], {}, "query has 4 features a head and key 3", "same head_dim"),
         ([A, A, A[:, :3]], {}, "key has 5 tokens and value 3", "same number of tokens"),
-        ([A, A[:1], A[:1]], {}, r"key has batch shape \(1,\)", "same batch dimensions"),
+        ([A, B, B], {}, r"key has batch shape \(3,\) beside \(2,\)", "equal, or 1 where they"),
+        ([A, A, B], {}, r"value has batch shape \(3,\) beside \(2,\)", "equal, or 1 where they"),
         ([A[:, :2], A, A], {"is_causal": True}, "2 queries over 5 keys", "as many queries"),
         ([A, A, A], {"attention_mask": A[..., 0]}, "attention_mask has dtype", "booleans"),
         (
             [A, A, A],
             {"attention_mask": torch.ones(5, 4, dtype=torch.bool)},
             r"attention_mask has shape \(5, 4\)",
+            "shape of the weights",
+        ),
+        (
+            [A[:1], A[:1], A[:1]],
+            {"attention_mask": torch.ones(2, 5, 5, dtype=torch.bool)},
+            r"attention_mask has shape \(2, 5, 5\) for weights \(1, 5, 5\)",
             "shape of the weights",
         ),
     ],
@@ -240,3 +332,19 @@ def test_what_does_not_fit_is_named(
     if "value" not in problem:
         with pytest.raises(ShapeError, match=problem):
             softmax_attention_weights(*arguments[:2], **options)
+
+
+@pytest.mark.parametrize("batch", [(), (2,), (2, 3), (2, 1, 3), (2, 1, 2, 2)])
+@pytest.mark.parametrize("masked", [False, True])
+def test_any_number_of_batch_dimensions_takes_the_fused_path(
+    batch: tuple[int, ...], masked: bool
+) -> None:
+    generator = torch.Generator().manual_seed(3)
+    query, key, value = (torch.randn(*batch, 7, 4, generator=generator) for _ in range(3))
+    mask = torch.ones(7, dtype=torch.bool).index_fill(0, torch.tensor([2]), False)
+    options = {"attention_mask": mask} if masked else {}
+    with torch.profiler.profile() as recorded:
+        output = softmax_attention(query, key, value, **options)
+    expected = softmax_attention_weights(query, key, **options) @ value
+    torch.testing.assert_close(output, expected, rtol=1e-5, atol=1e-5)
+    assert not any("attention_math" in event.key for event in recorded.key_averages())

@@ -197,6 +197,8 @@ VARIANTS: list[dict[str, Any]] = [
     {"stem": "convolutional", "image_size": 24, "patch_size": 8},
     {"stem": "convolutional", "image_size": 5, "patch_size": 1, "pooling": "mean"},
     {"head_dim": 5, "qkv_bias": True},
+    {"attention": "linear"},
+    {"attention": "linear", "pooling": "mean", "qkv_bias": True},
 ]
 
 
@@ -240,6 +242,31 @@ def test_attention_weights_give_back_the_attention_output() -> None:
     torch.testing.assert_close(
         after + block.mlp(block.mlp_norm(after)), named["block_1"], rtol=1e-5, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("pooling", ["class_token", "mean"])
+def test_linear_attention_weights_give_back_the_attention_output(pooling: str) -> None:
+    vit = randomised(model(attention="linear", pooling=pooling))
+    batch = images(vit)
+    logits, named = vit.forward_with_intermediates(batch, attention_layers=[0, 1, 2])
+    torch.testing.assert_close(logits, vit(batch), rtol=1e-5, atol=1e-5)
+    tokens = 10 if pooling == "class_token" else 9
+    for layer in range(3):
+        weights = named[f"attention_{layer}"]
+        assert weights.min() > 0
+        torch.testing.assert_close(weights.sum(-1), torch.ones(2, 3, tokens))
+    block = vit.blocks[1]
+    value = block.attention.qkv(block.attention_norm(named["block_0"]))[..., 48:]
+    heads = value.view(2, tokens, 3, 8).transpose(1, 2)
+    attended = (named["attention_1"] @ heads).transpose(1, 2).reshape(2, tokens, 24)
+    after = named["block_0"] + block.attention.output(attended)
+    torch.testing.assert_close(
+        after + block.mlp(block.mlp_norm(after)), named["block_1"], rtol=1e-5, atol=1e-5
+    )
+    # The same weights under the other kernel are another network.
+    other = ViT(settings(pooling=pooling)).eval()
+    other.load_state_dict(vit.state_dict())
+    assert (other(batch) - logits).abs().max() > 1e-3
 
 
 def test_asking_for_no_attention_computes_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,7 +358,7 @@ def test_dropout_stands_in_every_place_and_only_in_training() -> None:
         ),
         ({"positions": "none"}, "positions: Input should be 'learned' or 'sine_cosine'", "posit"),
         ({"stem": "conv"}, "stem: Input should be 'linear' or 'convolutional'", "stem"),
-        ({"attention": "linear"}, "attention: Input should be 'softmax'", "attention"),
+        ({"attention": "fast"}, "attention: Input should be 'softmax' or 'linear'", "attention"),
         ({"dim": 26, "positions": "sine_cosine"}, "need a dim that 4 divides", "correct"),
         ({"stem": "convolutional"}, "patch_size that is a power of two", "correct"),
         ({"heads": 3}, "unknown key 'heads'", "'head_dim'|'num_heads'"),

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from qkv.attention.blocks import (
     Attended,
@@ -18,11 +17,10 @@ from qkv.attention.blocks import (
     add_outer,
     add_sum,
     dot,
+    first_order,
     is_safe,
     joined,
-    off_autocast,
     quotient_gradient,
-    sum_dtype,
 )
 from qkv.attention.feature_maps import FeatureMap
 
@@ -51,8 +49,8 @@ def attend(
     blocks = Blocks(feature_map, query, max(queries, key.shape[1]))
     if blocks.is_one(rows) and query.dtype == blocks.dtype:
         return _attend_whole(query, key, value, mask, state, sums, feature_map)
-    output = value.new_empty(rows, queries, value.shape[-1])
-    normaliser = torch.empty(rows, queries, dtype=sum_dtype(query), device=query.device)
+    normaliser = torch.empty(rows, queries, dtype=blocks.dtype, device=query.device)
+    output = normaliser.new_empty(rows, queries, value.shape[-1])
     states, totals = [], []
     for q, k, v, seen, first, first_sums, out, divisor in blocks.rows(
         query, key, value, mask, state, sums, output, normaliser
@@ -69,10 +67,7 @@ def attend(
         for q_block, out_block, total in blocks.spans(q, out, divisor):
             features = blocks.features(q_block)
             dot(features, z, out=total)
-            if out.dtype == blocks.dtype:
-                torch.bmm(features, s, out=out_block).mul_(total.reciprocal()[..., None])
-            else:
-                out_block.copy_(torch.bmm(features, s).mul_(total.reciprocal()[..., None]))
+            torch.bmm(features, s, out=out_block).mul_(total.reciprocal()[..., None])
         states.append(s)
         totals.append(z)
     safe = is_safe(normaliser, output)
@@ -118,8 +113,7 @@ class Bidirectional(torch.autograd.Function):
         return attended
 
     @staticmethod
-    @once_differentiable
-    @off_autocast
+    @first_order
     def backward(
         ctx: Any,
         to_output: Tensor | None,

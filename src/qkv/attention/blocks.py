@@ -23,8 +23,22 @@ LANES = 4
 MIN_LANE_TOKENS = 256
 
 
+class Past(NamedTuple):
+    """What linear attention goes on from; None where nothing came before.
+
+    Attributes:
+        state: Σ_j φ(k_j) v_jᵀ, (rows, features, value_dim).
+        sums: Σ_j φ(k_j), (rows, features).
+        magnitudes: Σ_j |φ(k_j)|, (rows, features).
+    """
+
+    state: Tensor | None = None
+    sums: Tensor | None = None
+    magnitudes: Tensor | None = None
+
+
 class Attended(NamedTuple):
-    """What a form of linear attention computes.
+    """What a form of linear attention computes, in the dtype of the sums.
 
     Attributes:
         output: (rows, queries, value_dim), zero where the normaliser is too small to divide by.
@@ -174,18 +188,26 @@ def quotient_gradient(
     to_numerator = blocks.scratch("to_numerator", *output.shape)
     torch.mul(blocks.load(to_output), inverse[..., None], out=to_numerator)
     product = blocks.scratch("product", *output.shape)
-    torch.mul(to_numerator, blocks.load(output), out=product)
+    torch.mul(to_numerator, output, out=product)
     return to_numerator, product.sum(dim=-1).neg_()
 
 
 Backward = TypeVar("Backward", bound=Callable[..., Any])
 
 
-def off_autocast(backward: Backward) -> Backward:
-    """A backward pass whose products keep the dtype of what was saved."""
+def first_order(backward: Backward) -> Backward:
+    """A backward pass outside autocast, which cannot itself be differentiated and says so.
+
+    Torch's own mark for that lets a second derivative be zero where the gradient that comes in is a
+    constant, such as that of a sum.
+    """
 
     @wraps(backward)
     def plain(ctx: Any, *gradients: Any) -> Any:
+        if torch.is_grad_enabled():
+            raise NotImplementedError(
+                "linear attention has no second derivative: take its gradient without create_graph"
+            )
         with torch.autocast(ctx.saved_tensors[0].device.type, enabled=False):
             return backward(ctx, *gradients)
 

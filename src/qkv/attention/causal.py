@@ -11,16 +11,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from qkv.attention.blocks import (
     Attended,
     Blocks,
+    first_order,
     is_safe,
     joined,
-    off_autocast,
     quotient_gradient,
-    sum_dtype,
 )
 from qkv.attention.feature_maps import FeatureMap
 
@@ -56,8 +54,8 @@ def _attend(
 ) -> tuple[Attended, tuple[Tensor, Tensor]]:
     """`attend`, and state and sums before each block, which the backward pass starts from."""
     blocks = Blocks(feature_map, query, query.shape[1], CHUNK_TOKENS)
-    output = torch.empty_like(value, memory_format=torch.contiguous_format)
-    normaliser = torch.empty(query.shape[:2], dtype=sum_dtype(query), device=query.device)
+    normaliser = torch.empty(query.shape[:2], dtype=blocks.dtype, device=query.device)
+    output = normaliser.new_empty(value.shape)
     if state is None or sums is None:
         sums = normaliser.new_zeros(len(query), blocks.num_features)
         state = normaliser.new_zeros(*sums.shape, value.shape[-1])
@@ -83,7 +81,8 @@ def _attend(
         totals.append(torch.stack([z for _, z in before_block], dim=1))
     kept = joined(states), joined(totals)
     safe = is_safe(normaliser, output)
-    return Attended(output, normaliser, kept[0][:, -1], kept[1][:, -1], safe), kept
+    last, last_sums = (part[:, -1].clone() for part in kept)
+    return Attended(output, normaliser, last, last_sums, safe), kept
 
 
 class Causal(torch.autograd.Function):
@@ -102,8 +101,7 @@ class Causal(torch.autograd.Function):
         return attended
 
     @staticmethod
-    @once_differentiable
-    @off_autocast
+    @first_order
     def backward(
         ctx: Any,
         to_output: Tensor | None,
@@ -215,6 +213,7 @@ def _running(first: Tensor, steps: Tensor, *, backwards: bool = False) -> tuple[
     else:
         sums = parts.flip(1).cumsum(1).flip(1) if backwards else parts.cumsum(1)
     sums = sums.view(rows, count + 1, *shape)
+    # The last is copied, for a view of it would keep all of them in memory.
     if backwards:
-        return sums[:, 1:].flatten(0, 1), sums[:, 0]
-    return sums[:, :-1].flatten(0, 1), sums[:, -1]
+        return sums[:, 1:].flatten(0, 1), sums[:, 0].clone()
+    return sums[:, :-1].flatten(0, 1), sums[:, -1].clone()

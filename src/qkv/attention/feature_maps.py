@@ -242,18 +242,20 @@ class Taylor(RecordedMap):
         head_dim = x.shape[-1]
         scaled = x * head_dim**-0.25
         rows, columns = torch.triu_indices(head_dim, head_dim, device=x.device).unbind(0)
-        factors = torch.where(rows == columns, math.sqrt(0.5), 1.0).to(x)
+        factors = torch.where(rows == columns, x.new_tensor(math.sqrt(0.5)), x.new_ones(()))
         products = scaled[..., rows] * scaled[..., columns] * factors
         return torch.cat([torch.ones_like(x[..., :1]), scaled, products], dim=-1)
 
 
 def feature_map_for(feature_map: FeatureMapName | FeatureMap, head_dim: int) -> FeatureMap:
-    """The map itself, or the map of that name for vectors of width `head_dim`.
+    """The map itself, or the map of that name, for vectors of width `head_dim`.
 
     Raises:
-        ShapeError: there is no such map; the nearest name is offered.
+        ShapeError: there is no such map, and the nearest name is offered; or the map is made for
+            another width.
     """
     if isinstance(feature_map, FeatureMap):
+        feature_map.num_features(head_dim)
         return feature_map
     if feature_map == "favor":
         return _favor(head_dim)
@@ -276,7 +278,9 @@ FEATURE_MAPS: dict[str, FeatureMap] = {
 
 @lru_cache(maxsize=16)
 def _favor(head_dim: int) -> FAVOR:
-    return FAVOR(head_dim)
+    # Its directions are used again, also after the inference mode of the first call has ended.
+    with torch.inference_mode(False):
+        return FAVOR(head_dim)
 
 
 def _orthogonal_directions(

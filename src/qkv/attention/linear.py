@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, NamedTuple, overload
 
 import torch
@@ -9,14 +10,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from qkv.attention import bidirectional, causal
-from qkv.attention.blocks import Attended, sum_dtype
+from qkv.attention.blocks import Attended, Past, sum_dtype
 from qkv.attention.checks import check_heads, check_mask
 from qkv.attention.feature_maps import FeatureMap, FeatureMapName, feature_map_for
-from qkv.errors import NormaliserError, ShapeError
-
-# With signed weights, the least share of Σ|φ(q)|·|φ(k)| that must be left after they cancel. A
-# float32 quotient then still has three digits.
-SAFE_SHARE = 1e-3
+from qkv.attention.normaliser import magnitudes, require_normaliser
+from qkv.errors import ShapeError
 
 
 class LinearAttentionState(NamedTuple):
@@ -25,12 +23,15 @@ class LinearAttentionState(NamedTuple):
     Attributes:
         key_value: Σ_j φ(k_j) v_jᵀ, (*batch, features, value_dim).
         normaliser: Σ_j φ(k_j), (*batch, features).
+        magnitude: Σ_j |φ(k_j)|, (*batch, features): what the normaliser would be if nothing had
+            cancelled. For features that are never negative it is the normaliser.
 
-    Both are float32, or float64 for inputs in float64.
+    All are float32, or float64 for inputs in float64.
     """
 
     key_value: Float[Tensor, "*batch features value_dim"]
     normaliser: Float[Tensor, "*batch features"]
+    magnitude: Float[Tensor, "*batch features"]
 
 
 @overload
@@ -63,7 +64,7 @@ def linear_attention(
     value: Float[Tensor, "*#batch keys value_dim"],
     *,
     feature_map: FeatureMapName | FeatureMap = "elu",
-    attention_mask: Bool[Tensor, "*#batch #queries keys"] | None = None,
+    attention_mask: Bool[Tensor, "*#batch #queries keys"] | Bool[Tensor, " keys"] | None = None,
     is_causal: bool = False,
     initial_state: LinearAttentionState | None = None,
     return_state: bool = False,
@@ -102,21 +103,22 @@ def linear_attention(
     features = feature_map_for(feature_map, query.shape[-1])
     mask = _key_mask(attention_mask, batch, query.shape[-2], key.shape[-2])
     query, key, value = (_as_rows(tensor, batch) for tensor in (query, key, value))
-    state = sums = None
+    past = Past()
     if initial_state is not None:
         _check_state(initial_state, query, value, features, batch)
-        state = initial_state.key_value.reshape(len(query), -1, value.shape[-1])
-        sums = initial_state.normaliser.reshape(len(query), -1)
-    attended = _attend(query, key, value, mask, state, sums, features, is_causal=is_causal)
+        past = Past(*(_flat(part, batch) for part in initial_state))
+    attended = _attend(query, key, value, mask, past, features, is_causal=is_causal)
     if not attended.is_safe or features.sign == "any":
-        _require_normaliser(attended.normaliser, query, key, mask, sums, features, is_causal)
-    output = attended.output.view(*batch, *attended.output.shape[-2:])
+        require_normaliser(attended.normaliser, query, key, mask, past, features, is_causal)
+    # Rounded only here: the gradient of a quotient needs the digits that a half precision drops.
+    output = attended.output.view(*batch, *attended.output.shape[-2:]).to(query.dtype)
     if not return_state:
         return output
-    return output, LinearAttentionState(
-        attended.state.reshape(*batch, *attended.state.shape[-2:]),
-        attended.sums.reshape(*batch, attended.sums.shape[-1]),
-    )
+    parts = [attended.state, attended.sums, attended.sums]
+    if features.sign == "any":
+        with torch.no_grad():
+            parts[2] = magnitudes(key, mask, past, features, is_causal=False)[:, 0]
+    return output, LinearAttentionState(*(part.view(*batch, *part.shape[1:]) for part in parts))
 
 
 def _attend(
@@ -124,16 +126,18 @@ def _attend(
     key: Tensor,
     value: Tensor,
     mask: Tensor | None,
-    state: Tensor | None,
-    sums: Tensor | None,
+    past: Past,
     features: FeatureMap,
     *,
     is_causal: bool,
 ) -> Attended:
-    arguments = query, key, value, mask, state, sums, features
+    tensors = query, key, value, past.state, past.sums
+    arguments = query, key, value, mask, past.state, past.sums, features
+    # One token sees itself and the past either way.
+    is_causal = is_causal and query.shape[1] > 1 and len(query) > 0
     attend = causal.attend if is_causal else bidirectional.attend
     recorded = torch.is_grad_enabled() and any(
-        tensor is not None and tensor.requires_grad for tensor in (query, key, value, state, sums)
+        tensor is not None and tensor.requires_grad for tensor in tensors
     )
     if not recorded and not torch.is_autocast_enabled(query.device.type):
         return attend(*arguments)
@@ -150,7 +154,7 @@ def linear_attention_weights(
     key: Float[Tensor, "*#batch keys head_dim"],
     *,
     feature_map: FeatureMapName | FeatureMap = "elu",
-    attention_mask: Bool[Tensor, "*#batch #queries keys"] | None = None,
+    attention_mask: Bool[Tensor, "*#batch #queries keys"] | Bool[Tensor, " keys"] | None = None,
     is_causal: bool = False,
 ) -> Float[Tensor, "... queries keys"]:
     """The weights that `linear_attention` implies, φ(q_i)·φ(k_j) over their sum in each row.
@@ -162,15 +166,16 @@ def linear_attention_weights(
     features = feature_map_for(feature_map, query.shape[-1])
     mask = _key_mask(attention_mask, batch, query.shape[-2], key.shape[-2])
     dtype = sum_dtype(query)
-    mapped_query, mapped_key = features(query.to(dtype)), features(key.to(dtype))
-    scores = mapped_query @ mapped_key.transpose(-2, -1)
+    with torch.autocast(query.device.type, enabled=False):
+        mapped_query, mapped_key = features(query.to(dtype)), features(key.to(dtype))
+        scores = mapped_query @ mapped_key.transpose(-2, -1)
     if mask is not None:
-        scores = scores * mask.view(*batch, 1, -1)
+        scores = scores * mask.view(*batch, 1, key.shape[-2])
     if is_causal:
         scores = scores.tril()
     normaliser = scores.sum(dim=-1)
     rows = [_as_rows(tensor.detach(), batch) for tensor in (normaliser[..., None], query, key)]
-    _require_normaliser(rows[0][..., 0], rows[1], rows[2], mask, None, features, is_causal)
+    require_normaliser(rows[0][..., 0], rows[1], rows[2], mask, Past(), features, is_causal)
     empty = (normaliser.abs() < torch.finfo(dtype).tiny)[..., None]
     return (scores / normaliser[..., None].masked_fill(empty, 1.0)).to(query.dtype)
 
@@ -179,7 +184,7 @@ def _as_rows(tensor: Tensor, batch: tuple[int, ...]) -> Tensor:
     """(*batch, tokens, width), broadcast where it must be, as (rows, tokens, width)."""
     if tensor.shape[:-2] != batch:
         tensor = tensor.expand(*batch, -1, -1)
-    return tensor if tensor.ndim == 3 else tensor.reshape(-1, *tensor.shape[-2:])
+    return tensor if tensor.ndim == 3 else tensor.reshape(math.prod(batch), *tensor.shape[-2:])
 
 
 def _key_mask(
@@ -196,7 +201,7 @@ def _key_mask(
             "and is_causal for causality",
         )
     mask = attention_mask if attention_mask.ndim == 1 else attention_mask[..., 0, :]
-    return mask.expand(*batch, keys).reshape(-1, keys)
+    return mask.expand(*batch, keys).reshape(math.prod(batch), keys)
 
 
 def _check_state(
@@ -208,9 +213,10 @@ def _check_state(
 ) -> None:
     width = features.num_features(query.shape[-1])
     dtype = sum_dtype(query)
-    wanted = {"key_value": (*batch, width, value.shape[-1]), "normaliser": (*batch, width)}
-    for name, shape in wanted.items():
-        part = getattr(state, name)
+    sums = *batch, width
+    for name, part, shape in zip(
+        state._fields, state, ((*sums, value.shape[-1]), sums, sums), strict=True
+    ):
         if tuple(part.shape) != shape or part.dtype != dtype:
             raise ShapeError(
                 f"{name} of the initial state is {part.dtype} of shape {tuple(part.shape)}",
@@ -218,64 +224,6 @@ def _check_state(
             )
 
 
-def _require_normaliser(
-    normaliser: Float[Tensor, "rows queries"],
-    query: Float[Tensor, "rows queries head_dim"],
-    key: Float[Tensor, "rows keys head_dim"],
-    mask: Bool[Tensor, "rows keys"] | None,
-    sums: Float[Tensor, "rows features"] | None,
-    features: FeatureMap,
-    is_causal: bool,
-) -> None:
-    """Refuse sums that a quotient cannot rest on, of queries that see any key at all."""
-    if features.sign == "non-negative":
-        return
-    rows, queries = normaliser.shape
-    seen = normaliser.new_ones(rows, key.shape[1]) if mask is None else mask.to(normaliser)
-    seen = seen.cumsum(dim=1) if is_causal else seen.sum(dim=1, keepdim=True)
-    visible = (seen > 0).expand(rows, queries)
-    least = torch.full_like(normaliser, torch.finfo(normaliser.dtype).tiny)
-    if sums is not None:
-        visible = visible | (sums != 0).any(dim=-1, keepdim=True)
-    share = torch.ones_like(normaliser)
-    if features.sign == "any":
-        with torch.no_grad():
-            bound = _sum_of_magnitudes(query, key, mask, sums, features, is_causal)
-        least = torch.maximum(SAFE_SHARE * bound, least)
-        share = normaliser / bound
-    # Written so that NaN passes, as it does through softmax attention.
-    failing = (normaliser < least) & visible
-    if not bool(failing.any()):
-        return
-    row, place = (int(index) for index in failing.nonzero()[0])
-    where = f"query {place} of row {row}" if rows > 1 else f"query {place}"
-    found = f"the weights of {where} sum to {float(normaliser[row, place]):.3g}"
-    if features.sign == "any":
-        raise NormaliserError(
-            f"{found}, which leaves {float(share[row, place]):.2g} of their magnitudes and is not "
-            f"safely positive (feature map {features.name!r})",
-            remedy="make all dot products positive, or use a positive feature map such as 'elu'",
-        )
-    raise NormaliserError(
-        f"{found} in {normaliser.dtype} (feature map {features.name!r})",
-        remedy="scale queries and keys down",
-    )
-
-
-def _sum_of_magnitudes(
-    query: Tensor,
-    key: Tensor,
-    mask: Tensor | None,
-    sums: Tensor | None,
-    features: FeatureMap,
-    is_causal: bool,
-) -> Float[Tensor, "rows queries"]:
-    """Σ_j |φ(q_i)|·|φ(k_j)|: the normaliser if nothing cancelled."""
-    dtype = sum_dtype(query)
-    sizes, offers = (features(tensor.to(dtype)).abs() for tensor in (query, key))
-    if mask is not None:
-        offers = offers.masked_fill(~mask[..., None], 0.0)
-    totals = offers.cumsum(dim=1) if is_causal else offers.sum(dim=1, keepdim=True)
-    if sums is not None:
-        totals = totals + sums[:, None].abs()
-    return (sizes * totals).sum(dim=-1)
+def _flat(part: Tensor, batch: tuple[int, ...]) -> Tensor:
+    """(*batch, …) as (rows, …)."""
+    return part.reshape(math.prod(batch), *part.shape[len(batch) :])

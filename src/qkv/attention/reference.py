@@ -86,7 +86,7 @@ def linear_attention_reference(
     def read(features: Tensor) -> Tensor:
         total = (features * normaliser).sum()
         answer = (features[:, None] * state).sum(dim=0)
-        return answer / total if float(total) != 0.0 else answer * 0.0
+        return answer / total if float(total.detach()) != 0.0 else answer * 0.0
 
     for step in range(key.shape[0]):
         if attention_mask is None or bool(attention_mask[step]):

@@ -17,7 +17,7 @@ def softmax_attention(
     key: Float[Tensor, "*#batch keys head_dim"],
     value: Float[Tensor, "*#batch keys value_dim"],
     *,
-    attention_mask: Bool[Tensor, "*#batch #queries keys"] | None = None,
+    attention_mask: Bool[Tensor, "*#batch #queries keys"] | Bool[Tensor, " keys"] | None = None,
     is_causal: bool = False,
     scale: float | None = None,
 ) -> Float[Tensor, "... queries value_dim"]:
@@ -42,8 +42,11 @@ def softmax_attention(
     )
     mask = _combined_mask(query, key, attention_mask, is_causal)
     output = F.scaled_dot_product_attention(
-        query, key, value, attn_mask=mask, is_causal=is_causal and mask is None, scale=scale
-    )
+        *(_in_four_dimensions(tensor, batch) for tensor in (query, key, value)),
+        attn_mask=None if mask is None else _in_four_dimensions(mask, batch),
+        is_causal=is_causal and mask is None,
+        scale=scale,
+    ).view(*batch, query.shape[-2], value.shape[-1])
     if mask is None:
         return output
     # Kernels disagree on a row that may attend nowhere (zeros or NaN); qkv defines it as zeros.
@@ -54,7 +57,7 @@ def softmax_attention_weights(
     query: Float[Tensor, "*#batch queries head_dim"],
     key: Float[Tensor, "*#batch keys head_dim"],
     *,
-    attention_mask: Bool[Tensor, "*#batch #queries keys"] | None = None,
+    attention_mask: Bool[Tensor, "*#batch #queries keys"] | Bool[Tensor, " keys"] | None = None,
     is_causal: bool = False,
     scale: float | None = None,
 ) -> Float[Tensor, "... queries keys"]:
@@ -77,6 +80,14 @@ def softmax_attention_weights(
     return (scores.softmax(dim=-1) * allowed).to(query.dtype)
 
 
+def _in_four_dimensions(tensor: Tensor, batch: tuple[int, ...]) -> Tensor:
+    """What torch's fused kernels take: with other shapes they give way to the plain T×T form."""
+    if len(batch) > 2:
+        tensor = tensor.expand(*batch, -1, -1)
+        return tensor.reshape(-1, *tensor.shape[len(batch) - 1 :])
+    return tensor[(None,) * (4 - tensor.ndim)]
+
+
 def _combined_mask(
     query: Tensor, key: Tensor, attention_mask: Tensor | None, is_causal: bool
 ) -> Tensor | None:
@@ -87,6 +98,8 @@ def _combined_mask(
         query.shape[:-2], key.shape[:-2]
     )
     check_mask(attention_mask, (*batch, query.shape[-2], key.shape[-2]))
+    if attention_mask.ndim == 1:
+        attention_mask = attention_mask[None]
     if not is_causal:
         return attention_mask
     length = query.shape[-2]

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from qkv.studies.document import Cell, StudyDocument
 
 Progress = Callable[[int, int], None]
+
+# Of a longer table the terminal gets the beginning and the end; study.json has it whole.
+PRINTED_ROWS, LAST_ROWS = 48, 8
+
 OutOption = Annotated[
     Path | None,
     typer.Option(
@@ -212,7 +216,9 @@ def _print_study(document: StudyDocument) -> None:
 
     console = results_console()
     for table in (document["table"], *document.get("tables", [])):
-        rows = ([_shown(cell) for cell in row] for row in table["rows"])
+        rows = [[_shown(cell) for cell in row] for row in table["rows"]]
+        if len(rows) > PRINTED_ROWS:
+            rows[PRINTED_ROWS - LAST_ROWS : -LAST_ROWS] = [["…" for _ in table["columns"]]]
         print_table(console, table["title"], table["columns"], rows)
     console.print(f"\n{printable(document['verdict'])}", style="bold")
     for note in document["notes"]:
@@ -231,7 +237,7 @@ def _shown(cell: Cell) -> str:
     if isinstance(cell, bool):
         return "yes" if cell else "no"
     if isinstance(cell, int):
-        return short_integer(cell)
+        return short_integer(cell, 16)
     if isinstance(cell, float):
         return f"{cell:,.0f}" if 1000 <= abs(cell) < 1e7 else f"{cell:.4g}"
     return cell

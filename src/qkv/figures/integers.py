@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 
 def short_integer(value: int, limit: int = 24) -> str:
     """`value` in at most `limit` characters: whole, by its ends, or by its power of ten.
@@ -16,4 +18,4 @@ def short_integer(value: int, limit: int = 24) -> str:
     ends = (limit - len(sign) - 1) // 2
     if ends >= 6:
         return f"{sign}{digits[:ends]}…{digits[-ends:]}"
-    return f"{sign}{digits[0]}.{digits[1:3]}e+{len(digits) - 1}"
+    return f"{sign}{abs(Decimal(value)):.2e}"

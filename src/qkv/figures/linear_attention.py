@@ -137,15 +137,22 @@ def _draw_curves(axes: Axes, curves: Sequence[_Curve]) -> None:
 
 
 def _label_ends(axes: Axes, curves: Sequence[_Curve], bottom: float, top: float) -> None:
-    """Names and exponents right of the axes, in the order of the ends, none upon another."""
+    """Names and exponents right of the axes, in the order of the ends, none upon another.
+
+    Where a curve ends before others do, a faint dotted line leads to its name, which says so: a
+    line of its own colour would look like more of the curve.
+    """
+    longest = max(curve.tokens[-1] for curve in curves)
     ordered = sorted(curves, key=lambda curve: curve.costs[-1])
     ends = [(np.log10(curve.costs[-1]) - bottom) / (top - bottom) for curve in ordered]
     for curve, height in zip(ordered, _spread(ends, _LABEL_GAP), strict=True):
         look = _LOOKS[curve.kernel]
         name = look.label + (", + backward" if curve.work == "train" else "")
         slope = "" if curve.exponent is None else f": T^{curve.exponent:.2f}"
+        whole = curve.tokens[-1] == longest
+        until = "" if whole else f" (to {curve.tokens[-1]:,})"
         axes.annotate(
-            name + slope,
+            name + slope + until,
             (curve.tokens[-1], curve.costs[-1]),
             (1.05, height),
             textcoords="axes fraction",
@@ -153,9 +160,9 @@ def _label_ends(axes: Axes, curves: Sequence[_Curve], bottom: float, top: float)
             color=INK,
             arrowprops={
                 "arrowstyle": "-",
-                "color": look.colour,
+                "color": look.colour if whole else MUTED,
                 "linewidth": 0.9,
-                "linestyle": _DASHES[curve.work],
+                "linestyle": _DASHES[curve.work] if whole else (0, (1, 4)),
                 "shrinkA": 2,
                 "shrinkB": 3,
                 "relpos": (0, 0.5),

@@ -38,10 +38,10 @@ def draw_recurrence(document: Mapping[str, Any]) -> Figure:
     _draw_signs(signs, values, whole=len(values) == length)
     _draw_path(path, states)
     facts = document["figures"]
+    total, even, odd = (short_integer(facts[key], 12) for key in ("h_T", "even_sum", "odd_sum"))
     title = (
-        f"h_T = {short_integer(facts['h_T'])}, so the output is {facts['output']:g}: even sum "
-        f"{short_integer(facts['even_sum'], 18)} {_BETWEEN[facts['output']]} odd sum "
-        f"{short_integer(facts['odd_sum'], 18)}"
+        f"h_T = {total}, so the output is {facts['output']:g}: "
+        f"even sum {even} {_BETWEEN[facts['output']]} odd sum {odd}"
     )
     if length > len(values):
         title += f"\n(the first {len(values)} of T = {length:,} steps are drawn)"
@@ -88,7 +88,7 @@ def _draw_signs(axes: Axes, values: Sequence[int], *, whole: bool) -> None:
     names = [f"h_{t}" if t < count or not whole else f"h_{t} = h_T" for t in range(1, count + 1)]
     axes.set_yticks(range(1, count + 1), names, size=9 if count <= 20 else 7.5)
     axes.set(xlim=(0.5, count + 0.5), ylim=(count + 0.5, 0.5))
-    axes.set_xlabel("x_1 to x_T, in order" if whole else f"x_1 to x_{count}, in order")
+    axes.set_xlabel("x_1 to x_T, in order" if whole else f"x_1 to x_{count}, in order", labelpad=9)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
 
@@ -106,7 +106,7 @@ def _draw_path(axes: Axes, states: Sequence[int]) -> None:
     size = 9 if len(states) <= 20 else 7
     for row, value, state in zip(rows, scaled, states, strict=True):
         axes.annotate(
-            short_integer(state, 14),
+            short_integer(state, 10),
             (value, row),
             (6 if state >= 0 else -6, 0),
             textcoords="offset points",

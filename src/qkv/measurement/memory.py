@@ -52,31 +52,19 @@ def memory_of(call: Callable[[], object], device: torch.device = _CPU) -> Memory
     Raises:
         DeviceError: torch cannot record memory there.
     """
-    gc.collect()
-    if device.type == "cuda":
-        return _memory_on_cuda(call, device)
-    if device.type != "cpu" or not torch.profiler.kineto_available():
+    if device.type != "cuda" and (device.type != "cpu" or not torch.profiler.kineto_available()):
         raise DeviceError(
             f"torch {torch.__version__} does not record memory on {device.type!r}",
             remedy="measure on 'cpu' or 'cuda', with a torch that has its profiler",
         )
-    # The profiler's library announces each start and stop on standard error unless told not to.
-    os.environ.setdefault("KINETO_LOG_LEVEL", "6")
     collects = gc.isenabled()
     # A collection within the call would release memory of others and count it to the call's credit.
     gc.disable()
     try:
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-            result = call()
+        return _memory_on_cuda(call, device) if device.type == "cuda" else _memory_on_cpu(call)
     finally:
         if collects:
             gc.enable()
-    del result
-    with tempfile.TemporaryDirectory() as folder:
-        trace = Path(folder) / "trace.json"
-        recorded.export_chrome_trace(str(trace))
-        events = json.loads(trace.read_text(encoding="utf-8"))["traceEvents"]
-    return _add_up(events)
 
 
 def free_bytes() -> int | None:
@@ -97,6 +85,19 @@ def free_bytes() -> int | None:
     except (OSError, ValueError):
         pass  # no group, or one without a limit
     return min(left)
+
+
+def _memory_on_cpu(call: Callable[[], object]) -> MemoryUse:
+    # The profiler's library announces each start and stop on standard error unless told not to.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        result = call()
+    del result
+    with tempfile.TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace.json"
+        recorded.export_chrome_trace(str(trace))
+        events = json.loads(trace.read_text(encoding="utf-8"))["traceEvents"]
+    return _add_up(events)
 
 
 def _add_up(events: Iterable[dict[str, Any]]) -> MemoryUse:

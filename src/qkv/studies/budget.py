@@ -46,7 +46,7 @@ class Budget:
         return self._clock() - self._started
 
     def refusal(self, seconds: float, needed_bytes: int, *, share: float = 1.0) -> str | None:
-        """Why work does not fit, in two words, or None if it does.
+        """Why work does not fit, in a word or two, or None if it does.
 
         Args:
             seconds: that it will take, by prediction.
@@ -55,9 +55,10 @@ class Budget:
         """
         if needed_bytes > self.max_bytes:
             return f"needs {as_bytes(needed_bytes)}"
-        if self.spent_seconds + seconds > share * self.max_seconds:
-            return f"needs {as_seconds(seconds)}"
-        return None
+        left = share * self.max_seconds - self.spent_seconds
+        if seconds <= left:
+            return None
+        return f"needs {as_seconds(seconds)}" if left > 0 else "no time left"
 
 
 def default_memory_mib() -> int:

@@ -24,6 +24,8 @@ LONG = 1_000_000
 LEAST_LONG = 1024
 MAX_HEAD_DIM = 1024
 RIVALS = ("plain", "fused")
+# Of all the seconds; the rest is for the great length.
+CROSSING_SHARE = 0.9
 
 
 class Exponents(TypedDict):
@@ -237,4 +239,4 @@ def _time_to_refine(rival: str, crossing: Crossing, costs: CostMeasurer, budget:
         costs.predict_study_seconds(name, "forward", crossing.tokens, CROSSING_ROUNDS)
         for name in ("linear", rival)
     )
-    return budget.refusal(steps * seconds, 0) is None
+    return budget.refusal(steps * seconds, 0, share=CROSSING_SHARE) is None

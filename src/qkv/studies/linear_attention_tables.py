@@ -18,6 +18,7 @@ _SHORT = {"plain": "plain", "fused": "fused", "linear": "linear", "causal_linear
 
 
 def cost_table(measurements: Sequence[Measurement], work: Work, head_dim: int) -> Table:
+    """Milliseconds and MiB of every kernel, a row for each length."""
     rows: list[list[Cell]] = []
     cells = {(row["tokens"], row["kernel"]): row for row in measurements if row["work"] == work}
     for tokens in sorted({tokens for tokens, _ in cells}):
@@ -42,6 +43,7 @@ def cost_table(measurements: Sequence[Measurement], work: Work, head_dim: int) -
 
 
 def exponent_table(exponents: Sequence[Exponents]) -> Table:
+    """Fitted growth by kernel and work, with the range of the fit."""
     return {
         "title": "Growth: the exponent p of cost ∝ T^p, by least squares in logarithms",
         "columns": ["kernel", "work", "time", "over T", "memory", "over T (memory)"],
@@ -64,6 +66,7 @@ def _exponent_cells(fit: Fit | None) -> tuple[Cell, Cell]:
 
 
 def crossing_table(crossings: Sequence[FoundCrossing]) -> Table:
+    """Where linear attention catches up with each rival."""
     return {
         "title": "From which length on linear attention is at least as fast, forward",
         "columns": ["against", "T (tokens)", "slower up to T", "bisected between"],
@@ -80,6 +83,7 @@ def crossing_table(crossings: Sequence[FoundCrossing]) -> Table:
 
 
 def long_table(long: Sequence[Measurement]) -> Table:
+    """Great lengths: totals, and what each token costs."""
     return {
         "title": "Linear attention where a T×T matrix is out of reach, forward",
         "columns": [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from qkv.studies.attention_costs import QUADRATIC_SHARE, Measurement
 from qkv.studies.attention_kernels import KERNELS, WORK_NAMES, WORKS
 from qkv.studies.budget import as_bytes, as_seconds
 from qkv.studies.document import Table
@@ -17,7 +18,6 @@ from qkv.studies.linear_attention_tables import (
 )
 
 if TYPE_CHECKING:
-    from qkv.studies.attention_costs import Measurement
     from qkv.studies.linear_attention import Exponents, FoundCrossing
 
 _MIB = 2**20
@@ -56,33 +56,32 @@ def report(
 
 
 def _verdict(figures: Mapping[str, Any], crossings: Sequence[FoundCrossing]) -> str:
-    sentences = []
-    speeds = [
-        f"{_times(figures[f'forward_vs_{rival}'])} as fast as {KERNELS[rival].label} attention "
-        f"({_times(figures[f'train_vs_{rival}'])} with the backward pass)"
-        if f"train_vs_{rival}" in figures
-        else f"{_times(figures[f'forward_vs_{rival}'])} as fast as {KERNELS[rival].label} attention"
-        for rival in ("plain", "fused")
-        if f"forward_vs_{rival}" in figures
+    sentences = [
+        _speed(rival, figures) for rival in ("plain", "fused") if f"forward_vs_{rival}" in figures
     ]
-    tokens = [figures.get(f"forward_vs_{rival}_tokens") for rival in ("plain", "fused")]
-    if speeds and len(set(tokens)) == 1:
-        sentences.append(f"At {tokens[0]:,} tokens linear attention is {' and '.join(speeds)}.")
-    else:
-        for rival, speed in zip(("plain", "fused"), speeds, strict=False):
-            length = figures[f"forward_vs_{rival}_tokens"]
-            sentences.append(f"At {length:,} tokens linear attention is {speed}.")
-    fused = next((found for found in crossings if found["against"] == "fused"), None)
-    if fused is not None:
-        sentences.append(_pays(fused))
+    sentences += [_pays(found) for found in crossings if found["against"] == "fused"]
     growth = [
         f"{KERNELS[name].label} as T^{figures[f'{name}_forward_time_exponent']:.2f}"
         for name in KERNELS
         if f"{name}_forward_time_exponent" in figures
     ]
     if growth:
-        sentences.append(f"Forward time grows, by kernel: {', '.join(growth)}.")
-    return " ".join(sentences)
+        sentences.append(f"Forward time grows by kernel: {', '.join(growth)}.")
+    return " ".join(sentences) or "Only linear attention fits the budget, so nothing is compared."
+
+
+def _speed(rival: str, figures: Mapping[str, Any]) -> str:
+    """How the two compare at the longest length at which both were measured."""
+    tokens = figures[f"forward_vs_{rival}_tokens"]
+    sentence = (
+        f"At {tokens:,} tokens linear attention is {_times(figures[f'forward_vs_{rival}'])} as "
+        f"fast as {KERNELS[rival].label} attention"
+    )
+    if f"train_vs_{rival}" not in figures:
+        return f"{sentence}."
+    trained = figures[f"train_vs_{rival}_tokens"]
+    where = "" if trained == tokens else f", at {trained:,} tokens"
+    return f"{sentence} ({_times(figures[f'train_vs_{rival}'])} with the backward pass{where})."
 
 
 def _pays(found: FoundCrossing) -> str:
@@ -90,14 +89,14 @@ def _pays(found: FoundCrossing) -> str:
     tokens, slower_at = found["tokens"], found["slower_at"]
     if tokens is None:
         return (
-            f"It does not pay up to {slower_at:,} tokens, the longest measured: the fused softmax "
-            "is faster there."
+            f"It does not pay at {slower_at:,} tokens, the most compared: the fused softmax is "
+            "faster there."
         )
     if slower_at is None:
-        return f"It pays from {tokens:,} tokens on, the shortest measured, or fewer."
+        return f"It pays from {tokens:,} tokens on, the fewest compared, or from fewer."
     return (
-        f"It pays from {tokens:,} tokens on; at {slower_at:,} and fewer it does not, because "
-        "the fused softmax is faster there."
+        f"It pays from {tokens:,} tokens on; below that it does not, for the fused softmax is "
+        f"faster (still at {slower_at:,})."
     )
 
 
@@ -142,12 +141,11 @@ def _notes(
     ]
     allowed = (
         f"Budget: {as_seconds(settings['max_seconds'])} and "
-        f"{as_bytes(settings['max_memory_mib'] * _MIB)}."
+        f"{as_bytes(settings['max_memory_mib'] * _MIB)}; the softmax kernels may use "
+        f"{100 * QUADRATIC_SHARE:.0f} % of the time."
     )
-    if skipped:
-        notes.append(f"{allowed} Skipped, by prediction: {'; '.join(skipped)}.")
-    else:
-        notes.append(f"{allowed} Nothing was skipped.")
+    what = f"Skipped, by prediction: {'; '.join(skipped)}" if skipped else "Nothing was skipped"
+    notes.append(f"{allowed} {what}.")
     notes.append(
         "Linear attention is another function than softmax attention, not a faster way to compute "
         "it. What that does to accuracy is for `qkv study quality`."
@@ -167,14 +165,13 @@ def _memory_note(measurements: Sequence[Measurement]) -> str | None:
         return None
     tokens = max(both)
     fused, linear = extra["fused", tokens], extra["linear", tokens]
-    return (
+    note = (
         f"The fused softmax keeps no T×T matrix either: forward at {tokens:,} tokens it takes "
-        f"{as_bytes(fused)}, linear attention {as_bytes(linear)}. Against it linear attention "
-        "saves time, not memory."
-        if linear >= fused
-        else f"The fused softmax keeps no T×T matrix either: forward at {tokens:,} tokens it takes "
         f"{as_bytes(fused)}, linear attention {as_bytes(linear)}."
     )
+    if linear < fused:
+        return note
+    return f"{note} Beside it linear attention saves no memory."
 
 
 def _times(ratio: float) -> str:

@@ -45,6 +45,11 @@ def heads(
     return [tensor.to(dtype).requires_grad_() for tensor in tensors]
 
 
+def state_of(key_value: Tensor, normaliser: Tensor) -> LinearAttentionState:
+    """The state with these sums, of features that are never negative."""
+    return LinearAttentionState(key_value, normaliser, normaliser)
+
+
 def earlier_state(name: str, batch: tuple[int, ...]) -> list[Tensor]:
     """A state of earlier keys, as leaves."""
     _, key, value = heads(name, batch, 4)

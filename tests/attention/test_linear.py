@@ -15,11 +15,12 @@ from linear_cases import (
     draw,
     earlier_state,
     heads,
+    state_of,
     with_gradients,
 )
 from torch import Tensor
 
-from qkv.attention import LinearAttentionState, linear_attention
+from qkv.attention import blocks, linear_attention
 from qkv.attention.feature_maps import feature_map_for
 from qkv.attention.reference import naive_linear_attention, quadratic_linear_attention
 
@@ -187,10 +188,10 @@ def test_gradients_of_output_and_state_in_double_precision(
             feature_map=name,
             attention_mask=mask,
             is_causal=is_causal,
-            initial_state=LinearAttentionState(*xs[3:]),
+            initial_state=state_of(*xs[3:]),
             return_state=True,
         )
-        return output, *state
+        return output, state.key_value, state.normaliser
 
     assert torch.autograd.gradcheck(attend, tensors, fast_mode=length > 3)
     assert torch.autograd.gradcheck(
@@ -223,9 +224,7 @@ def test_a_gradient_asked_of_one_input_alone(wanted: int, is_causal: bool) -> No
     tensors = [*heads("elu", (2,), 70), *earlier_state("elu", (2,))]
 
     def attend(*xs: Tensor) -> Tensor:
-        return linear_attention(
-            *xs[:3], is_causal=is_causal, initial_state=LinearAttentionState(*xs[3:])
-        )
+        return linear_attention(*xs[:3], is_causal=is_causal, initial_state=state_of(*xs[3:]))
 
     expected = with_gradients(attend, tensors)[1 + wanted]
     alone = [x.detach().requires_grad_(index == wanted) for index, x in enumerate(tensors)]
@@ -235,16 +234,20 @@ def test_a_gradient_asked_of_one_input_alone(wanted: int, is_causal: bool) -> No
 
 
 @FORMS
-def test_nothing_that_is_given_is_changed(is_causal: bool) -> None:
+@pytest.mark.parametrize("elements", [320, blocks.CPU_BLOCK_ELEMENTS])
+def test_nothing_that_is_given_is_changed(
+    elements: int, is_causal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks, "CPU_BLOCK_ELEMENTS", elements)
     tensors = [*heads("elu", (2,), 70), *earlier_state("elu", (2,))]
     before = [x.detach().clone() for x in tensors]
     output, state = linear_attention(
         *tensors[:3],
         is_causal=is_causal,
-        initial_state=LinearAttentionState(*tensors[3:]),
+        initial_state=state_of(*tensors[3:]),
         return_state=True,
     )
-    results = [output, *state]
+    results = [output, state.key_value, state.normaliser]
     upstream = [draw(*x.shape, seed=index) for index, x in enumerate(results)]
     kept = [x.clone() for x in upstream]
     torch.autograd.backward(results, upstream)

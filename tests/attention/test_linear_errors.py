@@ -7,10 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from linear_cases import MAPS, as_numpy, draw, heads
+from linear_cases import MAPS, as_numpy, draw, heads, state_of
 from torch import Tensor
 
-from qkv.attention import FAVOR, LinearAttentionState, linear_attention, linear_attention_weights
+from qkv.attention import (
+    FAVOR,
+    LinearAttentionState,
+    linear_attention,
+    linear_attention_weights,
+    softmax_attention,
+)
 from qkv.errors import NormaliserError, QKVError, ShapeError
 
 FORMS = pytest.mark.parametrize("is_causal", [False, True], ids=["all", "causal"])
@@ -108,7 +114,9 @@ def test_identity_and_an_initial_state(is_causal: bool) -> None:
     options: dict[str, Any] = {"feature_map": "identity", "is_causal": is_causal}
 
     def after(earlier: float, key: float) -> Tensor:
-        state = LinearAttentionState(column(4 * earlier), column(earlier)[0])
+        state = LinearAttentionState(
+            column(4 * earlier), column(earlier)[0], column(abs(earlier))[0]
+        )
         return linear_attention(one, column(key), one, initial_state=state, **options)
 
     assert after(2.0, -1.0).item() == pytest.approx(7.0)  # (2·4 − 1·1)/(2 − 1)
@@ -180,7 +188,7 @@ def test_what_underflows_in_single_can_do_in_double() -> None:
 
 def test_an_underflow_before_the_first_key_of_a_stream() -> None:
     query = torch.full((3, 2), -1000.0)
-    state = LinearAttentionState(torch.ones(2, 2), torch.ones(2))
+    state = state_of(torch.ones(2, 2), torch.ones(2))
     hidden = torch.zeros(1, 3, dtype=torch.bool)
     with pytest.raises(NormaliserError, match="query 0 sum to 0"):
         linear_attention(query, query, query, attention_mask=hidden, initial_state=state)
@@ -224,7 +232,7 @@ def test_nan_in_one_query_does_not_hide_the_error_of_another(is_causal: bool) ->
 # --- shapes, dtypes, masks, states, names
 
 A = torch.zeros(2, 5, 4)
-STATE = LinearAttentionState(torch.zeros(2, 4, 4), torch.zeros(2, 4))
+STATE = state_of(torch.zeros(2, 4, 4), torch.zeros(2, 4))
 BOOLS = torch.ones(2, 5, 5, dtype=torch.bool)
 
 
@@ -300,6 +308,12 @@ BOOLS = torch.ones(2, 5, 5, dtype=torch.bool)
             "torch.float32",
         ),
         (
+            [A, A, A],
+            {"initial_state": STATE._replace(magnitude=torch.zeros(2, 3))},
+            r"magnitude of the initial state is torch.float32 of shape \(2, 3\)",
+            "(2, 4)",
+        ),
+        (
             [A.half()] * 3,
             {"initial_state": LinearAttentionState(*(part.half() for part in STATE))},
             "key_value of the initial state is torch.float16",
@@ -328,3 +342,44 @@ def test_causal_attention_needs_as_many_queries_as_keys() -> None:
         with pytest.raises(ShapeError, match="2 queries over 5 keys") as caught:
             call()
         assert "as many queries" in caught.value.remedy
+
+
+# --- sums at the ends of the range
+
+
+@FORMS
+def test_a_sum_that_is_accepted_has_a_gradient(is_causal: bool) -> None:
+    for exponent in (-60.0, -70.0, -75.0, -86.0):
+        query = torch.full((3, 4), exponent).requires_grad_()
+        key, value = (torch.randn(3, 4).requires_grad_() for _ in range(2))
+        try:
+            output = linear_attention(query, key, value, is_causal=is_causal)
+        except NormaliserError:
+            assert exponent < -68
+            continue
+        gradients = torch.autograd.grad((1000 * output).sum(), [query, key, value])
+        assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+@FORMS
+@pytest.mark.parametrize("name", ["identity", "relu", "elu"])
+def test_an_infinite_sum_is_refused(name: Any, is_causal: bool) -> None:
+    query, key = torch.full((2, 5, 4), 1e30), torch.full((2, 5, 4), 1e30)
+    value = torch.randn(2, 5, 3)
+    with pytest.raises(NormaliserError, match="sum to inf in torch.float32"):
+        linear_attention(query, key, value, feature_map=name, is_causal=is_causal)
+
+
+def test_a_mask_without_dimensions_is_refused(unchecked: None) -> None:
+    tensors = [torch.randn(5, 4) for _ in range(3)]
+    for attend in (linear_attention, softmax_attention):
+        with pytest.raises(ShapeError, match=r"attention_mask has shape \(\)"):
+            attend(*tensors, attention_mask=torch.tensor(True))
+
+
+def test_what_is_no_feature_map_is_named(unchecked: None) -> None:
+    tensors = [torch.randn(5, 4) for _ in range(3)]
+    with pytest.raises(ShapeError, match="unknown feature map 3"):
+        linear_attention(*tensors, feature_map=3)  # type: ignore[call-overload]
+    with pytest.raises(ShapeError, match="0 random features of head_dim 5"):
+        FAVOR(5, num_features=0)

@@ -8,7 +8,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from linear_cases import MAPS, assert_all_close, by_weights, draw, features, heads, with_gradients
+from linear_cases import (
+    MAPS,
+    assert_all_close,
+    by_weights,
+    draw,
+    features,
+    heads,
+    state_of,
+    with_gradients,
+)
 from torch import Tensor
 
 from qkv.attention import LinearAttentionState, linear_attention
@@ -101,7 +110,7 @@ def test_keys_seen_earlier_count_for_every_query(
 
 @FORMS
 @pytest.mark.parametrize("name", ["identity", "relu", "elu", "favor"])
-def test_the_state_is_the_two_sums(name: str, is_causal: bool) -> None:
+def test_the_state_is_its_sums(name: str, is_causal: bool) -> None:
     query, key, value = heads(name, (2, 3), 131)
     mask = draw(2, 3, 1, 131, seed=4) > 0
     options: dict[str, Any] = {"feature_map": name, "is_causal": is_causal}
@@ -110,13 +119,39 @@ def test_the_state_is_the_two_sums(name: str, is_causal: bool) -> None:
     )
     offers = features(name, key) * mask[..., 0, :, None]
     assert isinstance(state, LinearAttentionState)
-    assert_all_close(state, [torch.einsum("...tf,...tv->...fv", offers, value), offers.sum(dim=-2)])
+    sums = offers.sum(dim=-2)
+    assert_all_close(state, [torch.einsum("...tf,...tv->...fv", offers, value), sums, sums])
+
+
+@FORMS
+def test_the_state_of_signed_features_knows_their_magnitudes(is_causal: bool) -> None:
+    query, value = torch.ones(2, 131, 1, dtype=torch.float64), draw(2, 131, 3)
+    key = draw(2, 131, 1, seed=1) + 1.5
+    key[:, 0] = 9.0  # so that no prefix cancels
+    mask = draw(2, 1, 131, seed=4) > -1
+    state = None
+    for part in (slice(0, 70), slice(70, 71), slice(71, 131)):
+        _, state = linear_attention(
+            query[:, part],
+            key[:, part],
+            value[:, part],
+            feature_map="identity",
+            attention_mask=mask[..., part] | (key[:, None, part, 0] == 9.0),
+            is_causal=is_causal,
+            initial_state=state,
+            return_state=True,
+        )
+    assert state is not None
+    mask[..., 0] = True
+    seen = key * mask.transpose(1, 2)
+    assert seen.min() < -0.1
+    assert_all_close(state, [seen.transpose(1, 2) @ value, seen.sum(dim=1), seen.abs().sum(dim=1)])
 
 
 @FORMS
 def test_a_state_of_zeros_changes_nothing(is_causal: bool) -> None:
     tensors = heads("elu", (2,), 70)
-    zero = LinearAttentionState(
+    zero = state_of(
         torch.zeros(2, 5, 3, dtype=torch.float64), torch.zeros(2, 5, dtype=torch.float64)
     )
     output = linear_attention(*tensors, is_causal=is_causal, initial_state=zero)
@@ -149,7 +184,7 @@ def test_halves_stream_through_a_float32_state(dtype: torch.dtype, is_causal: bo
     _, whole = linear_attention(*tensors, **options)
     _, state = linear_attention(*(x[:, :65] for x in tensors), **options)
     _, state = linear_attention(*(x[:, 65:] for x in tensors), initial_state=state, **options)
-    assert [part.dtype for part in state] == [torch.float32] * 2
+    assert [part.dtype for part in state] == [torch.float32] * 3
     assert_all_close(state, whole, tolerance=1e-5)
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_fashion_mnist import TRAIN_IMAGES, write_small
 
 from qkv import experiment
 from qkv.errors import DataError, InterruptedRunError, QKVError, RecipeError, RunError, StudyError
@@ -24,6 +23,7 @@ from qkv.studies.quality_words import conclusion, pace, verdict
 from qkv.studies.registry import STUDIES
 from qkv.training.progress import Silent, StepReport
 from qkv.vision import fashion_mnist
+from small_fashion_mnist import TRAIN_IMAGES, write_small
 
 TINY = (
     "model.dim=8", "model.depth=1", "model.num_heads=2", "model.head_dim=4", "model.mlp_dim=16",

@@ -134,6 +134,11 @@ class Blocks:
         return (memory if memory.numel() == size else memory[:size]).view(shape)
 
 
+def least_sum(dtype: torch.dtype) -> float:
+    """The least sum to divide by, 2.5e-31 in float32: its gradient divides by it once more."""
+    return float(torch.finfo(dtype).tiny ** 0.8)
+
+
 def sum_dtype(tensor: Tensor) -> torch.dtype:
     """In which features are computed and sums are taken: float32, for float64 itself."""
     return torch.float64 if tensor.dtype == torch.float64 else torch.float32
@@ -170,12 +175,15 @@ def dot(block: Tensor, vector: Tensor, out: Tensor) -> None:
 
 
 def is_safe(normaliser: Tensor, output: Tensor) -> bool:
-    """Whether all sums can be divided by; where one cannot, the output becomes zero."""
-    tiny = torch.finfo(normaliser.dtype).tiny
-    if normaliser.numel() == 0 or float(normaliser.amin()) >= tiny:
+    """Whether all sums can be divided by; where one is too small, the output becomes zero."""
+    if normaliser.numel() == 0:
+        return True
+    least = least_sum(normaliser.dtype)
+    low, high = torch.aminmax(normaliser)
+    if float(low) >= least and float(high) < math.inf:
         return True
     # NaN passes here, as it does through softmax attention.
-    output.masked_fill_((normaliser.abs() < tiny)[..., None], 0.0)
+    output.masked_fill_((normaliser.abs() < least)[..., None], 0.0)
     return False
 
 
@@ -183,8 +191,8 @@ def quotient_gradient(
     blocks: Blocks, to_output: Tensor, output: Tensor, normaliser: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The gradients for N and n of y = N/n: dN = dy/n and dn = −(dy·y)/n."""
-    tiny = torch.finfo(normaliser.dtype).tiny
-    inverse = normaliser.reciprocal().masked_fill_(normaliser.abs() < tiny, 0.0)
+    too_small = normaliser.abs() < least_sum(normaliser.dtype)
+    inverse = normaliser.reciprocal().masked_fill_(too_small, 0.0)
     to_numerator = blocks.scratch("to_numerator", *output.shape)
     torch.mul(blocks.load(to_output), inverse[..., None], out=to_numerator)
     product = blocks.scratch("product", *output.shape)

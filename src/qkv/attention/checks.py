@@ -59,7 +59,7 @@ def check_mask(attention_mask: Tensor, weights_shape: tuple[int, ...]) -> None:
             f"attention_mask has dtype {attention_mask.dtype}",
             remedy="pass booleans, True where a query may attend",
         )
-    if not _broadcasts(tuple(attention_mask.shape), weights_shape):
+    if not attention_mask.ndim or not _broadcasts(tuple(attention_mask.shape), weights_shape):
         raise ShapeError(
             f"attention_mask has shape {tuple(attention_mask.shape)} for weights {weights_shape}",
             remedy="give it the shape of the weights, or 1 where it is the same for all",

@@ -189,16 +189,23 @@ class FAVOR(RecordedMap):
         head_dim: width d of queries and keys.
         num_features: m, 4·head_dim when None.
         seed: of the draw of ω.
+
+    Raises:
+        ShapeError: one of the numbers is below 1.
     """
 
     name = "favor"
     sign: Sign = "positive"
 
     def __init__(self, head_dim: int, num_features: int | None = None, seed: int = 0) -> None:
+        num_features = 4 * head_dim if num_features is None else num_features
+        if num_features < 1 or head_dim < 1:
+            raise ShapeError(
+                f"{num_features} random features of head_dim {head_dim}",
+                remedy="ask for at least one of each",
+            )
         self.head_dim = head_dim
-        self.directions = _orthogonal_directions(
-            4 * head_dim if num_features is None else num_features, head_dim, seed
-        )
+        self.directions = _orthogonal_directions(num_features, head_dim, seed)
 
     @override
     def num_features(self, head_dim: int) -> int:
@@ -262,7 +269,7 @@ def feature_map_for(feature_map: FeatureMapName | FeatureMap, head_dim: int) -> 
     if feature_map not in FEATURE_MAPS:
         raise ShapeError(
             f"unknown feature map {feature_map!r}",
-            remedy=nearest(feature_map, [*FEATURE_MAPS, "favor"], what="feature maps"),
+            remedy=nearest(str(feature_map), [*FEATURE_MAPS, "favor"], what="feature maps"),
         )
     return FEATURE_MAPS[feature_map]
 

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from qkv.attention import bidirectional, causal
-from qkv.attention.blocks import Attended, Past, sum_dtype
+from qkv.attention.blocks import Attended, Past, least_sum, sum_dtype
 from qkv.attention.checks import check_heads, check_mask
 from qkv.attention.feature_maps import FeatureMap, FeatureMapName, feature_map_for
 from qkv.attention.normaliser import magnitudes, require_normaliser
@@ -97,7 +97,9 @@ def linear_attention(
     Raises:
         ShapeError: shapes, dtypes, mask or state do not fit, or `is_causal` with unequal lengths.
         NormaliserError: the weights of a query do not sum to a safely positive number. With
-            "identity" they cancel; with a positive map they are too small for the dtype.
+            "identity" they may cancel; otherwise they are too small or too large for the dtype.
+            NaN is not refused: as with softmax attention, it makes outputs NaN, also those of
+            other queries, and in the value of a masked key.
     """
     batch = check_heads(query, key, value, is_causal=is_causal)
     features = feature_map_for(feature_map, query.shape[-1])
@@ -176,7 +178,7 @@ def linear_attention_weights(
     normaliser = scores.sum(dim=-1)
     rows = [_as_rows(tensor.detach(), batch) for tensor in (normaliser[..., None], query, key)]
     require_normaliser(rows[0][..., 0], rows[1], rows[2], mask, Past(), features, is_causal)
-    empty = (normaliser.abs() < torch.finfo(dtype).tiny)[..., None]
+    empty = (normaliser.abs() < least_sum(dtype))[..., None]
     return (scores / normaliser[..., None].masked_fill(empty, 1.0)).to(query.dtype)
 
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from qkv.attention.blocks import Past, sum_dtype
+from qkv.attention.blocks import Past, least_sum, sum_dtype
 from qkv.attention.feature_maps import FeatureMap
 from qkv.errors import NormaliserError
 
@@ -24,16 +24,21 @@ def require_normaliser(
     features: FeatureMap,
     is_causal: bool,
 ) -> None:
-    """Refuse sums that a quotient cannot rest on, of queries that see any key at all."""
-    if features.sign == "non-negative":
-        return
+    """Refuse sums that a quotient cannot rest on, of queries that see any key at all.
+
+    Raises:
+        NormaliserError: a sum is infinite, or too small where φ cannot be zero, or what is left
+            where signed weights have cancelled.
+    """
     rows, queries = normaliser.shape
     seen = normaliser.new_ones(rows, key.shape[1]) if mask is None else mask.to(normaliser)
     seen = seen.cumsum(dim=1) if is_causal else seen.sum(dim=1, keepdim=True)
-    visible = (seen > 0).expand(rows, queries)
-    least = torch.full_like(normaliser, torch.finfo(normaliser.dtype).tiny)
+    # Without a positive feature, a query may well see keys and match none.
+    visible = (seen > 0).expand(rows, queries) & (features.sign != "non-negative")
+    least = torch.full_like(normaliser, least_sum(normaliser.dtype))
     if past.magnitudes is not None:
-        visible = visible | (past.magnitudes != 0).any(dim=-1, keepdim=True)
+        came_before = (past.magnitudes != 0).any(dim=-1, keepdim=True)
+        visible = visible | (came_before & (features.sign != "non-negative"))
     share = torch.ones_like(normaliser)
     if features.sign == "any":
         with torch.no_grad():
@@ -42,13 +47,13 @@ def require_normaliser(
         least = torch.maximum(SAFE_SHARE * bound, least)
         share = normaliser / bound.masked_fill(bound == 0, 1.0)
     # Written so that NaN passes, as it does through softmax attention.
-    failing = (normaliser < least) & visible
+    failing = ((normaliser < least) & visible) | normaliser.isinf()
     if not bool(failing.any()):
         return
     row, place = (int(index) for index in failing.nonzero()[0])
     where = f"query {place} of row {row}" if rows > 1 else f"query {place}"
     found = f"the weights of {where} sum to {float(normaliser[row, place]):.3g}"
-    if features.sign == "any":
+    if features.sign == "any" and share[row, place] < SAFE_SHARE:
         raise NormaliserError(
             f"{found}, which leaves {float(share[row, place]):.2g} of their magnitudes and is not "
             f"safely positive (feature map {features.name!r})",

@@ -42,7 +42,9 @@ def softmax_attention(
     )
     mask = _combined_mask(query, key, attention_mask, is_causal)
     output = F.scaled_dot_product_attention(
-        *(_in_four_dimensions(tensor, batch) for tensor in (query, key, value)),
+        _in_four_dimensions(query, batch),
+        _in_four_dimensions(key, batch),
+        _in_four_dimensions(value, batch),
         attn_mask=None if mask is None else _in_four_dimensions(mask, batch),
         is_causal=is_causal and mask is None,
         scale=scale,

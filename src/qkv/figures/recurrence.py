@@ -61,9 +61,7 @@ def _draw_signs(axes: Axes, values: Sequence[int], *, whole: bool) -> None:
         for k in range(1, t + 1):
             added = (t - k) % 2 == 0
             colour = BLUE if added else ORANGE
-            axes.add_patch(
-                Rectangle((k - 0.5, t - 0.5), 1, 1, facecolor=colour, edgecolor="white")
-            )
+            axes.add_patch(Rectangle((k - 0.5, t - 0.5), 1, 1, facecolor=colour, edgecolor="white"))
             axes.text(
                 *(k, t),
                 "+" if added else "−",

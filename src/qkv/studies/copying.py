@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
-from typing import TypedDict
 
 import torch
 from jaxtyping import Float64
@@ -15,51 +13,19 @@ from qkv.attention import softmax_attention, softmax_attention_weights
 from qkv.errors import StudyError
 from qkv.studies.copying_law import (
     CONSTANTS,
-    NORMS,
-    TOKENS,
+    LOG10_SMALLEST,
     error_over_law,
-    leaked_over_law,
     log10_law,
+    plain_number,
+    spread_wide,
 )
 from qkv.studies.copying_source import claims_tested, tokens
-from qkv.studies.document import Cell, StudyDocument, Table
+from qkv.studies.copying_tables import Point, error_table, score_table, weight_table
+from qkv.studies.document import StudyDocument
 
 _SMALLEST, _LARGEST = 0.001, 1000.0
 _MANY = 64
 _CURVE_POINTS = 300
-# A difference of float64 vectors is good to a percent only if it is a hundred roundings long.
-_ROUNDING = 100 * sys.float_info.epsilon
-_LOG10_SMALLEST = math.log10(sys.float_info.min)
-
-
-class Point(TypedDict):
-    """One token at one β.
-
-    Attributes:
-        beta: the norm of a, b, c and d.
-        token: 1, 2 or 3.
-        norm: ‖x‖.
-        scores: x·x_1, x·x_2, x·x_3.
-        weights: their softmax.
-        output: y in coordinates along a, b, c, d.
-        leaked: weight on the other tokens; None where float64 has no number so small.
-        distance: ‖y − x‖ from the weights on the other tokens; None likewise.
-        plain_distance: ‖y − x‖ by subtracting; of no meaning where it is mostly rounding.
-        log10_error: log10 of ‖y − x‖ / ‖x‖ in closed form.
-        error_over_law: measured ‖y − x‖ / ‖x‖ over e^(−β²); None where it was not measured.
-    """
-
-    beta: float
-    token: int
-    norm: float
-    scores: list[float]
-    weights: list[float]
-    output: list[float]
-    leaked: float | None
-    distance: float | None
-    plain_distance: float
-    log10_error: float
-    error_over_law: float | None
 
 
 class CopyingDocument(StudyDocument):
@@ -117,21 +83,21 @@ def study_copying(betas: Sequence[float]) -> CopyingDocument:
         for point in points
         if point["error_over_law"] is not None
     ]
-    worst = max((p for p in points if p["beta"] == largest), key=lambda p: p["log10_error"])
+    worst = max(p["log10_error"] for p in points if p["beta"] == largest)
     return {
         "study": "copying",
         "settings": {"beta": list(betas)},
-        "table": _errors(points),
-        "tables": [_scores(), _weights(points), source],
+        "table": error_table(points),
+        "tables": [score_table(), weight_table(points), source],
         "figures": {
             "limits_of_error_over_law": list(CONSTANTS),
             "largest_gap_of_measured_to_exact": max(gaps, default=None),
             "largest_beta": largest,
-            "log10_largest_error_at_largest_beta": worst["log10_error"],
+            "log10_largest_error_at_largest_beta": worst,
             **source_numbers,
         },
-        "verdict": _verdict(largest, worst["log10_error"], gaps),
-        "notes": _notes(points),
+        "verdict": _verdict(largest, worst, gaps),
+        "notes": _notes(largest, source_numbers),
         "points": points,
         "curves": _curves(betas),
     }
@@ -145,9 +111,7 @@ def _measure(beta: float) -> list[Point]:
     others = weights.masked_fill(torch.eye(3, dtype=torch.bool), 0.0)
     # y − x loses every digit where y rounds to x; Σ_(j≠i) w_ij (x_j − x_i) keeps them all.
     moved = (others.unsqueeze(-1) * (x.unsqueeze(0) - x.unsqueeze(1))).sum(dim=1)
-    return [
-        _point(beta, number, x, scores, weights, others, output, moved) for number in range(3)
-    ]
+    return [_point(beta, number, x, scores, weights, others, output, moved) for number in range(3)]
 
 
 def _point(
@@ -161,8 +125,8 @@ def _point(
     moved: Float64[Tensor, "tokens dim"],
 ) -> Point:
     law = log10_law(beta)
-    # Numbers smaller than the normal ones have lost digits, or are a misleading zero.
-    measured = law > _LOG10_SMALLEST
+    # Below the normal numbers of float64 digits are lost, and then all: a misleading zero.
+    measured = law > LOG10_SMALLEST
     norm = float(x[number].norm())
     # Scaled before it is squared, so that the norm of a tiny vector is not zero.
     q = math.exp(-(beta**2)) if measured else 0.0
@@ -182,75 +146,54 @@ def _point(
     }
 
 
-def _errors(points: Sequence[Point]) -> Table:
-    rows: list[list[Cell]] = []
-    for point in points:
-        beta, number = point["beta"], point["token"] - 1
-        law, exact = log10_law(beta), error_over_law(beta, number)
-        length = math.log10(exact * point["norm"])
-        lost = law + length < math.log10(_ROUNDING * point["norm"])
-        leak = law + math.log10(leaked_over_law(beta, number))
-        rows.append(
-            [
-                beta,
-                f"x{point['token']}",
-                _power(leak) if point["leaked"] is None else point["leaked"],
-                "below float64" if point["distance"] is None else point["distance"],
-                _power(law + length),
-                "lost in rounding" if lost else point["plain_distance"],
-                _power(point["log10_error"]),
-                exact if point["error_over_law"] is None else point["error_over_law"],
-            ]
-        )
+def _curves(betas: Sequence[float]) -> dict[str, list[float] | list[list[float]]]:
+    low, high = min(betas), max(betas)
+    start, end = min(0.8 * low, 0.2), max(high, 1.0)
+    steps = [number / (_CURVE_POINTS - 1) for number in range(_CURVE_POINTS)]
+    wide = spread_wide(betas)
+    end *= 1.3 if wide else 1.06
+    grid = [start * (end / start) ** s if wide else start + (end - start) * s for s in steps]
+    ratios = [[error_over_law(beta, token) for beta in grid] for token in range(3)]
+    laws = [log10_law(beta) for beta in grid]
     return {
-        "title": "How far each output y is from its own token x (lengths in the unit of β)",
-        "columns": [
-            "β",
-            "token",
-            "weight leaked",
-            "‖y − x‖ by weights",
-            "exact",
-            "by subtracting",
-            "‖y − x‖ / ‖x‖",
-            "over e^(−β²)",
+        "beta": grid,
+        "log10_law": laws,
+        "error_over_law": ratios,
+        "log10_error": [
+            [law + math.log10(ratio) for law, ratio in zip(laws, of_token, strict=True)]
+            for of_token in ratios
         ],
-        "rows": rows,
     }
 
 
-def _scores() -> Table:
-    x = tokens([1.0] * 4)
-    rows: list[list[Cell]] = [
-        [name, float(row.norm()), *(float(score) for score in row @ x.T)]
-        for name, row in zip(TOKENS, x, strict=True)
+def _verdict(beta: float, log10_error: float, gaps: Sequence[float]) -> str:
+    agreement = (
+        f"What float64 can measure agrees with the closed form to {max(gaps):.0e}."
+        if gaps
+        else "Float64 has no numbers so small; the errors come from the closed form."
+    )
+    return (
+        f"At β = {beta:g} every output lies within {plain_number(log10_error)} of its own token, "
+        "as a share of the token's length. The error falls as e^(−β²): × 1 for x1 and x3, which "
+        f"have one rival β² behind them, × √10 for x2, which has two. {agreement}"
+    )
+
+
+def _notes(beta: float, source: dict[str, float]) -> list[str]:
+    return [
+        "Why it copies: in every row of the scores the token's own leads the next best by exactly "
+        "β², so softmax gives each rival e^(−β²) of the own weight, or less. With q = e^(−β²) the "
+        "rows of weights are (1, q², q), (q, 1, q) and (q, q², 1), each over its sum. Thus "
+        "x2 leaks 2q / (1 + 2q) = 2 / (e^(β²) + 2), x1 and x3 leak (q + q²) / (1 + q + q²).",
+        "How it is measured: y − x rounds to nothing once y is x to 16 digits, from β = 6 or so, "
+        "so ‖y − x‖ is summed from the weights on the other tokens, which keep their digits down "
+        "to 2e-308. Beyond that, from β = 26.6, no float64 can hold them and only the closed form "
+        "is shown.",
+        "Where the source errs: x2 is a, so its norm is ‖a‖; x3·x1 = ‖b‖² = β², so the third row "
+        "of scores is (β², 0, 2β²), the mirror image of the first; and y3 ends at c + b, its own "
+        f"token: at β = {beta:g} it stays {source['y3_distance_to_b_over_beta']:.3g} β from b.",
+        "What decides is not that b is outweighed. b adds ‖b‖² to the score of x1 with itself and "
+        "with x3 alike and cancels in the softmax: make it ten times as long and the least lead "
+        f"is still {source['smallest_margin_over_beta_squared_with_b_tenfold']:g} · β². "
+        "What tokens do not share is what tells them apart.",
     ]
-    return {
-        "title": "Norms (in units of β) and scores X Xᵀ (in units of β²), the same at every β",
-        "columns": ["token", "‖x‖ / β", "score with x1", "with x2", "with x3"],
-        "rows": rows,
-    }
-
-
-def _weights(points: Sequence[Point]) -> Table:
-    return {
-        "title": "Weights softmax(X Xᵀ), and outputs y by their parts along a, b, c, d over β",
-        "columns": ["β", "token", "on x1", "on x2", "on x3", "y: a", "b", "c", "d", "→"],
-        "rows": [
-            [
-                point["beta"],
-                f"x{point['token']}",
-                *(
-                    _power(_log10_weight(point["beta"], point["token"] - 1, other))
-                    if weight < sys.float_info.min
-                    else weight
-                    for other, weight in enumerate(point["weights"])
-                ),
-                *(
-                    _power(_log10_part(point, axis)) if 0 < abs(part) < 1e-300 else part
-                    for axis, part in enumerate(value / point["beta"] for value in point["output"])
-                ),
-                TOKENS[point["token"] - 1].split(" = ")[1],
-            ]
-            for point in points
-        ],
-    }

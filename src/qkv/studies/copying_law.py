@@ -15,10 +15,12 @@ and y_i − x_i = Σ_(j≠i) w_ij (x_j − x_i). In the orthogonal frame that gi
 from __future__ import annotations
 
 import math
+import sys
+from collections.abc import Sequence
 
 TOKENS = ("x1 = d + b", "x2 = a", "x3 = c + b")
-NORMS = (math.sqrt(2.0), 1.0, math.sqrt(2.0))  # in units of β
 CONSTANTS = (1.0, math.sqrt(10.0), 1.0)  # what the relative error over q tends to
+LOG10_SMALLEST = math.log10(sys.float_info.min)  # of the normal numbers of float64
 
 
 def leaked_over_law(beta: float, token: int) -> float:
@@ -43,3 +45,21 @@ def error_over_law(beta: float, token: int) -> float:
 def log10_law(beta: float) -> float:
     """log10 of e^(−β²), which floats hold where they no longer hold the law itself."""
     return -(beta**2) / math.log(10)
+
+
+def spread_wide(betas: Sequence[float]) -> bool:
+    """Whether only a logarithmic axis shows both all the β and β near 1, where the law sets in."""
+    return max(betas) > 40 * min(1.0, *betas)
+
+
+def plain_number(log10: float) -> str:
+    """10 to a power, which may be below every float64, in three digits: `0.05`, `1.2e-391`."""
+    if log10 > -4:
+        return f"{10**log10:.3g}"
+    exponent = math.floor(log10)
+    return f"{10 ** (log10 - exponent):.2f}e{exponent:+03d}"
+
+
+def number_cell(log10: float) -> float | str:
+    """10 to a power as a float, or as text where float64 is too coarse for it."""
+    return float(10**log10) if log10 > LOG10_SMALLEST else plain_number(log10)

@@ -1,0 +1,129 @@
+"""The copy errors of the study "copying" beside the law e^(−β²)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from qkv.figures.style import BLUE, INK, MUTED, VERMILLION, house_style, new_figure, settle
+
+# x1 and x3 mirror each other: one curve serves both, and x1's points.
+_DRAWN = ((0, "x1 and x3", BLUE, "o", "1"), (1, "x2", VERMILLION, "s", "√10"))
+_FLOORS = (
+    (-15.65, "below: lost in rounding when x is subtracted from y"),
+    (-307.65, "below: smaller than float64 can hold"),
+)
+_SUPERSCRIPTS = str.maketrans("−0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+@house_style()
+def draw_copying(document: Mapping[str, Any]) -> Figure:
+    """Relative errors against β, exact and measured, with the law; and their ratios to it.
+
+    Args:
+        document: of the study "copying"; its `points` and `curves` are drawn.
+    """
+    figure = new_figure(10.5, 5.0)
+    errors, ratios = figure.subplots(1, 2, width_ratios=(1.25, 1))
+    curves, points = document["curves"], document["points"]
+    errors.plot(
+        curves["beta"],
+        curves["log10_law"],
+        color=INK,
+        linestyle="--",
+        linewidth=1,
+        zorder=2.5,
+        label="law e^(−β²)",
+    )
+    for token, name, colour, marker, limit in _DRAWN:
+        own = [point for point in points if point["token"] == token + 1]
+        look = {"color": colour, "marker": marker, "linestyle": "none", "markersize": 6.5}
+        label = f"{name}, exact"
+        errors.plot(curves["beta"], curves["log10_error"][token], color=colour, label=label)
+        ratios.plot(curves["beta"], curves["error_over_law"][token], color=colour)
+        seen = [point for point in own if point["error_over_law"] is not None]
+        betas = [point["beta"] for point in seen]
+        measured = [math.log10(p["error_over_law"]) + _log10_law(p["beta"]) for p in seen]
+        edge = {"markeredgecolor": "white", "zorder": 3}
+        if seen:
+            errors.plot(betas, measured, label=f"{name}, measured", **look, **edge)
+            ratios.plot(betas, [point["error_over_law"] for point in seen], **look, **edge)
+        unseen = [point for point in own if point["error_over_law"] is None]
+        if unseen:
+            errors.plot(
+                [point["beta"] for point in unseen],
+                [point["log10_error"] for point in unseen],
+                label=f"{name}, not measurable",
+                fillstyle="none",
+                **look,
+            )
+        _draw_limit(ratios, document["figures"]["limits_of_error_over_law"][token], limit, colour)
+    errors.set_title("Copy error as a share of the token's length")
+    ratios.set_title("The same over e^(−β²)")
+    errors.set_ylabel("‖y − x‖ / ‖x‖")
+    errors.yaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+    errors.yaxis.set_major_formatter(FuncFormatter(_power_of_ten))
+    lowest = min(point["log10_error"] for point in points)
+    errors.set_ylim(min(1.08 * lowest, -1.0), 0.5 if lowest > -20 else 0.02 * -lowest)
+    ratios.set_ylim(0, 3.6)
+    _draw_floors(errors)
+    for axes in (errors, ratios):
+        _finish(axes, curves["beta"])
+    columns = 5 if len(errors.get_legend_handles_labels()[0]) <= 5 else 4
+    figure.legend(*errors.get_legend_handles_labels(), loc="outside lower center", ncols=columns)
+    return settle(figure)
+
+
+def _log10_law(beta: float) -> float:
+    return -(beta**2) / math.log(10)
+
+
+def _draw_limit(axes: Axes, limit: float, name: str, colour: str) -> None:
+    axes.axhline(limit, color=colour, linewidth=0.9, linestyle=":")
+    axes.annotate(
+        f"limit {name}",
+        (0.99, limit),
+        (0, 8),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha="right",
+        color=colour,
+    )
+
+
+def _draw_floors(axes: Axes) -> None:
+    """Where float64 ends, in one way and in the other, if the figure reaches as far."""
+    bottom, top = axes.get_ylim()
+    for level, text in _FLOORS:
+        # Two such lines in the top of a deep figure would run into each other.
+        if bottom < level and (top - level) > 0.04 * (top - bottom):
+            axes.axhline(level, color=MUTED, linewidth=0.9, linestyle="-.")
+            axes.annotate(
+                text,
+                (0.015, level),
+                (0, -3),
+                xycoords=("axes fraction", "data"),
+                textcoords="offset points",
+                va="top",
+                color=MUTED,
+                size=8,
+            )
+
+
+def _finish(axes: Axes, grid: list[float]) -> None:
+    # The study spaces its grid evenly, or by ratio where the β lie far apart.
+    if grid[2] - grid[1] > 1.001 * (grid[1] - grid[0]):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_xlim(grid[0], grid[-1])
+    axes.set_xlabel("β, the norm of a, b, c and d")
+    axes.grid(color="#DDDDDD", linewidth=0.6)
+
+
+def _power_of_ten(value: float, _: int) -> str:
+    return f"10{f'{value:.0f}'.replace('-', '−').translate(_SUPERSCRIPTS)}"

@@ -158,12 +158,15 @@ def add_outer(total: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
 def add_sum(total: Tensor | None, block: Tensor, weights: Tensor | None = None) -> Tensor:
     """Add Σ_t weights_t block_t of a block (rows, tokens, features) to `total` (rows, features)."""
     if weights is None:
-        own = block.sum(dim=1)
-    elif block.shape[0] == 1:
-        own = torch.mv(block[0].t(), weights[0])[None]
-    else:
+        weights = block.new_ones(block.shape[:2])
+    if block.shape[0] != 1:
         own = torch.bmm(weights[:, None], block)[:, 0]
-    return own if total is None else total.add_(own)
+        return own if total is None else total.add_(own)
+    # A product leaves the block with the cores that go on with it; a sum over columns does not.
+    if total is None:
+        return torch.mv(block[0].t(), weights[0])[None]
+    total[0].addmv_(block[0].t(), weights[0])
+    return total
 
 
 def dot(block: Tensor, vector: Tensor, out: Tensor) -> None:

@@ -86,7 +86,7 @@ def test_progress_reaches_its_end(document, told):
 
 
 def test_nothing_is_timed_behind_a_shut_gate(monkeypatch):
-    def shut(_head_dim):
+    def shut(_pairs, _head_dim):
         raise QKVError("wrong", remedy="mend")
 
     def never(*_args, **_kwargs):

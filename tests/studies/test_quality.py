@@ -295,8 +295,6 @@ def test_wrong_settings(
     error: type[QKVError],
     message: str,
 ) -> None:
-    if error is DataError:
-        changes = {**changes, "train_images": 50}  # with it the data are read at once
     with pytest.raises(error) as caught:
         study(tmp_path, **{"data": data, **changes})
     assert message in str(caught.value)
@@ -359,8 +357,8 @@ def test_pace_has_a_band_of_equals() -> None:
     ]  # fmt: skip
 
 
-def test_the_share_of_the_kernel_by_hand() -> None:
-    softmax, linear = plan_arms((4,), 1, 1, (), None, None, Silent())
+def test_the_share_of_the_kernel_by_hand(data: Path) -> None:
+    softmax, linear = plan_arms((4,), 1, 1, (), None, data, Silent())
     # Four heads of 32 at width 112: 4·112·128 for projections, 2·112·128 for the MLP.
     rest = 57_344 + 28_672
     assert core_share(softmax) == pytest.approx(12_800 / (rest + 12_800))  # 2·50·128

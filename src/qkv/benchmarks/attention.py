@@ -20,16 +20,13 @@ from qkv.attention.reference import (
     quadratic_linear_attention,
     quadratic_softmax_attention,
 )
-from qkv.errors import QKVError
+from qkv.attention.twins import Attend, require_agreement
 from qkv.measurement.crossing import crossing_tokens
 from qkv.measurement.interleave import interleaved, quartiles, round_ratios
 
 TOKENS, QUICK_TOKENS, HEAD_DIM = 16_384, 1024, 64
 CROSSING_LENGTHS, QUICK_CROSSING_LENGTHS, CROSSING_ROUNDS = (64, 128, 256, 512, 1024), (64,), 15
 ROUNDS, WARMUP_ROUNDS = 9, 2
-CHECKED_TOKENS, TOLERANCE = 251, 1e-4
-
-Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def causal_linear_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -49,7 +46,7 @@ def twin(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 # How each attends, its twin, and how often it is called for one sample, so that a sample is long
 # enough to time.
-CONTESTANTS: dict[str, tuple[Attention, Attention, int]] = {
+CONTESTANTS: dict[str, tuple[Attend, Attend, int]] = {
     "plain": (quadratic_softmax_attention, quadratic_softmax_attention, 1),
     "fused": (softmax_attention, quadratic_softmax_attention, 1),
     "naive_linear": (naive_linear_attention, twin, 10),
@@ -76,13 +73,14 @@ def measure(
     Raises:
         QKVError: a contestant does not agree with its twin.
     """
-    difference = require_agreement()
+    pairs = {name: (attend, plain) for name, (attend, plain, _) in CONTESTANTS.items()}
+    difference = require_agreement(pairs, HEAD_DIM)
     tokens = QUICK_TOKENS if quick else TOKENS
     generator = torch.Generator().manual_seed(0)
     heads = torch.randn(4, 1, 1, tokens, HEAD_DIM, generator=generator)
     *inputs, upstream = heads.unbind()
 
-    def forward(attend: Attention, calls: int) -> Callable[[], None]:
+    def forward(attend: Attend, calls: int) -> Callable[[], None]:
         def sample() -> None:
             with torch.no_grad():
                 for _ in range(calls):
@@ -90,7 +88,7 @@ def measure(
 
         return sample
 
-    def train(attend: Attention, calls: int) -> Callable[[], None]:
+    def train(attend: Attend, calls: int) -> Callable[[], None]:
         leaves = [tensor.clone().requires_grad_() for tensor in inputs]
 
         def sample() -> None:
@@ -147,7 +145,7 @@ def measure(
     }
 
 
-def _forward_at(attend: Attention) -> Callable[[int], Callable[[], object]]:
+def _forward_at(attend: Attend) -> Callable[[int], Callable[[], object]]:
     def prepare(tokens: int) -> Callable[[], object]:
         generator = torch.Generator().manual_seed(0)
         inputs = torch.randn(3, 1, 1, tokens, HEAD_DIM, generator=generator).unbind()
@@ -159,32 +157,3 @@ def _forward_at(attend: Attention) -> Callable[[int], Callable[[], object]]:
         return call
 
     return prepare
-
-
-def require_agreement() -> float:
-    """Compare every contestant with its twin, outputs and gradients, at 251 tokens.
-
-    Returns:
-        The largest absolute difference.
-
-    Raises:
-        QKVError: it exceeds 1e-4.
-    """
-    generator = torch.Generator().manual_seed(1)
-    *inputs, upstream = torch.randn(4, 1, CHECKED_TOKENS, HEAD_DIM, generator=generator).unbind()
-    largest = 0.0
-    for name, (attend, expected, _) in CONTESTANTS.items():
-        results = []
-        for function in (attend, expected):
-            leaves = [tensor.clone().requires_grad_() for tensor in inputs]
-            output = function(*leaves)
-            results.append([output.detach(), *torch.autograd.grad(output, leaves, upstream)])
-        difference = max(float((a - b).abs().max()) for a, b in zip(*results, strict=True))
-        # Written so that NaN fails too.
-        if not difference <= TOLERANCE:
-            raise QKVError(
-                f"{name} attention differs from its twin by {difference:.2g}",
-                remedy="mend the one that is wrong before timing either",
-            )
-        largest = max(largest, difference)
-    return largest

@@ -25,7 +25,7 @@ def draw_quality(document: Mapping[str, Any]) -> Figure:
     """
     arms, pairs = document["arms"], document["pairs"]
     place = {pair["patch_size"]: number for number, pair in enumerate(pairs)}
-    width = max(8.6, 2.6 + 2.4 * len(pairs))
+    width = max(8.6, 1.8 + 3.4 * len(pairs))  # inches; a label below the axis takes 1.5
     figure = new_figure(width, 4.4)
     accuracy, time = figure.subplots(1, 2)
     _draw_accuracy(accuracy, arms, place)

@@ -10,7 +10,6 @@ from qkv.measurement.interleave import quartiles, round_ratios
 from qkv.measurement.memory import memory_of
 from qkv.measurement.samples import LEAST_SAMPLE_SECONDS, sampled
 from qkv.studies.attention_kernels import (
-    CHECKED_TOKENS,
     KERNELS,
     WORKS,
     Work,
@@ -22,6 +21,8 @@ from qkv.studies.attention_kernels import (
 from qkv.studies.budget import Budget
 
 ROUNDS, LEAST_ROUNDS = 7, 3
+# Every kernel is tried once at this length, for the first predictions.
+PROBE_TOKENS = 251
 # Kernels at one length and work get fewer rounds where seven would take longer than this.
 GROUP_SECONDS = 20.0
 # Quadratic kernels may use this share of the time, so that some is left for what comes after.
@@ -79,14 +80,14 @@ class CostMeasurer:
         self._budget = budget
         self._known: dict[tuple[str, Work], _Known] = {}
         for work in WORKS:
-            inputs = made_up_inputs(work, CHECKED_TOKENS, head_dim)
+            inputs = made_up_inputs(work, PROBE_TOKENS, head_dim)
             calls = {
                 name: prepared(kernel.attend, work, inputs) for name, kernel in KERNELS.items()
             }
             samples = sampled(calls, 1, least_seconds=0.0)
             for name, call in calls.items():
                 self._known[name, work] = _Known(
-                    CHECKED_TOKENS, min(samples[name].seconds), memory_of(call).extra_bytes
+                    PROBE_TOKENS, min(samples[name].seconds), memory_of(call).extra_bytes
                 )
 
     def measure(self, names: Sequence[str], work: Work, tokens: int) -> list[Measurement]:

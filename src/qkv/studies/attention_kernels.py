@@ -13,17 +13,12 @@ from torch import Tensor
 
 from qkv.attention import linear_attention, softmax_attention
 from qkv.attention.reference import quadratic_linear_attention, quadratic_softmax_attention
-from qkv.errors import QKVError
+from qkv.attention.twins import Attend
 
-Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 Work = Literal["forward", "train"]
 WORKS: tuple[Work, ...] = ("forward", "train")
 WORK_NAMES: dict[Work, str] = {"forward": "forward", "train": "forward + backward"}
 
-CHECKED_TOKENS = 251
-TOLERANCE = 1e-4  # of the largest entry
-# Of entries that are all smaller, such as gradients that vanish, the size to go by.
-LEAST_SCALE = 0.01
 _FLOAT_BYTES = 4
 
 
@@ -117,28 +112,3 @@ def given_and_kept_bytes(work: Work, tokens: int, head_dim: int) -> int:
 def matrix_bytes(kernel: Kernel, work: Work, tokens: int) -> int:
     """Bytes of the T×T matrices that a call holds at the worst moment."""
     return kernel.matrices[work] * tokens * tokens * _FLOAT_BYTES
-
-
-def require_agreement(head_dim: int) -> None:
-    """Hold outputs and gradients of every kernel to its twin's, at a length that is odd and prime.
-
-    A wrong kernel has no speed.
-
-    Raises:
-        QKVError: one differs.
-    """
-    inputs = made_up_inputs("train", CHECKED_TOKENS, head_dim)
-    for name, kernel in KERNELS.items():
-        outcome = prepared(kernel.attend, "train", inputs)()
-        expected = prepared(kernel.twin, "train", inputs)()
-        assert isinstance(outcome, list)
-        assert isinstance(expected, list)
-        for ours, theirs in zip(outcome, expected, strict=True):
-            scale = max(LEAST_SCALE, float(theirs.abs().max()))
-            error = float((ours - theirs).abs().max())
-            if not error <= TOLERANCE * scale:
-                raise QKVError(
-                    f"{name} attention and its plain form differ by {error:.2g} at "
-                    f"{CHECKED_TOKENS} tokens",
-                    remedy="mend it before timing it",
-                )

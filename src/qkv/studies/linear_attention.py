@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypedDict
 
+from qkv.attention.twins import require_agreement
 from qkv.devices import machine_facts, resolve_device
 from qkv.errors import StudyError
 from qkv.measurement.crossing import MULTIPLE, Crossing, bracket, refine
 from qkv.measurement.crossing import ROUNDS as CROSSING_ROUNDS
 from qkv.measurement.samples import speed_ratio
 from qkv.studies.attention_costs import CostMeasurer, Measurement, forward_call
-from qkv.studies.attention_kernels import KERNELS, WORKS, Work, require_agreement
+from qkv.studies.attention_kernels import KERNELS, WORKS, Work
 from qkv.studies.budget import Budget, default_memory_mib
 from qkv.studies.document import StudyDocument
 from qkv.studies.lengths import MAX_TOKENS
@@ -132,7 +133,7 @@ def study_linear_attention(
         if progress is not None:
             progress(done, total)
 
-    require_agreement(head_dim)
+    require_agreement({name: (one.attend, one.twin) for name, one in KERNELS.items()}, head_dim)
     costs = CostMeasurer(head_dim, budget)
     measurements: list[Measurement] = []
     for tokens in lengths:

@@ -16,6 +16,7 @@ from qkv.studies.paired import BoolArray
 from qkv.training.data import fingerprint, load_dataset
 from qkv.training.progress import Reporter
 from qkv.training.recipe import Recipe, load_recipe, parse_recipe
+from qkv.vision.dataset import ImageDataset
 
 FAMILY, BASE_RECIPE = "fashion-mnist", "fast"
 IMAGE_SIZE, CLASSES = 28, 10
@@ -106,8 +107,10 @@ def plan_arms(
         raise StudyError(
             "the study trains on Fashion-MNIST only", remedy="leave out --set data.dataset"
         )
+    # Before the first arm, so that data which are not there are not found out in its midst.
+    dataset = load_dataset(base, data, progress=reporter.data)
     if train_images is not None:
-        changes.append(f"data.validation_fraction={_carved(base, train_images, data, reporter)}")
+        changes.append(f"data.validation_fraction={_carved(dataset, train_images)}")
     return [
         Arm(
             kernel,
@@ -129,9 +132,8 @@ def plan_arms(
     ]
 
 
-def _carved(base: Recipe, train_images: int, data: Path | None, reporter: Reporter) -> float:
+def _carved(dataset: ImageDataset, train_images: int) -> float:
     """The share of the training images to set aside so that `train_images` are left."""
-    dataset = load_dataset(base, data, progress=reporter.data)
     there = len(dataset.train) + (0 if dataset.validation is None else len(dataset.validation))
     if train_images > there - CLASSES:
         raise StudyError(

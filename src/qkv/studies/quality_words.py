@@ -81,11 +81,11 @@ def _why(arms: Sequence[Mapping[str, Any]]) -> str:
     )
     return (
         "Where linear attention cannot pay: softmax attention proper does only "
-        f"{shares} of a block's multiplications; the rest is projections and MLP, which "
-        "both kernels share. For each number that a head puts out softmax multiplies 2·T times and "
+        f"{shares} of a block's multiplications; the rest is projections and MLP, which both "
+        "kernels share. For each number that a head puts out softmax multiplies 2·T times and "
         "linear attention 2·head_dim + 1 times, and its feature maps and normaliser pass over "
-        "memory besides. Below the length where their times cross it cannot be faster, and all that "
-        "is left of it is a less selective average."
+        "memory besides. Below the length where their times cross it cannot be faster, and all "
+        "that is left of it is a less selective average."
     )
 
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from qkv.attention.blocks import (
+    LANES,
     Attended,
     Blocks,
     add_outer,
     add_sum,
-    dot,
     first_order,
     is_safe,
     joined,
@@ -47,54 +47,87 @@ def attend(
     """
     rows, queries, _ = query.shape
     blocks = Blocks(feature_map, query, max(queries, key.shape[1]))
-    if blocks.is_one(rows) and query.dtype == blocks.dtype:
-        return _attend_whole(query, key, value, mask, state, sums, feature_map)
     normaliser = torch.empty(rows, queries, dtype=blocks.dtype, device=query.device)
     output = normaliser.new_empty(rows, queries, value.shape[-1])
     states, totals = [], []
-    for q, k, v, seen, first, first_sums, out, divisor in blocks.rows(
-        query, key, value, mask, state, sums, output, normaliser
-    ):
-        s = z = None
-        if first is not None:
-            s, z = first.clone(), first_sums.clone()
-        for k_block, v_block, seen_block in blocks.spans(k, v, seen):
-            features = blocks.features(k_block, seen_block)
-            s = add_outer(s, features, blocks.load(v_block))
-            z = add_sum(z, features)
-        assert s is not None
-        assert z is not None
-        for q_block, out_block, total in blocks.spans(q, out, divisor):
-            features = blocks.features(q_block)
-            dot(features, z, out=total)
-            torch.bmm(features, s, out=out_block).mul_(total.reciprocal()[..., None])
-        states.append(s)
-        totals.append(z)
+    for group in blocks.rows(query, key, value, mask, state, sums, output, normaliser):
+        if blocks.is_long:
+            row: tuple[Any, ...] = tuple(None if part is None else part[0] for part in group)
+            last, last_sums = _attend_long_row(blocks, *row)
+            last, last_sums = last[None], last_sums[None]
+        else:
+            last, last_sums = _attend_short_rows(blocks, *group)
+        states.append(last)
+        totals.append(last_sums)
     safe = is_safe(normaliser, output)
     return Attended(output, normaliser, joined(states), joined(totals), safe)
 
 
-def _attend_whole(
+def _attend_short_rows(
+    blocks: Blocks,
     query: Tensor,
     key: Tensor,
     value: Tensor,
     mask: Tensor | None,
     state: Tensor | None,
     sums: Tensor | None,
-    feature_map: FeatureMap,
-) -> Attended:
-    """`attend` as one would write it first, for what is short enough to be one block."""
-    features = feature_map(key)
+    output: Tensor,
+    normaliser: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Rows that are one block together: as one would write it first, (rows, tokens, ·).
+
+    Writes `output` and `normaliser`, and returns state and sums after the last key.
+    """
+    features = blocks.feature_map(blocks.load(key))
     if mask is not None:
         features = features.masked_fill(~mask[..., None], 0.0)
-    own, own_sums = torch.bmm(features.transpose(1, 2), value), features.sum(dim=1)
+    own = torch.bmm(features.transpose(1, 2), blocks.load(value))
+    own_sums = features.sum(dim=1)
     if state is not None and sums is not None:
         own, own_sums = own + state, own_sums + sums
-    features = feature_map(query)
-    normaliser = torch.bmm(features, own_sums.unsqueeze(-1))
-    output = torch.bmm(features, own).div_(normaliser)
-    normaliser = normaliser.squeeze(-1)
-    return Attended(output, normaliser, own, own_sums, is_safe(normaliser, output))
+    features = blocks.feature_map(blocks.load(query))
+    divisors = normaliser.unsqueeze(-1)
+    torch.bmm(features, own_sums.unsqueeze(-1), out=divisors)
+    torch.bmm(features, own, out=output).div_(divisors)
+    return own, own_sums
+
+
+def _attend_long_row(
+    blocks: Blocks,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    state: Tensor | None,
+    sums: Tensor | None,
+    output: Tensor,
+    normaliser: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """One row of many blocks, (tokens, ·); otherwise as `_attend_short_rows`."""
+    if state is None or sums is None:
+        sums = normaliser.new_zeros(blocks.num_features)
+        state = sums.new_zeros(blocks.num_features, value.shape[-1])
+    else:
+        state, sums = state.clone(), sums.clone()
+    lanes = state.new_zeros(LANES, *state.shape)
+    for keys, values, seen in blocks.spans(key, value, mask, dim=0):
+        features = blocks.features(keys, seen)
+        values = blocks.load(values)
+        if len(values) % LANES:
+            state.addmm_(features.t(), values)
+        else:
+            lanes.baddbmm_(
+                features.view(LANES, -1, features.shape[-1]).transpose(1, 2),
+                values.reshape(LANES, -1, values.shape[-1]),
+            )
+        # A product leaves the block with the cores that go on with it; `sum` would not.
+        sums.addmv_(features.t(), features.new_ones(len(features)))
+    state += lanes.sum(dim=0)
+    for queries, out, divisors in blocks.spans(query, output, normaliser, dim=0):
+        features = blocks.features(queries)
+        torch.mv(features, sums, out=divisors)
+        torch.mm(features, state, out=out).mul_(divisors.reciprocal()[:, None])
+    return state, sums
 
 
 class Bidirectional(torch.autograd.Function):
@@ -137,7 +170,7 @@ class Bidirectional(torch.autograd.Function):
                 to_numerator, to_total = quotient_gradient(blocks, upstream, value_block, total)
                 features = blocks.features(x)
                 add_outer(ds, features, to_numerator)
-                add_sum(dz, features, to_total)
+                add_sum(dz, to_total, features)
                 gradient = blocks.scratch("gradient", *features.shape)
                 torch.mul(to_total[..., None], z[:, None], out=gradient)
                 gradient.baddbmm_(to_numerator, s.transpose(1, 2))

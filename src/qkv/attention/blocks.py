@@ -18,9 +18,8 @@ from qkv.attention.feature_maps import FeatureMap
 CPU_BLOCK_ELEMENTS = 2**18
 BLOCK_ELEMENTS = 2**24
 
-# One tall product of a single row runs faster as a few side by side.
+# One tall product of a single row runs faster as so many side by side.
 LANES = 4
-MIN_LANE_TOKENS = 256
 
 
 class Past(NamedTuple):
@@ -74,15 +73,12 @@ class Blocks:
         elements = CPU_BLOCK_ELEMENTS if query.device.type == "cpu" else BLOCK_ELEMENTS
         length = elements // self.num_features
         self._rows = max(1, length // max(1, tokens))
-        self._is_long = tokens > length
+        # Whether a row is more than one block; then a group is one row.
+        self.is_long = tokens > length
         self._tokens = max(1, length // multiple) * multiple
         self._multiple = multiple
         self._device = query.device
-        self._memory: dict[str, Tensor] = {}
-
-    def is_one(self, rows: int) -> bool:
-        """Whether everything fits into one block."""
-        return rows <= self._rows and not self._is_long
+        self._memory: dict[tuple[str, tuple[int, ...]], Tensor] = {}
 
     def rows(self, *tensors: Tensor | None) -> Iterable[tuple[Any, ...]]:
         """The tensors in groups of rows: of several only where all their tokens fit a block."""
@@ -91,14 +87,14 @@ class Blocks:
             return (tensors,)
         return _pieces(tensors, [*_lengths(rows, self._rows)], dim=0)
 
-    def spans(self, *tensors: Tensor | None) -> list[tuple[Any, ...]]:
-        """The tensors, of as many tokens each, in consecutive blocks of tokens."""
-        tokens = next(tensor.shape[1] for tensor in tensors if tensor is not None)
+    def spans(self, *tensors: Tensor | None, dim: int = 1) -> list[tuple[Any, ...]]:
+        """The tensors, of as many tokens each, in consecutive blocks along their token axis."""
+        tokens = next(tensor.shape[dim] for tensor in tensors if tensor is not None)
         odd = tokens % self._multiple
         if tokens <= self._tokens and odd in (0, tokens):
             return [tensors]
         lengths = [*_lengths(tokens - odd, self._tokens), *([odd] if odd else [])]
-        return list(_pieces(tensors, lengths, dim=1))
+        return list(_pieces(tensors, lengths, dim))
 
     def load(self, tensor: Tensor) -> Tensor:
         """A block in the dtype of the sums."""
@@ -125,13 +121,12 @@ class Blocks:
             out.copy_(exact)
 
     def scratch(self, name: str, *shape: int) -> Tensor:
-        """Memory of that name and shape, not cleared, used again at the next call."""
-        size = math.prod(shape)
-        memory = self._memory.get(name)
-        if memory is None or memory.numel() < size:
-            memory = torch.empty(size, dtype=self.dtype, device=self._device)
-            self._memory[name] = memory
-        return (memory if memory.numel() == size else memory[:size]).view(shape)
+        """Memory of that name and shape, not cleared, the same at the next call."""
+        memory = self._memory.get((name, shape))
+        if memory is None:
+            memory = torch.empty(shape, dtype=self.dtype, device=self._device)
+            self._memory[name, shape] = memory
+        return memory
 
 
 def least_sum(dtype: torch.dtype) -> float:
@@ -144,37 +139,22 @@ def sum_dtype(tensor: Tensor) -> torch.dtype:
     return torch.float64 if tensor.dtype == torch.float64 else torch.float32
 
 
-def add_outer(total: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
+def add_outer(total: Tensor, left: Tensor, right: Tensor) -> None:
     """Add Σ_t left_t right_tᵀ of a block, (rows, tokens, ·) each, to `total` (rows, ·, ·)."""
     rows, tokens, _ = left.shape
-    if rows == 1 and tokens % LANES == 0 and tokens >= LANES * MIN_LANE_TOKENS:
+    if rows > 1 or tokens % LANES:
+        total.baddbmm_(left.transpose(1, 2), right)
+    else:
         lanes = left.view(LANES, -1, left.shape[-1]), right.view(LANES, -1, right.shape[-1])
-        own = torch.bmm(lanes[0].transpose(1, 2), lanes[1]).sum(dim=0, keepdim=True)
-    else:
-        own = torch.bmm(left.transpose(1, 2), right)
-    return own if total is None else total.add_(own)
+        total.add_(torch.bmm(lanes[0].transpose(1, 2), lanes[1]).sum(dim=0))
 
 
-def add_sum(total: Tensor | None, block: Tensor, weights: Tensor | None = None) -> Tensor:
+def add_sum(total: Tensor, weights: Tensor, block: Tensor) -> None:
     """Add Σ_t weights_t block_t of a block (rows, tokens, features) to `total` (rows, features)."""
-    if weights is None:
-        weights = block.new_ones(block.shape[:2])
-    if block.shape[0] != 1:
-        own = torch.bmm(weights[:, None], block)[:, 0]
-        return own if total is None else total.add_(own)
-    # A product leaves the block with the cores that go on with it; a sum over columns does not.
-    if total is None:
-        return torch.mv(block[0].t(), weights[0])[None]
-    total[0].addmv_(block[0].t(), weights[0])
-    return total
-
-
-def dot(block: Tensor, vector: Tensor, out: Tensor) -> None:
-    """Write block_t · vector of a block (rows, tokens, features) to `out` (rows, tokens)."""
     if block.shape[0] == 1:
-        torch.mv(block[0], vector[0], out=out[0])
+        total[0].addmv_(block[0].t(), weights[0])
     else:
-        out.copy_(torch.bmm(block, vector[..., None])[..., 0])
+        total.add_(torch.bmm(weights[:, None], block)[:, 0])
 
 
 def is_safe(normaliser: Tensor, output: Tensor) -> bool:

@@ -171,7 +171,7 @@ class ELU(ElementwiseMap):
         # As 1 + x ≤ exp(x), clamping 1 to the range between the two picks the right branch: that
         # is one pass over memory fewer than computing both.
         torch.exp(x, out=out)
-        torch.clamp(x.new_ones(()), x + 1, out, out=out)
+        torch.clamp(_one(x.dtype, x.device), x + 1, out, out=out)
 
     @override
     def derivative(self, features: Tensor) -> Tensor:
@@ -284,8 +284,14 @@ FEATURE_MAPS: dict[str, FeatureMap] = {
 
 
 @lru_cache(maxsize=16)
+def _one(dtype: torch.dtype, device: torch.device) -> Tensor:
+    # Kept tensors are used again, also after the inference mode of the first call has ended.
+    with torch.inference_mode(False):
+        return torch.ones((), dtype=dtype, device=device)
+
+
+@lru_cache(maxsize=16)
 def _favor(head_dim: int) -> FAVOR:
-    # Its directions are used again, also after the inference mode of the first call has ended.
     with torch.inference_mode(False):
         return FAVOR(head_dim)
 

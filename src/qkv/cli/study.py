@@ -64,7 +64,7 @@ def recurrence(
     out: OutOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """What h = x − h says of a sequence: step by step, in closed form, in words."""
+    """What h_t = x_t − h_(t−1) says of a sequence: step by step, in closed form, in words."""
     from qkv.studies.recurrence import parse_sequence, study_recurrence
 
     numbers = parse_sequence(sequence)

@@ -8,6 +8,20 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 
+# Just below the most that glibc's moving threshold (`man mallopt`, M_MMAP_THRESHOLD) can reach.
+_KEPT_BYTES = 31 * 2**20
+
+
+def settle_allocator() -> None:
+    """Let the C library keep the memory that is freed from now on.
+
+    glibc begins by asking the system anew for every large block and giving it back at once. The
+    first large block that is freed ends that, as it does early in any real program. Before it, who
+    happens to come first would pay for the system's pages of everyone.
+    """
+    bytearray(_KEPT_BYTES)
+
+
 def interleaved(
     cases: Mapping[str, Callable[[], None]],
     rounds: int,
@@ -30,6 +44,7 @@ def interleaved(
     """
     if rounds < 1:
         raise ValueError(f"rounds is {rounds}, not at least 1")
+    settle_allocator()
     seconds: dict[str, list[float]] = {name: [] for name in cases}
     collects = gc.isenabled()
     gc.disable()

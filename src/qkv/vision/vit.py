@@ -44,7 +44,7 @@ class ViTArchitecture(Settings):
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Drop probability after the embedding, after attention, and twice in the MLP."""
     attention: AttentionKernel = "softmax"
-    """Attention kernel of every block."""
+    """Attention kernel of every block: softmax, or linear with the feature map elu + 1."""
     qkv_bias: bool = False
     """Whether the projection to queries, keys and values has a bias."""
     embedding_std: float = Field(default=1.0, ge=0.0, le=10.0)

@@ -47,6 +47,8 @@ def attend(
     """
     rows, queries, _ = query.shape
     blocks = Blocks(feature_map, query, max(queries, key.shape[1]))
+    if blocks.is_one(rows):
+        return _attend_short_rows(blocks, query, key, value, mask, state, sums, None, None)
     normaliser = torch.empty(rows, queries, dtype=blocks.dtype, device=query.device)
     output = normaliser.new_empty(rows, queries, value.shape[-1])
     states, totals = [], []
@@ -56,7 +58,7 @@ def attend(
             last, last_sums = _attend_long_row(blocks, *row)
             last, last_sums = last[None], last_sums[None]
         else:
-            last, last_sums = _attend_short_rows(blocks, *group)
+            _, _, last, last_sums, _ = _attend_short_rows(blocks, *group)
         states.append(last)
         totals.append(last_sums)
     safe = is_safe(normaliser, output)
@@ -71,12 +73,12 @@ def _attend_short_rows(
     mask: Tensor | None,
     state: Tensor | None,
     sums: Tensor | None,
-    output: Tensor,
-    normaliser: Tensor,
-) -> tuple[Tensor, Tensor]:
+    output: Tensor | None,
+    normaliser: Tensor | None,
+) -> Attended:
     """Rows that are one block together: as one would write it first, (rows, tokens, ·).
 
-    Writes `output` and `normaliser`, and returns state and sums after the last key.
+    Writes `output` and `normaliser`, where they are given, as well as returning them.
     """
     features = blocks.feature_map(blocks.load(key))
     if mask is not None:
@@ -86,10 +88,11 @@ def _attend_short_rows(
     if state is not None and sums is not None:
         own, own_sums = own + state, own_sums + sums
     features = blocks.feature_map(blocks.load(query))
-    divisors = normaliser.unsqueeze(-1)
-    torch.bmm(features, own_sums.unsqueeze(-1), out=divisors)
-    torch.bmm(features, own, out=output).div_(divisors)
-    return own, own_sums
+    divisors = None if normaliser is None else normaliser.unsqueeze(-1)
+    divisors = torch.bmm(features, own_sums.unsqueeze(-1), out=divisors)
+    output = torch.bmm(features, own, out=output).div_(divisors)
+    normaliser = divisors.squeeze(-1)
+    return Attended(output, normaliser, own, own_sums, is_safe(normaliser, output))
 
 
 def _attend_long_row(
@@ -103,7 +106,10 @@ def _attend_long_row(
     output: Tensor,
     normaliser: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """One row of many blocks, (tokens, ·); otherwise as `_attend_short_rows`."""
+    """One row of many blocks, (tokens, ·).
+
+    Writes `output` and `normaliser`, and returns state and sums after the last key.
+    """
     if state is None or sums is None:
         sums = normaliser.new_zeros(blocks.num_features)
         state = sums.new_zeros(blocks.num_features, value.shape[-1])

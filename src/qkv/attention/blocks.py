@@ -36,6 +36,9 @@ class Past(NamedTuple):
     magnitudes: Tensor | None = None
 
 
+NO_PAST = Past()
+
+
 class Attended(NamedTuple):
     """What a form of linear attention computes, in the dtype of the sums.
 
@@ -79,6 +82,10 @@ class Blocks:
         self._multiple = multiple
         self._device = query.device
         self._memory: dict[tuple[str, tuple[int, ...]], Tensor] = {}
+
+    def is_one(self, rows: int) -> bool:
+        """Whether so many rows fit into one block."""
+        return rows <= self._rows and not self.is_long
 
     def rows(self, *tensors: Tensor | None) -> Iterable[tuple[Any, ...]]:
         """The tensors in groups of rows: of several only where all their tokens fit a block."""

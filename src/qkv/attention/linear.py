@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from qkv.attention import bidirectional, causal
-from qkv.attention.blocks import Attended, Past, least_sum, sum_dtype
+from qkv.attention.blocks import NO_PAST, Attended, Past, least_sum, sum_dtype
 from qkv.attention.checks import check_heads, check_mask
 from qkv.attention.feature_maps import FeatureMap, FeatureMapName, feature_map_for
 from qkv.attention.normaliser import magnitudes, require_normaliser
@@ -104,8 +104,8 @@ def linear_attention(
     batch = check_heads(query, key, value, is_causal=is_causal)
     features = feature_map_for(feature_map, query.shape[-1])
     mask = _key_mask(attention_mask, batch, query.shape[-2], key.shape[-2])
-    query, key, value = (_as_rows(tensor, batch) for tensor in (query, key, value))
-    past = Past()
+    query, key, value = _as_rows(query, batch), _as_rows(key, batch), _as_rows(value, batch)
+    past = NO_PAST
     if initial_state is not None:
         _check_state(initial_state, query, value, features, batch)
         past = Past(*(_flat(part, batch) for part in initial_state))
@@ -177,7 +177,7 @@ def linear_attention_weights(
         scores = scores.tril()
     normaliser = scores.sum(dim=-1)
     rows = [_as_rows(tensor.detach(), batch) for tensor in (normaliser[..., None], query, key)]
-    require_normaliser(rows[0][..., 0], rows[1], rows[2], mask, Past(), features, is_causal)
+    require_normaliser(rows[0][..., 0], rows[1], rows[2], mask, NO_PAST, features, is_causal)
     empty = (normaliser.abs() < least_sum(dtype))[..., None]
     return (scores / normaliser[..., None].masked_fill(empty, 1.0)).to(query.dtype)
 

@@ -7,7 +7,6 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-
 # Just below the most that glibc's moving threshold (`man mallopt`, M_MMAP_THRESHOLD) can reach.
 _KEPT_BYTES = 31 * 2**20
 

@@ -34,8 +34,8 @@ def test_document(monkeypatch):
 def test_ratios_are_those_of_single_calls(monkeypatch):
     """A contestant that is called often for a sample is not charged for all its calls."""
     monkeypatch.setattr(attention, "QUICK_TOKENS", 64)
-    seconds = {"plain": 8.0, "fused": 4.0, "naive_linear": 20.0, "linear": 10.0}
-    seconds["causal_linear"] = 10.0
+    seconds = {"plain": 8.0, "fused": 4.0, "naive_linear": 50.0, "linear": 20.0}
+    seconds["causal_linear"] = 20.0
     monkeypatch.setattr(
         attention,
         "interleaved",

@@ -172,8 +172,8 @@ class Bidirectional(torch.autograd.Function):
             query, key, value, mask, output, normaliser, state, sums,
             to_query, to_key, to_value, to_output, to_states, to_totals,
         ):  # fmt: skip
-            for x, out, upstream, value_block, total in blocks.spans(q, dq, dy, y, n):
-                to_numerator, to_total = quotient_gradient(blocks, upstream, value_block, total)
+            for x, out, upstream, answer, total in blocks.spans(q, dq, dy, y, n):
+                to_numerator, to_total = quotient_gradient(blocks, upstream, answer, total)
                 features = blocks.features(x)
                 add_outer(ds, features, to_numerator)
                 add_sum(dz, to_total, features)

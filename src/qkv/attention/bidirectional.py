@@ -15,9 +15,9 @@ from qkv.attention.blocks import (
     LANES,
     Attended,
     Blocks,
+    Pair,
     add_outer,
     add_sum,
-    first_order,
     is_safe,
     joined,
     quotient_gradient,
@@ -33,8 +33,8 @@ def attend(
     state: Tensor | None,
     sums: Tensor | None,
     feature_map: FeatureMap,
-) -> Attended:
-    """Attend, off the record.
+) -> tuple[Attended, Pair]:
+    """Attend, off the record: the result, and state and sums once more for the backward pass.
 
     Args:
         query: (rows, queries, head_dim).
@@ -48,7 +48,8 @@ def attend(
     rows, queries, _ = query.shape
     blocks = Blocks(feature_map, query, max(queries, key.shape[1]))
     if blocks.is_one(rows):
-        return _attend_short_rows(blocks, query, key, value, mask, state, sums, None, None)
+        short = _attend_short_rows(blocks, query, key, value, mask, state, sums, None, None)
+        return short, (short.state, short.sums)
     normaliser = torch.empty(rows, queries, dtype=blocks.dtype, device=query.device)
     output = normaliser.new_empty(rows, queries, value.shape[-1])
     states, totals = [], []
@@ -61,8 +62,8 @@ def attend(
             _, _, last, last_sums, _ = _attend_short_rows(blocks, *group)
         states.append(last)
         totals.append(last_sums)
-    safe = is_safe(normaliser, output)
-    return Attended(output, normaliser, joined(states), joined(totals), safe)
+    ends = joined(states), joined(totals)
+    return Attended(output, normaliser, *ends, is_safe(normaliser, output)), ends
 
 
 def _attend_short_rows(
@@ -136,61 +137,37 @@ def _attend_long_row(
     return state, sums
 
 
-class Bidirectional(torch.autograd.Function):
-    """`attend` with its gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, *arguments: Any) -> Attended:
-        """`attend`; the normaliser has no gradient."""
-        *tensors, ctx.feature_map = arguments
-        attended = attend(*arguments)
-        query, key, value, mask, state, _ = tensors
-        ctx.has_start = state is not None
-        ctx.save_for_backward(query, key, value, mask, *attended[:4])
-        ctx.mark_non_differentiable(attended.normaliser)
-        ctx.set_materialize_grads(False)
-        return attended
-
-    @staticmethod
-    @first_order
-    def backward(
-        ctx: Any,
-        to_output: Tensor | None,
-        _normaliser: Tensor | None,
-        to_state: Tensor | None,
-        to_sums: Tensor | None,
-        _is_safe: None,
-    ) -> tuple[Tensor | None, ...]:
-        """Gradients of everything but the mask and φ."""
-        query, key, value, mask, output, normaliser, state, sums = ctx.saved_tensors
-        blocks = Blocks(ctx.feature_map, query, max(query.shape[1], key.shape[1]))
-        to_query, to_key, to_value = map(torch.empty_like, (query, key, value))
-        to_output = torch.zeros_like(output) if to_output is None else to_output
-        to_states = torch.zeros_like(state) if to_state is None else to_state.clone()
-        to_totals = torch.zeros_like(sums) if to_sums is None else to_sums.clone()
-        for q, k, v, seen, y, n, s, z, dq, dk, dv, dy, ds, dz in blocks.rows(
-            query, key, value, mask, output, normaliser, state, sums,
-            to_query, to_key, to_value, to_output, to_states, to_totals,
-        ):  # fmt: skip
-            for x, out, upstream, answer, total in blocks.spans(q, dq, dy, y, n):
-                to_numerator, to_total = quotient_gradient(blocks, upstream, answer, total)
-                features = blocks.features(x)
-                add_outer(ds, features, to_numerator)
-                add_sum(dz, to_total, features)
-                gradient = blocks.scratch("gradient", *features.shape)
-                torch.mul(to_total[..., None], z[:, None], out=gradient)
-                gradient.baddbmm_(to_numerator, s.transpose(1, 2))
-                blocks.pull_back(x, features, gradient, out)
-            # What the queries ask of the two sums is complete, and every key adds to both.
-            for x, out, value_block, value_out, seen_block in blocks.spans(k, dk, v, dv, seen):
-                features = blocks.features(x, seen_block)
-                value_out.copy_(torch.bmm(features, ds))
-                gradient = blocks.scratch("gradient", *features.shape)
-                torch.baddbmm(
-                    dz[:, None], blocks.load(value_block), ds.transpose(1, 2), out=gradient
-                )
-                if seen_block is not None:
-                    gradient.masked_fill_(~seen_block[..., None], 0.0)
-                blocks.pull_back(x, features, gradient, out)
-        to_start = (to_states, to_totals) if ctx.has_start else (None, None)
-        return to_query, to_key, to_value, None, *to_start, None
+def pull_back(
+    feature_map: FeatureMap,
+    inputs: tuple[Tensor, Tensor, Tensor, Tensor | None],
+    kept: Pair,
+    results: Pair,
+    incoming: tuple[Tensor, Tensor, Tensor],
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of query, key, value, state and sums: see `recorded.Form`."""
+    query, key, value, mask = inputs
+    blocks = Blocks(feature_map, query, max(query.shape[1], key.shape[1]))
+    to_query, to_key, to_value = map(torch.empty_like, (query, key, value))
+    for q, k, v, seen, y, n, s, z, dq, dk, dv, dy, ds, dz in blocks.rows(
+        query, key, value, mask, *results, *kept,
+        to_query, to_key, to_value, *incoming,
+    ):  # fmt: skip
+        for x, out, upstream, answer, total in blocks.spans(q, dq, dy, y, n):
+            to_numerator, to_total = quotient_gradient(blocks, upstream, answer, total)
+            features = blocks.features(x)
+            add_outer(ds, features, to_numerator)
+            add_sum(dz, to_total, features)
+            gradient = blocks.scratch("gradient", *features.shape)
+            torch.mul(to_total[..., None], z[:, None], out=gradient)
+            gradient.baddbmm_(to_numerator, s.transpose(1, 2))
+            blocks.pull_back(x, features, gradient, out)
+        # What the queries ask of the two sums is complete, and every key adds to both.
+        for x, out, value_block, value_out, seen_block in blocks.spans(k, dk, v, dv, seen):
+            features = blocks.features(x, seen_block)
+            value_out.copy_(torch.bmm(features, ds))
+            gradient = blocks.scratch("gradient", *features.shape)
+            torch.baddbmm(dz[:, None], blocks.load(value_block), ds.transpose(1, 2), out=gradient)
+            if seen_block is not None:
+                gradient.masked_fill_(~seen_block[..., None], 0.0)
+            blocks.pull_back(x, features, gradient, out)
+    return to_query, to_key, to_value, incoming[1], incoming[2]

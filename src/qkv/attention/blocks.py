@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from functools import wraps
+from collections.abc import Iterable
 from itertools import repeat
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +16,9 @@ from qkv.attention.feature_maps import FeatureMap
 # accelerator wants few large kernels instead.
 CPU_BLOCK_ELEMENTS = 2**18
 BLOCK_ELEMENTS = 2**24
+
+# Of state and sums, or of output and normaliser.
+Pair = tuple[Tensor, Tensor]
 
 # One tall product of a single row runs faster as so many side by side.
 LANES = 4
@@ -188,28 +190,6 @@ def quotient_gradient(
     product = blocks.scratch("product", *output.shape)
     torch.mul(to_numerator, output, out=product)
     return to_numerator, product.sum(dim=-1).neg_()
-
-
-Backward = TypeVar("Backward", bound=Callable[..., Any])
-
-
-def first_order(backward: Backward) -> Backward:
-    """A backward pass outside autocast, which cannot itself be differentiated and says so.
-
-    Torch's own mark for that lets a second derivative be zero where the gradient that comes in is a
-    constant, such as that of a sum.
-    """
-
-    @wraps(backward)
-    def plain(ctx: Any, *gradients: Any) -> Any:
-        if torch.is_grad_enabled():
-            raise NotImplementedError(
-                "linear attention has no second derivative: take its gradient without create_graph"
-            )
-        with torch.autocast(ctx.saved_tensors[0].device.type, enabled=False):
-            return backward(ctx, *gradients)
-
-    return cast(Backward, plain)
 
 
 def joined(parts: list[Tensor]) -> Tensor:

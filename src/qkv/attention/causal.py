@@ -7,15 +7,13 @@ et al. 2022, section 3.3). The chunks of a block are computed side by side.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from qkv.attention.blocks import (
     Attended,
     Blocks,
-    first_order,
+    Pair,
     is_safe,
     joined,
     quotient_gradient,
@@ -34,25 +32,12 @@ def attend(
     state: Tensor | None,
     sums: Tensor | None,
     feature_map: FeatureMap,
-) -> Attended:
+) -> tuple[Attended, Pair]:
     """Attend, off the record: see `bidirectional.attend`, with as many queries as keys.
 
-    The state that goes in holds what came before the first token.
+    The state that goes in holds what came before the first token. Kept for the backward pass are
+    state and sums before each block.
     """
-    attended, _ = _attend(query, key, value, mask, state, sums, feature_map)
-    return attended
-
-
-def _attend(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    mask: Tensor | None,
-    state: Tensor | None,
-    sums: Tensor | None,
-    feature_map: FeatureMap,
-) -> tuple[Attended, tuple[Tensor, Tensor]]:
-    """`attend`, and state and sums before each block, which the backward pass starts from."""
     blocks = Blocks(feature_map, query, query.shape[1], CHUNK_TOKENS)
     normaliser = torch.empty(query.shape[:2], dtype=blocks.dtype, device=query.device)
     output = normaliser.new_empty(value.shape)
@@ -85,79 +70,55 @@ def _attend(
     return Attended(output, normaliser, last, last_sums, safe), kept
 
 
-class Causal(torch.autograd.Function):
-    """`attend` with its gradient."""
+def pull_back(
+    feature_map: FeatureMap,
+    inputs: tuple[Tensor, Tensor, Tensor, Tensor | None],
+    kept: Pair,
+    results: Pair,
+    incoming: tuple[Tensor, Tensor, Tensor],
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of query, key, value, state and sums: see `recorded.Form`."""
+    query, key, value, mask = inputs
+    blocks = Blocks(feature_map, query, query.shape[1], CHUNK_TOKENS)
+    to_query, to_key, to_value = map(torch.empty_like, (query, key, value))
+    to_states, to_totals = [], []
+    for q, k, v, seen, y, n, s, z, dq, dk, dv, dy, ds, dz in blocks.rows(
+        query, key, value, mask, *results, *kept,
+        to_query, to_key, to_value, *incoming,
+    ):  # fmt: skip
+        spans = blocks.spans(q, k, v, seen, y, n, dq, dk, dv, dy)
+        for number, span in reversed(list(enumerate(spans))):
+            x, x_key, x_value, seen_block, out, total, x_dq, x_dk, x_dv, upstream = span
+            chunks = _Chunks(blocks, x, x_key, x_value, seen_block)
+            before, _ = _running(s[:, number], chunks.outer())
+            earlier, _ = _running(z[:, number], chunks.sums())
+            to_numerator, to_total = map(_chunked, quotient_gradient(blocks, upstream, out, total))
+            # What later queries ask of a chunk's keys comes through the state after it.
+            asked = torch.bmm(chunks.query.transpose(1, 2), to_numerator)
+            to_later, ds = _running(ds, asked, backwards=True)
+            asked = torch.bmm(to_total[:, None], chunks.query)[:, 0]
+            to_after, dz = _running(dz, asked, backwards=True)
 
-    @staticmethod
-    def forward(ctx: Any, *arguments: Any) -> Attended:
-        """`attend`; the normaliser has no gradient."""
-        *tensors, ctx.feature_map = arguments
-        attended, kept = _attend(*arguments)
-        query, key, value, mask, state, _ = tensors
-        ctx.has_start = state is not None
-        ctx.save_for_backward(query, key, value, mask, *kept, attended.output, attended.normaliser)
-        ctx.mark_non_differentiable(attended.normaliser)
-        ctx.set_materialize_grads(False)
-        return attended
-
-    @staticmethod
-    @first_order
-    def backward(
-        ctx: Any,
-        to_output: Tensor | None,
-        _normaliser: Tensor | None,
-        to_state: Tensor | None,
-        to_sums: Tensor | None,
-        _is_safe: None,
-    ) -> tuple[Tensor | None, ...]:
-        """Gradients of everything but the mask and φ."""
-        query, key, value, mask, states, totals, output, normaliser = ctx.saved_tensors
-        blocks = Blocks(ctx.feature_map, query, query.shape[1], CHUNK_TOKENS)
-        to_query, to_key, to_value = map(torch.empty_like, (query, key, value))
-        to_output = torch.zeros_like(output) if to_output is None else to_output
-        to_state = torch.zeros_like(states[:, 0]) if to_state is None else to_state
-        to_sums = torch.zeros_like(totals[:, 0]) if to_sums is None else to_sums
-        to_states, to_totals = [], []
-        for q, k, v, seen, y, n, s, z, dq, dk, dv, dy, ds, dz in blocks.rows(
-            query, key, value, mask, output, normaliser, states, totals,
-            to_query, to_key, to_value, to_output, to_state, to_sums,
-        ):  # fmt: skip
-            spans = blocks.spans(q, k, v, seen, y, n, dq, dk, dv, dy)
-            for number, span in reversed(list(enumerate(spans))):
-                x, x_key, x_value, seen_block, out, total, x_dq, x_dk, x_dv, upstream = span
-                chunks = _Chunks(blocks, x, x_key, x_value, seen_block)
-                before, _ = _running(s[:, number], chunks.outer())
-                earlier, _ = _running(z[:, number], chunks.sums())
-                to_numerator, to_total = map(
-                    _chunked, quotient_gradient(blocks, upstream, out, total)
-                )
-                # What later queries ask of a chunk's keys comes through the state after it.
-                asked = torch.bmm(chunks.query.transpose(1, 2), to_numerator)
-                to_later, ds = _running(ds, asked, backwards=True)
-                asked = torch.bmm(to_total[:, None], chunks.query)[:, 0]
-                to_after, dz = _running(dz, asked, backwards=True)
-
-                scores = chunks.scores()
-                to_scores = torch.baddbmm(
-                    to_total[..., None], to_numerator, chunks.value.transpose(1, 2)
-                ).tril_()
-                to_queries = to_total[..., None] * earlier[:, None]
-                to_queries.baddbmm_(to_numerator, before.transpose(1, 2))
-                to_queries.baddbmm_(to_scores, chunks.key)
-                to_keys = torch.baddbmm(
-                    to_after[:, None], chunks.value, to_later.transpose(1, 2)
-                ).baddbmm_(to_scores.transpose(1, 2), chunks.query)
-                to_values = torch.bmm(scores.transpose(1, 2), to_numerator)
-                x_dv.copy_(to_values.baddbmm_(chunks.key, to_later).view_as(x_dv))
-                if seen_block is not None:
-                    to_keys.masked_fill_(~_chunked(seen_block)[..., None], 0.0)
-                shape = *x.shape[:2], blocks.num_features
-                blocks.pull_back(x, chunks.query.view(shape), to_queries.view(shape), x_dq)
-                blocks.pull_back(x_key, chunks.key.view(shape), to_keys.view(shape), x_dk)
-            to_states.append(ds)
-            to_totals.append(dz)
-        to_start = (joined(to_states), joined(to_totals)) if ctx.has_start else (None, None)
-        return to_query, to_key, to_value, None, *to_start, None
+            scores = chunks.scores()
+            to_scores = torch.baddbmm(
+                to_total[..., None], to_numerator, chunks.value.transpose(1, 2)
+            ).tril_()
+            to_queries = to_total[..., None] * earlier[:, None]
+            to_queries.baddbmm_(to_numerator, before.transpose(1, 2))
+            to_queries.baddbmm_(to_scores, chunks.key)
+            to_keys = torch.baddbmm(
+                to_after[:, None], chunks.value, to_later.transpose(1, 2)
+            ).baddbmm_(to_scores.transpose(1, 2), chunks.query)
+            to_values = torch.bmm(scores.transpose(1, 2), to_numerator)
+            x_dv.copy_(to_values.baddbmm_(chunks.key, to_later).view_as(x_dv))
+            if seen_block is not None:
+                to_keys.masked_fill_(~_chunked(seen_block)[..., None], 0.0)
+            shape = *x.shape[:2], blocks.num_features
+            blocks.pull_back(x, chunks.query.view(shape), to_queries.view(shape), x_dq)
+            blocks.pull_back(x_key, chunks.key.view(shape), to_keys.view(shape), x_dk)
+        to_states.append(ds)
+        to_totals.append(dz)
+    return to_query, to_key, to_value, joined(to_states), joined(to_totals)
 
 
 class _Chunks:

@@ -14,6 +14,7 @@ from qkv.attention.blocks import NO_PAST, Attended, Past, least_sum, sum_dtype
 from qkv.attention.checks import check_heads, check_mask
 from qkv.attention.feature_maps import FeatureMap, FeatureMapName, feature_map_for
 from qkv.attention.normaliser import magnitudes, require_normaliser
+from qkv.attention.recorded import Form, Recorded
 from qkv.errors import ShapeError
 
 
@@ -137,18 +138,17 @@ def _attend(
     arguments = query, key, value, mask, past.state, past.sums, features
     # One token sees itself and the past either way.
     is_causal = is_causal and query.shape[1] > 1 and len(query) > 0
-    attend = causal.attend if is_causal else bidirectional.attend
+    form: Form = causal if is_causal else bidirectional
     recorded = torch.is_grad_enabled() and any(
         tensor is not None and tensor.requires_grad for tensor in tensors
     )
     if not recorded and not torch.is_autocast_enabled(query.device.type):
-        return attend(*arguments)
+        return form.attend(*arguments)[0]
     # Sums are taken in the dtype that qkv chooses, also where autocast would choose another.
     with torch.autocast(query.device.type, enabled=False):
         if not recorded:
-            return attend(*arguments)
-        function = causal.Causal if is_causal else bidirectional.Bidirectional
-        return Attended(*function.apply(*arguments))  # type: ignore[no-untyped-call]
+            return form.attend(*arguments)[0]
+        return Attended(*Recorded.apply(form, *arguments))  # type: ignore[no-untyped-call]
 
 
 def linear_attention_weights(

@@ -25,3 +25,12 @@ DataOption = Annotated[
         show_default=False,
     ),
 ]
+SettingsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a setting of the recipe, such as training.epochs=3. More may follow.",
+        show_default=False,
+    ),
+]

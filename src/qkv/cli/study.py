@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qkv.cli.console import print_json, printable, results_console, say
-from qkv.cli.options import DataOption, JsonFlag
+from qkv.cli.options import DataOption, JsonFlag, SettingsOption
 
 if TYPE_CHECKING:
     from qkv.studies.document import Cell, StudyDocument
@@ -105,15 +105,7 @@ def quality(
             show_default=False,
         ),
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Change a setting of every arm's recipe. May be repeated.",
-            show_default=False,
-        ),
-    ] = None,
+    settings: SettingsOption = None,
     data: DataOption = None,
     out: OutOption = None,
     as_json: JsonFlag = False,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qkv.cli.options import DataOption, JsonFlag, SkipBadFlag
+from qkv.cli.options import DataOption, JsonFlag, SettingsOption, SkipBadFlag
 from qkv.errors import QKVError, RecipeError
 
 if TYPE_CHECKING:
@@ -40,15 +40,7 @@ def train(
         int | None,
         typer.Option(metavar="N", help="The same as --set seed=N.", show_default=False),
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Change a setting of the recipe, such as training.epochs=3. More may follow.",
-            show_default=False,
-        ),
-    ] = None,
+    settings: SettingsOption = None,
     resume: Annotated[
         Path | None,
         typer.Option(metavar="RUN", help="Go on with a stopped run.", show_default=False),

@@ -27,7 +27,7 @@ FLOORS = [
     {"dropout"},
     {"measurement"},
     {"devices"},
-    {"settings"},
+    {"settings", "labelled", "answers", "temperature"},
     {"sources"},
     {"errors", "printed"},
 ]

@@ -174,8 +174,8 @@ def test_parquet_without_its_extra_says_what_to_install(
 
 
 def test_a_failure_on_the_way_leaves_the_old_file(tmp_path: Path) -> None:
+    from qkv.answers import FailedInput
     from qkv.cli.answer_files import answer_file
-    from qkv.vision.classifier import FailedInput
 
     out = tmp_path / "answers.csv"
     out.write_text("old")

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from qkv.errors import DivergenceError, InterruptedRunError
+from qkv.labelled import IntArray
 from qkv.runs import Run
 from qkv.training.fit import Fit
 from qkv.training.interrupt import stop_between_steps
@@ -24,7 +25,6 @@ from qkv.training.progress import Silent, StepReport
 from qkv.training.settings import TrainingSettings
 from qkv.training.step import Stepper
 from qkv.training.task import Predictions, StepOutcome, Task
-from qkv.vision.dataset import IntArray
 
 CPU = torch.device("cpu")
 

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from qkv.errors import DataError
+from qkv.labelled import Skipped
 from qkv.vision.audit import SHOWN_GROUPS, audit_dataset, audit_images
-from qkv.vision.dataset import ImageDataset, ImageSplit, SkippedFile
+from qkv.vision.dataset import ImageDataset, ImageSplit
 
 
 def picture(path: Path, value: int, size: tuple[int, int] = (8, 6), mode: str = "L") -> None:
@@ -148,7 +149,7 @@ def test_a_loaded_set_has_the_same_keys(tmp_path: Path) -> None:
         test=split.subset(np.array([6, 7])),
         source="somewhere",
         sha256={},
-        skipped=(SkippedFile("x.png", "is empty"),),
+        skipped=(Skipped("x.png", "is empty"),),
     )
     audit = audit_dataset(dataset)
     picture(tmp_path / "a/1.png", 1)

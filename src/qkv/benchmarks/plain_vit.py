@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from qkv.vision.dataset import ImageDataset, ImageSplit, IntArray
+from qkv.labelled import IntArray
+from qkv.vision.dataset import ImageDataset, ImageSplit
 
 IMAGE_SIZE, PATCH_SIZE, CLASSES = 28, 4, 10
 DIM, DEPTH, HEADS, HEAD_DIM, HIDDEN_DIM = 64, 6, 4, 64, 256

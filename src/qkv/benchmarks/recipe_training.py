@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from qkv.devices import autocast
+from qkv.labelled import IntArray
 from qkv.training.recipe import VisionRecipe
 from qkv.training.step import Stepper
 from qkv.training.vision_task import build_vision_task
-from qkv.vision.dataset import ImageDataset, IntArray
+from qkv.vision.dataset import ImageDataset
 
 
 class RecipeTraining:

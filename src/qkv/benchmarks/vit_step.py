@@ -17,9 +17,10 @@ from qkv.benchmarks.plain_vit import BATCH_SIZE, PlainTraining
 from qkv.benchmarks.recipe_training import RecipeTraining
 from qkv.devices import resolve_device
 from qkv.errors import QKVError
+from qkv.labelled import IntArray
 from qkv.measurement.interleave import interleaved, quartiles, round_ratios
 from qkv.training.recipe import load_recipe
-from qkv.vision.dataset import ImageDataset, ImageSplit, IntArray
+from qkv.vision.dataset import ImageDataset, ImageSplit
 from qkv.vision.fashion_mnist import CLASS_NAMES
 from qkv.vision.vit import ViT, parameter_count
 

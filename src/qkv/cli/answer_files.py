@@ -12,9 +12,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+from qkv.answers import FailedInput
 from qkv.cli.answer_writers import Answer, Write, entry
 from qkv.errors import DataError, MissingExtraError
-from qkv.vision.classifier import FailedInput
 
 ROWS_IN_GROUP = 10_000
 FIXED_COLUMNS = ("input", "label", "probability", "error")

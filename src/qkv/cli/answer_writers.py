@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
+from qkv.answers import FailedInput, Prediction
 from qkv.cli.console import printable
-from qkv.vision.classifier import FailedInput, Prediction
 
 Answer = Prediction | FailedInput
 Write = Callable[[Answer], None]

@@ -15,8 +15,8 @@ from qkv.cli.options import JsonFlag, RunArgument
 from qkv.cli.wording import counted
 
 if TYPE_CHECKING:
+    from qkv.answers import FailedInput, Prediction
     from qkv.cli.answer_writers import Write
-    from qkv.vision.classifier import FailedInput, Prediction
 
 SOME_FAILED = 1
 
@@ -78,7 +78,7 @@ def predict(
 
 def _write(answers: Iterable[Prediction | FailedInput], writers: list[Write]) -> int:
     """Give every answer to every one of `writers`; return how many inputs failed."""
-    from qkv.vision.classifier import FailedInput
+    from qkv.answers import FailedInput
 
     failed = 0
     for answer in answers:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from qkv.errors import DataError
+from qkv.labelled import stratified_split
 from qkv.training.progress import Progress
 from qkv.training.recipe import Recipe
 from qkv.vision import fashion_mnist
-from qkv.vision.dataset import ImageDataset, ImageSplit, stratified_split
+from qkv.vision.dataset import ImageDataset, ImageSplit
 from qkv.vision.folder import load_image_folder
 
 

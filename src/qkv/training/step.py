@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from qkv.devices import autocast, resolve_precision
+from qkv.labelled import IntArray
 from qkv.training.averaging import AveragedWeights
 from qkv.training.optimizers import build_optimizer, learning_rate_at
 from qkv.training.randomness import epoch_order, seed_step
 from qkv.training.settings import TrainingSettings
 from qkv.training.task import Predictions, SplitName, StepOutcome, Task
-from qkv.vision.dataset import IntArray
 
 
 class Stepper:

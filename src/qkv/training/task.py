@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
-from qkv.vision.dataset import IntArray
+from qkv.labelled import IntArray
 
 SplitName = Literal["validation", "test"]
 

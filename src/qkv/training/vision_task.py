@@ -9,13 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from qkv.labelled import IntArray
 from qkv.training.randomness import seed_initial_weights
 from qkv.training.recipe import VisionRecipe
 from qkv.training.settings import TrainingSettings
 from qkv.training.task import Predictions, SplitName, StepOutcome
 from qkv.vision.augment import AugmentSettings, augment
 from qkv.vision.classifier import predict_logits
-from qkv.vision.dataset import ImageDataset, ImageSplit, IntArray
+from qkv.vision.dataset import ImageDataset, ImageSplit
 from qkv.vision.preprocessing import Preprocessing
 from qkv.vision.vit import ViT, ViTSettings
 

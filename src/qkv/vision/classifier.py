@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -13,6 +12,7 @@ import torch
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor, nn
 
+from qkv.answers import FailedInput, Prediction
 from qkv.errors import ImageError, QKVError
 from qkv.vision.dataset import ImageSplit, UInt8Array
 from qkv.vision.decode import decode, resize_and_crop
@@ -21,31 +21,6 @@ from qkv.vision.preprocessing import Preprocessing
 from qkv.vision.vit import ViT
 
 ImageInput = str | os.PathLike[str] | bytes | Image.Image | UInt8Array
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a classifier says of one input.
-
-    Attributes:
-        input: the path, or `image N` for what has none.
-        label: the class of the largest probability.
-        probability: that probability.
-        probabilities: every class with its probability.
-    """
-
-    input: str
-    label: str
-    probability: float
-    probabilities: dict[str, float]
-
-
-@dataclass(frozen=True)
-class FailedInput:
-    """An input that could not be read, and why."""
-
-    input: str
-    error: str
 
 
 class VisionClassifier:

@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from qkv.errors import DataError
+from qkv.labelled import IntArray, Skipped
 
 UInt8Array = npt.NDArray[np.uint8]
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -43,14 +42,6 @@ class ImageSplit:
 
 
 @dataclass(frozen=True)
-class SkippedFile:
-    """A file that was left out, and why."""
-
-    path: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class ImageDataset:
     """A data set ready for training: splits of equal image shape.
 
@@ -71,7 +62,7 @@ class ImageDataset:
     test: ImageSplit | None
     source: str
     sha256: dict[str, str]
-    skipped: tuple[SkippedFile, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -79,29 +70,3 @@ class ImageDataset:
         """(channels, height, width) of every image."""
         channels, height, width = self.train.store.shape[1:]
         return channels, height, width
-
-
-def stratified_split(labels: IntArray, fraction: float, seed: int) -> tuple[IntArray, IntArray]:
-    """Split example indices into (kept, carved), the same share of every class.
-
-    Each class gives `round(fraction × count)` examples, at least one and never all, drawn by a
-    generator seeded with `seed`. Both results are sorted, so the split is a function of labels,
-    fraction and seed alone.
-
-    Raises:
-        DataError: a class has a single example, which cannot be on both sides.
-    """
-    generator = np.random.default_rng(seed)
-    carved: list[IntArray] = []
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        if len(members) < 2:
-            raise DataError(
-                f"class number {label} has one example, too few to split",
-                remedy="add examples of that class or remove it",
-            )
-        count = min(max(1, round(fraction * len(members))), len(members) - 1)
-        carved.append(generator.permutation(members)[:count])
-    taken = np.sort(np.concatenate(carved)).astype(np.int64)
-    kept = np.setdiff1d(np.arange(len(labels), dtype=np.int64), taken, assume_unique=True)
-    return kept, taken

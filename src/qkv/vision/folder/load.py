@@ -11,8 +11,9 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from qkv.errors import BadFilesError, DataError
+from qkv.labelled import IntArray, Skipped
 from qkv.settings import Settings
-from qkv.vision.dataset import ImageDataset, ImageSplit, IntArray, SkippedFile
+from qkv.vision.dataset import ImageDataset, ImageSplit
 from qkv.vision.folder.copies import (
     and_more,
     copies_across_classes,
@@ -107,7 +108,7 @@ def load_labelled_images(
     skip_bad: bool = False,
     cache_root: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[ImageSplit, tuple[SkippedFile, ...]]:
+) -> tuple[ImageSplit, tuple[Skipped, ...]]:
     """The images of a folder as one split labelled by a model's classes, to evaluate it on.
 
     A folder with splits gives its test images; one of class folders alone gives all its images.
@@ -155,7 +156,7 @@ def load_labelled_images(
     numbers = {name: number for number, name in enumerate(class_names)}
     labels = np.array([numbers[by_name[name]] for name in store.names], dtype=np.int64)
     rows = np.arange(len(labels), dtype=np.int64)
-    skipped = tuple(SkippedFile(name, reason) for name, reason in bad)
+    skipped = tuple(Skipped(name, reason) for name, reason in bad)
     return ImageSplit(store.pixels, rows, labels, store.names), skipped
 
 
@@ -242,7 +243,7 @@ def _assemble(
         test=splits.get("test"),
         source=f"folder {layout.root}",
         sha256={"store": store.sha256},
-        skipped=tuple(SkippedFile(name, reason) for name, reason in bad),
+        skipped=tuple(Skipped(name, reason) for name, reason in bad),
         notes=(*_split_notes(rows, carved, seed), *copies_across_classes(files, store.contents)),
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from qkv.errors import DataError
-from qkv.vision.dataset import IntArray
+from qkv.labelled import IntArray
 from qkv.vision.folder.layout import SPLIT_NAMES, SplitName
 
 

@@ -148,6 +148,18 @@ class Run:
         if position.parent.is_dir() and not any(position.parent.iterdir()):
             position.parent.rmdir()
 
+    def update_config(self, **changes: Any) -> None:
+        """Replace the named entries of config.json."""
+        self._write_json(CONFIG, {**self.config(), **changes})
+
+    def save_tensors(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        """Replace a tensor file of a part that stands beside the model."""
+        self._write_tensors(name, tensors, {})
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """The tensors of such a part, by name."""
+        return self._read_tensors(name)[0]
+
     def save_results(self, tensors: Mapping[str, Tensor]) -> None:
         """Replace the test predictions and the images that figures show."""
         self._write_tensors(RESULTS, tensors, {})

@@ -1,4 +1,4 @@
-"""A small folder of images in every format, one run trained on it, and a way to call `qkv`."""
+"""Small images and texts, a run trained on each, and a way to call `qkv`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ import pytest
 from PIL import Image
 
 from qkv.cli import main
+from small_reviews import CLASSES, write_reviews
+from tiny_bert import tiny_bert
 
 FORMATS = ("png", "jpg", "webp", "gif", "bmp", "tiff")
 COLOURS = {"[red]": (200, 40, 40), "blue": (40, 40, 200), "green leaf": (40, 200, 40)}
@@ -52,9 +54,28 @@ class Outcome:
 Call = Callable[..., Outcome]
 
 
-def call(*arguments: str | Path) -> Outcome:
+class _Input(io.StringIO):
+    """Standard input: bytes lie below its text."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content.decode("utf-8", "replace"))
+        self.buffer = io.BytesIO(content)
+
+
+def call(*arguments: str | Path, given: bytes = b"") -> Outcome:
+    """Call the program.
+
+    Args:
+        arguments: what stands after `qkv`.
+        given: standard input.
+    """
     out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        patch.setattr("sys.stdin", _Input(given))
         code = main.run([str(argument) for argument in arguments])
     return Outcome(code, out.getvalue(), err.getvalue())
 
@@ -123,3 +144,44 @@ def run(trained: Outcome) -> Path:
 @pytest.fixture
 def run_copy(run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(run, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="session")
+def tiny_text(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """Settings of a text run that takes a second, on a BERT of random weights."""
+    return (
+        "--set",
+        f"encoder.name={tiny_bert(tmp_path_factory.mktemp('encoders') / 'bert')}",
+        "encoder.layers=last",
+        "training.epochs=1",
+        "training.batch_tokens=300",
+        "training.log_every_steps=2",
+        "training.device=cpu",
+    )
+
+
+@pytest.fixture(scope="session")
+def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of 60 short texts in three classes."""
+    return write_reviews(tmp_path_factory.mktemp("tables") / "reviews.csv")
+
+
+@pytest.fixture(scope="session")
+def text_trained(
+    reviews: Path, tiny_text: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+) -> Outcome:
+    """The outcome of `qkv train text --json`; its run is shared, so no test may change it."""
+    run = tmp_path_factory.mktemp("runs") / "reviews"
+    return call("train", "text", "--data", reviews, "--out", run, "--json", *tiny_text)
+
+
+@pytest.fixture(scope="session")
+def text_run(text_trained: Outcome) -> Path:
+    assert text_trained.code == 0, text_trained.err
+    assert sorted(text_trained.json["test"]["per_class"]) == sorted(CLASSES)
+    return Path(text_trained.json["run"])
+
+
+@pytest.fixture
+def text_run_copy(text_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(text_run, tmp_path / "copy"))

@@ -8,7 +8,7 @@ import io
 import pytest
 
 from qkv.cli.counting import counting
-from qkv.cli.reporter import PlainReporter, TerminalReporter, data_unit, make_reporter
+from qkv.cli.reporter import PlainReporter, TerminalReporter, make_reporter
 from qkv.cli.wording import counted, duration, mebibytes
 from qkv.training.progress import Forecast, StepReport
 
@@ -20,7 +20,8 @@ STEP = StepReport(
     loss=0.51234,
     accuracy=0.8125,
     learning_rate=0.002,
-    images_per_second=4321.6,
+    unit="images",
+    examples_per_second=4321.6,
     seconds_left=75.0,
 )
 EPOCH = {"epoch": 2, "train_loss": 0.5, "train_accuracy": 0.8, "seconds": 61.0}
@@ -46,7 +47,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
 def test_plain_lines_for_logged_steps_epochs_and_the_forecast(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with make_reporter("bytes") as reporter:
+    with make_reporter() as reporter:
         assert isinstance(reporter, PlainReporter)
         reporter.note("a\x1bb")
         reporter.forecast(FORECAST)
@@ -70,26 +71,27 @@ def test_plain_data_progress_speaks_seldom(
 ) -> None:
     clock = [0.0]
     monkeypatch.setattr("qkv.cli.reporter.time.monotonic", lambda: clock[0])
-    reporter = PlainReporter("files")
+    fetched = PlainReporter().progress("data", "files")
     with counting("predict") as show:
         for done in range(1, 121):  # twelve seconds at ten a second
             clock[0] = done / 10
-            reporter.data(done, 1200)
+            fetched(done, 1200)
             show(done, 1200)
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
-        "data: 50 of 1,200 files",
+        "data: 50 of 1,200 files  10 files/s  1 min 55 s left",
         "predict: 50 of 1,200",
-        "data: 100 of 1,200 files",
+        "data: 100 of 1,200 files  10 files/s  1 min 50 s left",
         "predict: 100 of 1,200",
     ]
 
 
 def test_a_terminal_gets_bars_and_keeps_the_epochs(terminal: Terminal) -> None:
-    with contextlib.redirect_stderr(terminal), make_reporter("bytes") as reporter:
+    with contextlib.redirect_stderr(terminal), make_reporter() as reporter:
         assert isinstance(reporter, TerminalReporter)
-        reporter.data(2**20, 30 * 2**20)
-        reporter.data(30 * 2**20, 30 * 2**20)
+        fetched = reporter.progress("data", "bytes")
+        fetched(2**20, 30 * 2**20)
+        fetched(30 * 2**20, 30 * 2**20)
         reporter.note("a [red] note")
         reporter.forecast(FORECAST)
         reporter.step(STEP, logged=False)
@@ -117,11 +119,6 @@ def test_a_dumb_terminal_gets_lines(terminal: Terminal, monkeypatch: pytest.Monk
     monkeypatch.setenv("TERM", "dumb")
     with contextlib.redirect_stderr(terminal):
         assert isinstance(make_reporter(), PlainReporter)
-
-
-def test_data_progress_counts_what_the_data_are() -> None:
-    assert data_unit({"data": {"dataset": "folder"}}) == "files"
-    assert data_unit({"data": {"dataset": "fashion-mnist"}}) == "bytes"
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ class Wrapped:
     def __init__(self, task: Task, *, step: Any = None, predict: Any = None) -> None:
         self._task = task
         self.model = task.model
+        self.unit = task.unit
         self.train_examples = task.train_examples
         self._step = step
         self._predict = predict
@@ -142,7 +143,7 @@ def test_losses_are_means_over_examples_since_the_last_line(bench: Any) -> None:
         examples = sum(count for _, _, count in part)
         assert line["loss"] == pytest.approx(sum(loss * n for loss, _, n in part) / examples)
         assert line["accuracy"] == pytest.approx(sum(right for _, right, _ in part) / examples)
-        assert line["images_per_second"] > 0
+        assert line["examples_per_second"] > 0
     epoch = bench.run("x").record()["epochs"][0]
     assert epoch["train_loss"] == pytest.approx(sum(loss * n for loss, _, n in losses[:5]) / 22)
 

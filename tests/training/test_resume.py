@@ -19,7 +19,7 @@ from qkv.errors import InterruptedRunError, RunError
 from qkv.runs import Run
 from qkv.training.progress import Silent, StepReport
 
-TIMES = {"seconds", "images_per_second"}
+TIMES = {"seconds", "examples_per_second"}
 EVERYTHING: dict[str, Any] = {
     "optimizer": "adamw",
     "weight_decay": 0.1,

@@ -19,7 +19,7 @@ class Heard(Silent):
         self.told: list[str] = []
 
     def __getattribute__(self, name: str) -> Any:
-        if name in {"note", "data", "forecast", "step", "epoch"}:
+        if name in {"note", "progress", "forecast", "step", "epoch"}:
             self.told.append(name)
         return super().__getattribute__(name)
 
@@ -40,17 +40,17 @@ def test_what_is_logged_is_also_drawn(bench: Any) -> None:
     run = bench.run("x")
     with with_tensorboard(heard, run.path) as reporter:
         reporter.note("hello")
-        reporter.data(1, 2)
+        reporter.progress("data", "files")(1, 2)
         reporter.forecast(Forecast(1.0, None, 1, 1))
         bench.fit("x", reporter=reporter, epochs=2, test_each_epoch=True).train()
     assert heard.told.count("step") == 10
     assert heard.told.count("epoch") == 2
-    assert {"note", "data", "forecast"} <= set(heard.told)
+    assert {"note", "progress", "forecast"} <= set(heard.told)
     drawn = scalars(run.path)
     logged = run.log()
     steps = [entry for entry in logged if entry["event"] == "step"]
     epochs = [entry for entry in logged if entry["event"] == "epoch"]
-    for name in ("loss", "accuracy", "learning_rate", "images_per_second"):
+    for name in ("loss", "accuracy", "learning_rate", "examples_per_second"):
         expected = [(entry["step"], pytest.approx(entry[name], rel=1e-5)) for entry in steps]
         assert drawn[f"train/{name}"] == expected
     for name in ("train_loss", "train_accuracy", "validation_loss", "test_accuracy"):

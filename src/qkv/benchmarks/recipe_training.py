@@ -7,8 +7,8 @@ from torch import Tensor
 
 from qkv.devices import autocast
 from qkv.labelled import IntArray
-from qkv.training.recipe import VisionRecipe
 from qkv.training.step import Stepper
+from qkv.training.vision_recipe import VisionRecipe
 from qkv.training.vision_task import build_vision_task
 from qkv.vision.dataset import ImageDataset
 

@@ -59,6 +59,18 @@ def _attention(*, quick: bool, progress: Progress | None) -> dict[str, Any]:
     return attention.measure(quick=quick, progress=progress)
 
 
+def _encode(*, quick: bool, progress: Progress | None) -> dict[str, Any]:
+    from qkv.benchmarks import encode
+
+    return encode.measure(quick=quick, progress=progress)
+
+
+def _text_epoch(*, quick: bool, progress: Progress | None) -> dict[str, Any]:
+    from qkv.benchmarks import text_epoch
+
+    return text_epoch.measure(quick=quick, progress=progress)
+
+
 CASES: dict[str, Case] = {
     case.name: case
     for case in (
@@ -81,6 +93,16 @@ CASES: dict[str, Case] = {
             "vit-time-to-accuracy",
             "seconds of training until 84.97 % on Fashion-MNIST: plain ViT, the fast recipe",
             _vit_time_to_accuracy,
+        ),
+        Case(
+            "encode",
+            "tokens a second from texts to states: the pipeline of transformers, qkv",
+            _encode,
+        ),
+        Case(
+            "text-epoch",
+            "an epoch of a sentiment head: encoder and head every epoch, qkv from stored states",
+            _text_epoch,
         ),
     )
 }

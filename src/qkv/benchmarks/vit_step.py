@@ -19,7 +19,8 @@ from qkv.devices import resolve_device
 from qkv.errors import QKVError
 from qkv.labelled import IntArray
 from qkv.measurement.interleave import interleaved, quartiles, round_ratios
-from qkv.training.recipe import load_recipe
+from qkv.training.recipe import load_recipe_of
+from qkv.training.vision_recipe import VisionRecipe
 from qkv.vision.dataset import ImageDataset, ImageSplit
 from qkv.vision.fashion_mnist import CLASS_NAMES
 from qkv.vision.vit import ViT, parameter_count
@@ -45,8 +46,8 @@ def measure(
     Raises:
         QKVError: twin and qkv do not compute the same loss, so their times cannot be compared.
     """
-    reference = load_recipe("fashion-mnist", "reference")
-    fast = load_recipe("fashion-mnist", "fast")
+    reference = load_recipe_of(VisionRecipe, "fashion-mnist", "reference")
+    fast = load_recipe_of(VisionRecipe, "fashion-mnist", "fast")
     device = resolve_device(reference.training.device)
     data = _random_images()
     plain = PlainTraining(data, device)

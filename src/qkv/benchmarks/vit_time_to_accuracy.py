@@ -20,7 +20,8 @@ from qkv.devices import resolve_device
 from qkv.labelled import IntArray
 from qkv.printed import S4
 from qkv.training.data import load_dataset
-from qkv.training.recipe import load_recipe
+from qkv.training.recipe import load_recipe_of
+from qkv.training.vision_recipe import VisionRecipe
 from qkv.vision.dataset import ImageDataset
 
 TARGET_ACCURACY = S4.epochs[-1].test_accuracy
@@ -149,9 +150,9 @@ def measure(
         DataError: Fashion-MNIST is nowhere and cannot be fetched.
     """
     rhythm, epochs = (QUICK_RHYTHM, 1) if quick else (Rhythm(), EPOCHS)
-    recipe = load_recipe("fashion-mnist", "fast", QUICK_OVERRIDES if quick else ())
+    recipe = load_recipe_of(VisionRecipe, "fashion-mnist", "fast", QUICK_OVERRIDES if quick else ())
     device = resolve_device(recipe.training.device)
-    everything = load_dataset(load_recipe("fashion-mnist", "reference"), None)
+    everything = load_dataset(load_recipe_of(VisionRecipe, "fashion-mnist", "reference"), None)
     carved = load_dataset(recipe, None)
     if quick:
         everything, carved = _few_images(everything), _few_images(carved)

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from qkv.cli.console import results_console
 from qkv.cli.tables import print_table
+from qkv.cli.text_tables import print_lengths, print_models
 from qkv.cli.wording import accuracy_with_interval, percent
 
 # A confusion matrix of more classes does not fit a terminal; its largest entries are listed.
@@ -15,23 +16,31 @@ MATRIX_CLASSES = 12
 LISTED_CONFUSIONS = 10
 
 
-def print_evaluation(document: dict[str, Any]) -> None:
-    """Print the figures of the whole, then by class, confusion, and reliability."""
+def print_evaluation(document: dict[str, Any], noun: str = "image") -> None:
+    """Print the figures of the whole, then by class, confusion, and reliability.
+
+    Args:
+        document: of an image or a text run; the latter has more, which is printed too.
+        noun: what an example is.
+    """
     console = results_console()
+    examples = f"{noun}s"
     accuracy = accuracy_with_interval(document["accuracy"], document["accuracy_interval_95"])
     calibration = document["calibration"]
     for name, text in {
         "accuracy": accuracy,
         "loss": f"{document['loss']:.4f}",
-        "images": f"{document['examples']:,}",
+        examples: f"{document['examples']:,}",
         "calibration": f"expected error {percent(calibration['expected_calibration_error'])}, "
         f"Brier {calibration['brier']:.4f}",
     }.items():
         console.print(f"{name:<13}{text}")
+    if "models" in document:
+        print_models(console, document["models"], document["verdict"])
     print_table(
         console,
         "By class",
-        ("class", "precision", "recall", "F1", "images"),
+        ("class", "precision", "recall", "F1", examples),
         (
             [
                 name,
@@ -41,11 +50,13 @@ def print_evaluation(document: dict[str, Any]) -> None:
             for name, row in document["per_class"].items()
         ),
     )
-    _print_confusion(console, list(document["per_class"]), document["confusion_matrix"])
+    _print_confusion(console, list(document["per_class"]), document["confusion_matrix"], examples)
+    if "by_length" in document:
+        print_lengths(console, document["by_length"])
     print_table(
         console,
         "Reliability",
-        ("confidence", "images", "mean confidence", "accuracy"),
+        ("confidence", examples, "mean confidence", "accuracy"),
         (
             [
                 f"{one['lower']:.2f} to {one['upper']:.2f}",
@@ -59,7 +70,9 @@ def print_evaluation(document: dict[str, Any]) -> None:
     )
 
 
-def _print_confusion(console: Console, names: list[str], matrix: list[list[int]]) -> None:
+def _print_confusion(
+    console: Console, names: list[str], matrix: list[list[int]], examples: str
+) -> None:
     if len(names) <= MATRIX_CLASSES:
         print_table(
             console,
@@ -80,7 +93,7 @@ def _print_confusion(console: Console, names: list[str], matrix: list[list[int]]
     print_table(
         console,
         "Most frequent confusions",
-        ("truth", "prediction", "images"),
+        ("truth", "prediction", examples),
         (
             [truth, prediction, f"{count:,}"]
             for count, truth, prediction in sorted(wrong, reverse=True)[:LISTED_CONFUSIONS]

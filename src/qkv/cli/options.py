@@ -11,7 +11,8 @@ JsonFlag = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on standard output.")
 ]
 SkipBadFlag = Annotated[
-    bool, typer.Option("--skip-bad", help="Leave out files that cannot be used and record them.")
+    bool,
+    typer.Option("--skip-bad", help="Leave out files or rows that cannot be used and record them."),
 ]
 RunArgument = Annotated[
     Path, typer.Argument(metavar="RUN", help="A folder made by qkv train.", show_default=False)
@@ -20,8 +21,26 @@ DataOption = Annotated[
     Path | None,
     typer.Option(
         "--data",
-        metavar="FOLDER",
-        help="A folder of images, or of the data set's files.",
+        metavar="PATH",
+        help="A folder of images, a table or folder of texts, or the data set's files.",
+        show_default=False,
+    ),
+]
+TextColumnOption = Annotated[
+    str | None,
+    typer.Option(
+        "--text-column",
+        metavar="NAME",
+        help="The column of a table that holds the texts; guessed where its name is clear.",
+        show_default=False,
+    ),
+]
+LabelColumnOption = Annotated[
+    str | None,
+    typer.Option(
+        "--label-column",
+        metavar="NAME",
+        help="The column that holds the classes; guessed where its name is clear.",
         show_default=False,
     ),
 ]

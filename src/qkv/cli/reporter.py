@@ -5,28 +5,21 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, TaskID, TextColumn
+from rich.progress import Progress as Bars
 
 from qkv.cli.console import draws, messages_console, printable, say
 from qkv.cli.counting import BAR_COLUMNS, SECONDS_BETWEEN_LINES
 from qkv.cli.wording import counted, duration, mebibytes, percent
-from qkv.training.progress import Forecast, StepReport
+from qkv.training.progress import Forecast, Progress, StepReport
 
-DataUnit = Literal["bytes", "files"]
+SECONDS_BEFORE_RATE = 1.0
 
 
 class PlainReporter:
-    """One line for each logged step and each epoch; data progress every few seconds.
-
-    Args:
-        unit: what data progress counts.
-    """
-
-    def __init__(self, unit: DataUnit) -> None:
-        self._unit = unit
-        self._spoken_at = time.monotonic()
+    """One line for each logged step and each epoch; other progress every few seconds."""
 
     def __enter__(self) -> Self:
         return self
@@ -43,12 +36,19 @@ class PlainReporter:
         """Print the line."""
         say(printable(message))
 
-    def data(self, done: int, total: int) -> None:
-        """Print a line if the last one is some time ago."""
-        now = time.monotonic()
-        if now - self._spoken_at >= SECONDS_BETWEEN_LINES:
-            self._spoken_at = now
-            say(f"data: {_amount(done, total, self._unit)}")
+    def progress(self, what: str, unit: str) -> Progress:
+        """What prints a line if the last one is some time ago."""
+        pace = _Pace(unit)
+        spoken_at = time.monotonic()
+
+        def show(done: int, total: int) -> None:
+            nonlocal spoken_at
+            now = time.monotonic()
+            if now - spoken_at >= SECONDS_BETWEEN_LINES:
+                spoken_at = now
+                say(f"{what}: {pace.words(done, total)}")
+
+        return show
 
     def forecast(self, forecast: Forecast) -> None:
         """Print what the training will cost."""
@@ -68,16 +68,11 @@ class PlainReporter:
 
 
 class TerminalReporter:
-    """A bar for data and a bar for training, redrawn in place; epochs stay as lines.
+    """A bar for each kind of work and one for training, redrawn in place; epochs stay as lines."""
 
-    Args:
-        unit: what data progress counts.
-    """
-
-    def __init__(self, unit: DataUnit) -> None:
-        self._unit = unit
+    def __init__(self) -> None:
         self._console = messages_console()
-        self._progress = Progress(
+        self._bars = Bars(
             TextColumn("{task.description}"),
             BarColumn(bar_width=BAR_COLUMNS),
             TextColumn("{task.fields[state]}"),
@@ -86,11 +81,10 @@ class TerminalReporter:
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._data: TaskID | None = None
         self._training: TaskID | None = None
 
     def __enter__(self) -> Self:
-        self._progress.start()
+        self._bars.start()
         return self
 
     def __exit__(
@@ -99,21 +93,27 @@ class TerminalReporter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._progress.stop()
+        self._bars.stop()
 
     def note(self, message: str) -> None:
         """Print the line above the bars."""
         self._print(message)
 
-    def data(self, done: int, total: int) -> None:
-        """Move the data bar; take it away when all is there."""
-        if self._data is None:
-            self._data = self._progress.add_task("data", total=total, state="")
-        state = _amount(done, total, self._unit)
-        self._progress.update(self._data, completed=done, total=total, state=state)
-        if done >= total:
-            self._progress.remove_task(self._data)
-            self._data = None
+    def progress(self, what: str, unit: str) -> Progress:
+        """What moves a bar, and takes it away when all is done."""
+        pace = _Pace(unit)
+        bar: TaskID | None = None
+
+        def show(done: int, total: int) -> None:
+            nonlocal bar
+            if bar is None:
+                bar = self._bars.add_task(what, total=total, state="")
+            self._bars.update(bar, completed=done, total=total, state=pace.words(done, total))
+            if done >= total:
+                self._bars.remove_task(bar)
+                bar = None
+
+        return show
 
     def forecast(self, forecast: Forecast) -> None:
         """Print what the training will cost."""
@@ -122,8 +122,8 @@ class TerminalReporter:
     def step(self, report: StepReport, *, logged: bool) -> None:  # noqa: ARG002
         """Move the training bar."""
         if self._training is None:
-            self._training = self._progress.add_task("train", total=report.total_steps, state="")
-        self._progress.update(
+            self._training = self._bars.add_task("train", total=report.total_steps, state="")
+        self._bars.update(
             self._training,
             completed=report.step,
             description=f"epoch {report.epoch}/{report.epochs}",
@@ -138,20 +138,39 @@ class TerminalReporter:
         self._console.print(printable(line), soft_wrap=True)
 
 
-def make_reporter(unit: DataUnit = "files") -> PlainReporter | TerminalReporter:
+def make_reporter() -> PlainReporter | TerminalReporter:
     """The reporter that suits standard error; use it as a context manager."""
-    return TerminalReporter(unit) if draws(sys.stderr) else PlainReporter(unit)
+    return TerminalReporter() if draws(sys.stderr) else PlainReporter()
 
 
-def data_unit(recipe: dict[str, Any]) -> DataUnit:
-    """What data progress counts for a recipe: bytes fetched, or files decoded."""
-    return "files" if recipe.get("data", {}).get("dataset") == "folder" else "bytes"
+class _Pace:
+    """Amounts in words, with the rate and the time left once there is a rate to speak of.
+
+    Args:
+        unit: what is counted, in the plural.
+    """
+
+    def __init__(self, unit: str) -> None:
+        self._unit = unit
+        self._first: tuple[float, int] | None = None
+
+    def words(self, done: int, total: int) -> str:
+        now = time.monotonic()
+        if self._first is None or done < self._first[1]:
+            self._first = (now, done)
+        since, before = self._first
+        rate = (done - before) / (now - since) if now - since > SECONDS_BEFORE_RATE else 0.0
+        if not rate:
+            return _amount(done, total, self._unit)
+        speed = mebibytes(round(rate)) if self._unit == "bytes" else f"{rate:,.0f} {self._unit}"
+        left = duration((total - done) / rate)
+        return f"{_amount(done, total, self._unit)}  {speed}/s  {left} left"
 
 
-def _amount(done: int, total: int, unit: DataUnit) -> str:
+def _amount(done: int, total: int, unit: str) -> str:
     if unit == "bytes":
         return f"{mebibytes(done)} of {mebibytes(total)}"
-    return f"{done:,} of {counted(total, 'file')}"
+    return f"{done:,} of {counted(total, unit.removesuffix('s'))}"
 
 
 def _forecast_line(forecast: Forecast) -> str:
@@ -165,7 +184,7 @@ def _forecast_line(forecast: Forecast) -> str:
 def _step_text(report: StepReport) -> str:
     return (
         f"loss {report.loss:.4f}  "
-        f"accuracy {percent(report.accuracy)}  {report.images_per_second:,.0f} images/s  "
+        f"accuracy {percent(report.accuracy)}  {report.examples_per_second:,.0f} {report.unit}/s  "
         f"{duration(report.seconds_left)} left"
     )
 

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qkv.cli.console import print_json, printable, results_console
-from qkv.cli.options import DataOption, JsonFlag
-from qkv.cli.wording import accuracy_with_interval, percent
+from qkv.cli.console import print_json
+from qkv.cli.options import DataOption, JsonFlag, SettingsOption
 from qkv.errors import QKVError, RunError
-from qkv.printed import S4, PrintedRun
+from qkv.printed import S4, S5, PrintedRun
 
 if TYPE_CHECKING:
     from qkv.runs import Run
+    from qkv.training.recipe import Recipe
 
-STUDIES = {"s4": S4}
-# What makes two recipes the same experiment; a description or a promise does not.
-DECIDING = ("task", "data", "model", "augment", "training")
+
+@dataclass(frozen=True)
+class Study:
+    """A printed run, and the family of recipes whose `reference` repeats it."""
+
+    family: str
+    printed: PrintedRun
+
+
+STUDIES = {"s4": Study("fashion-mnist", S4), "s5": Study("imdb", S5)}
+# All else makes two recipes different experiments.
+NOT_DECIDING = {"description", "promise", "seed"}
 
 
 def reproduce(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="s4.", show_default=False)],
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="STUDY", help="s4 or s5.", show_default=False)
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -32,103 +44,79 @@ def reproduce(
         ),
     ] = None,
     data: DataOption = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="s5: the encoder, such as bert-base-uncased (the printed one); the same as "
+            "--set encoder.name=NAME.",
+            show_default=False,
+        ),
+    ] = None,
+    settings: SettingsOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Train as the source did (s4: a Vision Transformer on Fashion-MNIST) and compare."""
-    if study not in STUDIES:
-        from qkv.settings import nearest
+    """Train as the source did and set its figures beside ours.
 
-        raise QKVError(
-            f"there is no study {study!r}", remedy=nearest(study, STUDIES, what="studies")
-        )
-    run = _reference_run(out or Path("runs") / study, data)
-    document = _comparison(study, STUDIES[study], run)
+    s4 is a Vision Transformer on Fashion-MNIST, s5 a GRU on a frozen encoder on IMDB.
+    """
+    names = [word for word in words or () if "=" not in word]
+    overrides = [*(settings or ()), *(word for word in words or () if "=" in word)]
+    name, study = _study(names)
+    if encoder is not None:
+        if study.printed.encoder is None:
+            raise QKVError(f"{name} has no encoder", remedy="leave out --encoder")
+        overrides.append(f"encoder.name={encoder}")
+    run = _reference_run(study, overrides, out or Path("runs") / name, data)
+
+    from qkv.cli.comparison import comparison, print_comparison
+
+    document = comparison(name, study.printed, run, overrides)
     if as_json:
         print_json(document)
     else:
-        _print_comparison(document)
+        print_comparison(document)
 
 
-def _reference_run(out: Path, data: Path | None) -> Run:
+def _study(names: list[str]) -> tuple[str, Study]:
+    if len(names) != 1:
+        found = f"there are {len(names)}: {', '.join(names)}" if names else "it is missing"
+        raise QKVError(
+            f"qkv reproduce takes one STUDY, and {found}",
+            remedy=f"name one of {', '.join(STUDIES)}",
+        )
+    if names[0] not in STUDIES:
+        from qkv.settings import nearest
+
+        raise QKVError(
+            f"there is no study {names[0]!r}", remedy=nearest(names[0], STUDIES, what="studies")
+        )
+    return names[0], STUDIES[names[0]]
+
+
+def _reference_run(study: Study, overrides: list[str], out: Path, data: Path | None) -> Run:
     """The finished run of the reference recipe in `out`: there already, gone on with, or new."""
     from qkv import experiment
     from qkv.cli.reporter import make_reporter
-    from qkv.runs import Run
     from qkv.training.recipe import load_recipe
 
-    recipe = load_recipe("fashion-mnist", "reference")
-    with make_reporter("bytes") as reporter:
+    recipe = load_recipe(study.family, "reference", overrides)
+    with make_reporter() as reporter:
         if not out.exists() or (out.is_dir() and not any(out.iterdir())):
             return experiment.train(recipe, out=out, data=data, reporter=reporter)
-        found, asked = Run.open(out).record().get("recipe", {}), recipe.model_dump(mode="json")
-        if any(found.get(key) != asked[key] for key in DECIDING):
-            raise RunError(f"{out} holds a run of another recipe", remedy="choose another --out")
+        _require_same(out, recipe)
         return experiment.resume(out, data=data, reporter=reporter)
 
 
-def _comparison(study: str, printed: PrintedRun, run: Run) -> dict[str, Any]:
-    record = run.record()
-    return {
-        "study": study,
-        "title": printed.title,
-        "run": str(run.path),
-        "printed": {
-            "epochs": [vars(epoch) for epoch in printed.epochs],
-            "parameters": printed.parameters,
-            "train_seconds": printed.train_seconds,
-            "machine": printed.machine,
-        },
-        "ours": {
-            "epochs": [
-                {key: entry.get(key) for key in ("epoch", "test_loss", "test_accuracy")}
-                for entry in record["epochs"]
-            ],
-            "parameters": record["parameters"],
-            "train_seconds": record["train_seconds"],
-            "machine": record["machine"],
-            "seed": record["seed"],
-            "test_accuracy": record["test"]["accuracy"],
-            "test_accuracy_interval_95": record["test"]["accuracy_interval_95"],
-        },
-    }
+def _require_same(out: Path, recipe: Recipe) -> None:
+    from qkv.runs import Run
 
-
-def _print_comparison(document: dict[str, Any]) -> None:
-    from qkv.cli.tables import print_table
-
-    printed, ours = document["printed"], document["ours"]
-    console = results_console()
-    console.print(f"{document['study'].upper()}: {document['title']}")
-    print_table(
-        console,
-        "Test split after each epoch: loss and accuracy",
-        ("epoch", "printed", "ours", "printed", "ours"),
-        (
-            [
-                str(theirs["epoch"]),
-                f"{theirs['test_loss']:.4f}",
-                f"{entry['test_loss']:.4f}",
-                percent(theirs["test_accuracy"]),
-                percent(entry["test_accuracy"]),
-            ]
-            for theirs, entry in zip(printed["epochs"], ours["epochs"], strict=True)
-        ),
+    found, asked = Run.open(out).record().get("recipe", {}), recipe.model_dump(mode="json")
+    other = sorted(
+        key for key in {*found, *asked} - NOT_DECIDING if found.get(key) != asked.get(key)
     )
-    print_table(
-        console,
-        "Size and cost",
-        ("", "printed", "ours"),
-        (
-            ["parameters", f"{printed['parameters']:,}", f"{ours['parameters']:,}"],
-            ["seconds", f"{printed['train_seconds']:,.2f}", f"{ours['train_seconds']:,.2f}"],
-        ),
-    )
-    accuracy = accuracy_with_interval(ours["test_accuracy"], ours["test_accuracy_interval_95"])
-    machine = ours["machine"]
-    console.print(
-        f"\nours: {accuracy}, seed {ours['seed']}, on {machine.get('processor')} "
-        f"({machine.get('threads')} threads, {machine.get('device')}); printed: on "
-        f"{printed['machine']}",
-        soft_wrap=True,
-    )
-    console.print(f"run: {printable(document['run'])}", soft_wrap=True)
+    if other:
+        raise RunError(
+            f"{out} holds a run of another recipe (in {', '.join(other)})",
+            remedy="choose another --out",
+        )

@@ -119,7 +119,7 @@ def quality(
     folder = Path("studies") / "quality" if out is None else out
     require_writable(folder)
     # Minutes of training report by themselves, in more than a count.
-    with make_reporter("bytes") as reporter:
+    with make_reporter() as reporter:
         document = study_quality(
             folder,
             patch_sizes=sizes,

@@ -7,11 +7,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qkv.cli.options import DataOption, JsonFlag, SettingsOption, SkipBadFlag
-from qkv.errors import QKVError, RecipeError
+from qkv.cli.options import (
+    DataOption,
+    JsonFlag,
+    LabelColumnOption,
+    SettingsOption,
+    SkipBadFlag,
+    TextColumnOption,
+)
+from qkv.errors import QKVError
 
 if TYPE_CHECKING:
     from qkv.runs import Run
+
+TRY = (
+    "try qkv train fashion-mnist, qkv train imdb, qkv train vision --data FOLDER, or qkv train "
+    "text --data TABLE"
+)
 
 
 def train(
@@ -19,7 +31,7 @@ def train(
         list[str] | None,
         typer.Argument(
             metavar="TASK",
-            help="fashion-mnist, or vision with --data FOLDER.",
+            help="fashion-mnist, imdb, or with --data PATH vision or text.",
             show_default=False,
         ),
     ] = None,
@@ -40,6 +52,8 @@ def train(
         int | None,
         typer.Option(metavar="N", help="The same as --set seed=N.", show_default=False),
     ] = None,
+    text_column: TextColumnOption = None,
+    label_column: LabelColumnOption = None,
     settings: SettingsOption = None,
     resume: Annotated[
         Path | None,
@@ -48,11 +62,9 @@ def train(
     skip_bad: SkipBadFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Train a model, test it, and draw its figures."""
+    """Train a model on images or texts, test it, and draw its figures."""
     tasks = [word for word in words or () if "=" not in word]
     overrides = [*(settings or ()), *(word for word in words or () if "=" in word)]
-    if seed is not None:
-        overrides.append(f"seed={seed}")
     if resume is not None:
         _refuse_with_resume(
             {
@@ -60,7 +72,9 @@ def train(
                 "--recipe": recipe is not None,
                 "--out": out is not None,
                 "--seed": seed is not None,
-                "--set": len(overrides) > (seed is not None),
+                "--set": bool(overrides),
+                "--text-column": text_column is not None,
+                "--label-column": label_column is not None,
                 "--skip-bad": skip_bad,
             }
         )
@@ -69,10 +83,13 @@ def train(
         found = f"there are {len(tasks)}: {', '.join(tasks)}" if tasks else "it is missing"
         raise QKVError(
             f"qkv train takes one TASK, and {found}",
-            remedy="try qkv train fashion-mnist, or qkv train vision --data FOLDER",
+            remedy=TRY,
         )
     else:
-        run = _train(tasks[0], recipe, overrides, data, out, skip_bad)
+        if seed is not None:
+            overrides.append(f"seed={seed}")
+        columns = _columns(text_column, label_column)
+        run = _train(tasks[0], recipe, overrides, columns, data, out, skip_bad)
 
     from qkv.cli.run_summary import print_run
 
@@ -83,30 +100,49 @@ def _train(
     task: str,
     recipe: str | None,
     overrides: list[str],
+    columns: list[str],
     data: Path | None,
     out: Path | None,
     skip_bad: bool,
 ) -> Run:
     from qkv import experiment
-    from qkv.cli.reporter import data_unit, make_reporter
+    from qkv.cli.own_data import refuse_other_kind, refuse_path_as_task
+    from qkv.cli.reporter import make_reporter
     from qkv.training.recipe import load_recipe, recipe_families
 
-    if task not in recipe_families() and Path(task).is_dir():
-        raise RecipeError(
-            f"unknown task {task!r}", remedy=f"for a folder: qkv train vision --data {task}"
-        )
+    if task not in recipe_families():
+        refuse_path_as_task(task)
     chosen = load_recipe(task, recipe, overrides)
-    with make_reporter(data_unit(chosen.model_dump())) as reporter:
+    if columns:
+        if chosen.data.dataset != "table":
+            raise QKVError(
+                f"--text-column and --label-column are for tables, and {task} reads none",
+                remedy="leave them out, or try qkv train text --data TABLE",
+            )
+        chosen = load_recipe(task, recipe, [*overrides, *columns])
+    if data is not None:
+        refuse_other_kind(data, chosen)
+    with make_reporter() as reporter:
         return experiment.train(chosen, out=out, data=data, skip_bad=skip_bad, reporter=reporter)
+
+
+def _columns(text: str | None, label: str | None) -> list[str]:
+    """The columns as settings; quoted, because a name may look like a number."""
+    import json
+
+    named = {"text_column": text, "label_column": label}
+    return [
+        f"data.{key}={json.dumps(name, ensure_ascii=False)}"
+        for key, name in named.items()
+        if name is not None
+    ]
 
 
 def _resume(path: Path, data: Path | None) -> Run:
     from qkv import experiment
-    from qkv.cli.reporter import data_unit, make_reporter
-    from qkv.runs import Run
+    from qkv.cli.reporter import make_reporter
 
-    recipe = Run.open(path).record().get("recipe", {})
-    with make_reporter(data_unit(recipe)) as reporter:
+    with make_reporter() as reporter:
         return experiment.resume(path, data=data, reporter=reporter)
 
 

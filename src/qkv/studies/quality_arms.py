@@ -15,7 +15,8 @@ from qkv.runs import CONFIG, Run
 from qkv.studies.paired import BoolArray
 from qkv.training.data import fingerprint, load_dataset
 from qkv.training.progress import Reporter
-from qkv.training.recipe import Recipe, load_recipe, parse_recipe
+from qkv.training.recipe import load_recipe_of, parse_recipe
+from qkv.training.vision_recipe import VisionRecipe
 from qkv.vision.dataset import ImageDataset
 
 FAMILY, BASE_RECIPE = "fashion-mnist", "fast"
@@ -41,7 +42,7 @@ class Arm:
 
     kernel: AttentionKernel
     patch_size: int
-    recipe: Recipe
+    recipe: VisionRecipe
 
     @property
     def name(self) -> str:
@@ -102,20 +103,21 @@ def plan_arms(
                 f"--set {key} is set by the study itself", remedy=_SET_BY_THE_STUDY[key]
             )
     changes = [*overrides, f"training.epochs={epochs}"]
-    base = load_recipe(FAMILY, BASE_RECIPE, changes)
+    base = load_recipe_of(VisionRecipe, FAMILY, BASE_RECIPE, changes)
     if base.data.dataset != FAMILY:
         raise StudyError(
             "the study trains on Fashion-MNIST only", remedy="leave out --set data.dataset"
         )
     # Before the first arm, so that data which are not there are not found out in its midst.
-    dataset = load_dataset(base, data, progress=reporter.data)
+    dataset = load_dataset(base, data, reporter=reporter)
     if train_images is not None:
         changes.append(f"data.validation_fraction={_carved(dataset, train_images)}")
     return [
         Arm(
             kernel,
             size,
-            load_recipe(
+            load_recipe_of(
+                VisionRecipe,
                 FAMILY,
                 BASE_RECIPE,
                 [

@@ -26,6 +26,10 @@ class TextSplit:
     def __len__(self) -> int:
         return len(self.texts)
 
+    def identity(self) -> bytes:
+        """What tells these texts, in this order, from others."""
+        return bytes.fromhex(texts_sha256(self.texts))
+
     def subset(self, indices: IntArray) -> TextSplit:
         """The examples at `indices`, in that order."""
         names = tuple(self.names[i] for i in indices) if self.names else ()

@@ -188,7 +188,8 @@ class Fit:
             loss=position.since_log.mean_loss,
             accuracy=position.since_log.accuracy,
             learning_rate=self._stepper.learning_rate(position.step - 1),
-            images_per_second=speed,
+            unit=self._stepper.task.unit,
+            examples_per_second=speed,
             seconds_left=position.seconds
             / position.step
             * (self._stepper.total_steps - position.step),
@@ -202,7 +203,7 @@ class Fit:
                     "loss": report.loss,
                     "accuracy": report.accuracy,
                     "learning_rate": report.learning_rate,
-                    "images_per_second": report.images_per_second,
+                    "examples_per_second": report.examples_per_second,
                 }
             )
             position.since_log = Tally()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -23,9 +24,11 @@ def build_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim
     """
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     if settings.optimizer == "adam":
-        betas = (settings.beta1, settings.beta2)
         return torch.optim.Adam(
-            [p for _, p in named], lr=settings.learning_rate, betas=betas, fused=True
+            _by_learning_rate(named, settings, weight_decay=0.0),
+            lr=settings.learning_rate,
+            betas=(settings.beta1, settings.beta2),
+            fused=True,
         )
     if settings.optimizer == "adamw":
         return _adamw(named, settings)
@@ -39,18 +42,30 @@ def build_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim
 
 
 def _adamw(named: list[tuple[str, nn.Parameter]], settings: TrainingSettings) -> torch.optim.AdamW:
-    decayed = [p for name, p in named if _decays(name, p)]
-    spared = [p for name, p in named if not _decays(name, p)]
-    groups = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": spared, "weight_decay": 0.0},
-    ]
+    decayed = [(name, p) for name, p in named if _decays(name, p)]
+    spared = [(name, p) for name, p in named if not _decays(name, p)]
     return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
+        [
+            *_by_learning_rate(decayed, settings, weight_decay=settings.weight_decay),
+            *_by_learning_rate(spared, settings, weight_decay=0.0),
+        ],
         lr=settings.learning_rate,
         betas=(settings.beta1, settings.beta2),
         fused=True,
     )
+
+
+def _by_learning_rate(
+    named: list[tuple[str, nn.Parameter]], settings: TrainingSettings, *, weight_decay: float
+) -> list[dict[str, Any]]:
+    """Groups of parameters that share a step size."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in named:
+        groups.setdefault(settings.learning_rate_factor(name), []).append(parameter)
+    return [
+        {"params": members, "weight_decay": weight_decay, "learning_rate_factor": factor}
+        for factor, members in groups.items()
+    ]
 
 
 def _is_block_matrix(name: str, parameter: nn.Parameter) -> bool:

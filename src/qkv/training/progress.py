@@ -38,7 +38,8 @@ class StepReport:
         loss: mean training loss since the last logged step.
         accuracy: training accuracy since the last logged step.
         learning_rate: the step size just used.
-        images_per_second: training speed since the last logged step.
+        unit: what the examples are, in the plural.
+        examples_per_second: training speed since the last logged step.
         seconds_left: expected time to the end.
     """
 
@@ -49,7 +50,8 @@ class StepReport:
     loss: float
     accuracy: float
     learning_rate: float
-    images_per_second: float
+    unit: str
+    examples_per_second: float
     seconds_left: float
 
 
@@ -59,8 +61,9 @@ class Reporter(Protocol):
     def note(self, message: str) -> None:
         """One line for people."""
 
-    def data(self, done: int, total: int) -> None:
-        """While data are fetched (bytes) or decoded (files)."""
+    def progress(self, what: str, unit: str) -> Progress:
+        """What is called with (done, total) while `what` goes on, counted in `unit`."""
+        ...
 
     def forecast(self, forecast: Forecast) -> None:
         """Before the first step."""
@@ -78,8 +81,9 @@ class Silent:
     def note(self, message: str) -> None:
         """Say nothing."""
 
-    def data(self, done: int, total: int) -> None:
-        """Say nothing."""
+    def progress(self, what: str, unit: str) -> Progress:  # noqa: ARG002
+        """What says nothing."""
+        return lambda done, total: None  # noqa: ARG005
 
     def forecast(self, forecast: Forecast) -> None:
         """Say nothing."""

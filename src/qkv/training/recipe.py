@@ -6,93 +6,19 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self
-
-from pydantic import Field, model_validator
+from typing import Any, TypeVar
 
 from qkv.errors import RecipeError
-from qkv.settings import Settings, nearest
-from qkv.training.settings import TrainingSettings
-from qkv.vision.augment import AugmentSettings
-from qkv.vision.folder import ImageFolderSettings
-from qkv.vision.vit import ViTArchitecture
+from qkv.settings import nearest
+from qkv.training.text_recipe import TextRecipe
+from qkv.training.vision_recipe import VisionRecipe
 
-
-class Promise(Settings):
-    """What a recipe is expected to reach; a benchmark holds it to that."""
-
-    test_accuracy: float = Field(ge=0.0, le=1.0)
-    """Share of the test split that is classified correctly."""
-    train_minutes: float = Field(gt=0.0)
-    """Minutes of training."""
-    machine: str
-    """The machine on which this was seen."""
-
-
-class ImageDataSettings(Settings):
-    """Which images are read, and what is set aside for validation."""
-
-    dataset: Literal["fashion-mnist", "folder"]
-    """A known data set, or a folder of the user's own."""
-    validation_fraction: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Share of the training split carved off for validation when the data bring none."""
-    test_fraction: float = Field(default=0.1, gt=0.0, lt=1.0)
-    """Share of a folder without a test split that is carved off for testing."""
-    image_size: int | None = Field(default=None, ge=8, le=1024, multiple_of=4)
-    """Side of the square that a folder's images are resized and cropped to; none: by the data."""
-    channels: Literal["auto", 1, 3] = "auto"
-    """Channels of a folder's images: 1 grey, 3 colour, `auto` by the data."""
-
-    @model_validator(mode="after")
-    def _splits_leave_something(self) -> Self:
-        if self.dataset == "folder" and self.validation_fraction == 0.0:
-            raise ValueError("a folder of images needs validation_fraction above 0")
-        if self.dataset == "folder" and self.validation_fraction + self.test_fraction >= 1.0:
-            raise ValueError("validation_fraction and test_fraction leave nothing to train on")
-        return self
-
-    def folder_settings(self) -> ImageFolderSettings:
-        """The part that concerns a folder of images."""
-        return ImageFolderSettings(
-            image_size=self.image_size,
-            channels=self.channels,
-            validation_fraction=self.validation_fraction,
-            test_fraction=self.test_fraction,
-        )
-
-
-class VisionRecipe(Settings):
-    """Everything that determines a vision run, but the data's bytes."""
-
-    task: Literal["vision"]
-    """The kind of model."""
-    description: str = ""
-    """What the recipe is for, in one sentence."""
-    seed: int = Field(default=42, ge=0, lt=2**32)
-    """Governs splits, initial weights, order of examples, augmentation and dropout."""
-    data: ImageDataSettings
-    """Which images."""
-    model: ViTArchitecture = ViTArchitecture()
-    """The Vision Transformer."""
-    augment: AugmentSettings = AugmentSettings()
-    """Random changes to training images."""
-    training: TrainingSettings = TrainingSettings()
-    """The fit."""
-    promise: Promise | None = None
-    """What to expect."""
-
-    @model_validator(mode="after")
-    def _validation_where_it_decides(self) -> Self:
-        decides = self.training.keep != "last" or self.training.early_stopping_epochs is not None
-        if decides and self.data.validation_fraction == 0.0:
-            raise ValueError(
-                "keeping the best epoch or stopping early needs data.validation_fraction above 0"
-            )
-        return self
-
-
-Recipe = VisionRecipe
-TASKS: dict[str, type[Recipe]] = {"vision": VisionRecipe}
+Recipe = VisionRecipe | TextRecipe
+TASKS: dict[str, type[VisionRecipe] | type[TextRecipe]] = {
+    "vision": VisionRecipe,
+    "text": TextRecipe,
+}
+R = TypeVar("R", VisionRecipe, TextRecipe)
 DEFAULT_NAMES = ("fast", "default")
 
 
@@ -125,6 +51,23 @@ def load_recipe(family: str, name: str | None = None, overrides: Iterable[str] =
     for override in overrides:
         _apply(values, override)
     return parse_recipe(values, where=where)
+
+
+def load_recipe_of(
+    kind: type[R], family: str, name: str | None = None, overrides: Iterable[str] = ()
+) -> R:
+    """The same as `load_recipe`, for callers that can use one kind alone.
+
+    Raises:
+        RecipeError: as there, or the recipe is of another kind.
+    """
+    recipe = load_recipe(family, name, overrides)
+    if not isinstance(recipe, kind):
+        raise RecipeError(
+            f"{family}/{name or 'default'} is a {recipe.task} recipe",
+            remedy=f"name one of another task than {recipe.task}",
+        )
+    return recipe
 
 
 def parse_recipe(values: Mapping[str, Any], *, where: str) -> Recipe:

@@ -44,6 +44,8 @@ class TrainingSettings(Settings):
     """Decay a step of the averaged weights that are evaluated and saved; 0: no averaging."""
     class_weights: Literal["none", "auto"] = "none"
     """`auto` weighs each class in the loss by the inverse of its frequency."""
+    calibrate: bool = True
+    """Fit a temperature on the validation split, where there is one; all answers then use it."""
     keep: Literal["last", "best_loss", "best_accuracy"] = "last"
     """Which epoch's weights are kept, by the validation split."""
     early_stopping_epochs: int | None = Field(default=None, ge=1)
@@ -60,3 +62,7 @@ class TrainingSettings(Settings):
     """Time between two saved positions to resume from; an epoch's end always saves one."""
     test_each_epoch: bool = False
     """Also report the test split after each epoch; it never decides anything."""
+
+    def learning_rate_factor(self, name: str) -> float:  # noqa: ARG002
+        """What the step size is multiplied by for the parameter called `name`."""
+        return 1.0

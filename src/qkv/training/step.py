@@ -64,7 +64,8 @@ class Stepper:
         if settings.compile:
             compiled: Any = torch.compile(self.model)
             self._called_model = compiled
-        self.total_steps = settings.epochs * len(self.epoch_batches(0))
+        # Batches by token budget need not be as many in every epoch.
+        self.total_steps = sum(len(self.epoch_batches(epoch)) for epoch in range(settings.epochs))
         self.learning_rate = learning_rate_at(settings, self.total_steps)
 
     def epoch_batches(self, epoch: int) -> Sequence[IntArray]:
@@ -77,7 +78,7 @@ class Stepper:
         self.model.train()
         seed_step(self._seed, number)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(number)
+            group["lr"] = self.learning_rate(number) * group.get("learning_rate_factor", 1.0)
         self.optimizer.zero_grad(set_to_none=True)
         with autocast(self._device, self.precision):
             outcome = self.task.train_step(self._called_model, indices)

@@ -66,6 +66,11 @@ class Task(Protocol):
         ...
 
     @property
+    def unit(self) -> str:
+        """What an example is, in the plural: images, texts."""
+        ...
+
+    @property
     def train_examples(self) -> int:
         """Examples in the training split."""
         ...

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from qkv.training.progress import Forecast, Reporter, StepReport
+from qkv.training.progress import Forecast, Progress, Reporter, StepReport
 
 
 @contextmanager
@@ -36,8 +36,8 @@ class _Both:
     def note(self, message: str) -> None:
         self._reporter.note(message)
 
-    def data(self, done: int, total: int) -> None:
-        self._reporter.data(done, total)
+    def progress(self, what: str, unit: str) -> Progress:
+        return self._reporter.progress(what, unit)
 
     def forecast(self, forecast: Forecast) -> None:
         self._reporter.forecast(forecast)
@@ -45,7 +45,7 @@ class _Both:
     def step(self, report: StepReport, *, logged: bool) -> None:
         self._reporter.step(report, logged=logged)
         if logged:
-            for name in ("loss", "accuracy", "learning_rate", "images_per_second"):
+            for name in ("loss", "accuracy", "learning_rate", "examples_per_second"):
                 self._writer.add_scalar(f"train/{name}", getattr(report, name), report.step)
 
     def epoch(self, entry: dict[str, Any]) -> None:

@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qkv.labelled import IntArray
+from qkv.training.class_weights import inverse_frequencies
 from qkv.training.randomness import seed_initial_weights
-from qkv.training.recipe import VisionRecipe
 from qkv.training.settings import TrainingSettings
 from qkv.training.task import Predictions, SplitName, StepOutcome
+from qkv.training.vision_recipe import VisionRecipe
 from qkv.vision.augment import AugmentSettings, augment
 from qkv.vision.classifier import predict_logits
 from qkv.vision.dataset import ImageDataset, ImageSplit
@@ -26,6 +27,8 @@ RESIDENT_BYTES = 2 * 2**30
 
 class VisionTask:
     """A ViT, a data set of images, and the cross-entropy between them."""
+
+    unit = "images"
 
     def __init__(
         self,
@@ -47,7 +50,10 @@ class VisionTask:
         self._augmentation = augmentation
         self._settings = settings
         self._device = device
-        self._class_weights = self._weigh_classes(len(dataset.class_names))
+        self._class_weights: Tensor | None = None
+        if settings.class_weights == "auto":
+            weights = inverse_frequencies(dataset.train.labels, len(dataset.class_names))
+            self._class_weights = weights.to(device)
         self._resident = self._move_to_accelerator()
 
     def epoch_batches(self, order: IntArray) -> Sequence[IntArray]:
@@ -93,13 +99,6 @@ class VisionTask:
         if self._device.type == "cpu" or size > RESIDENT_BYTES:
             return None
         return torch.from_numpy(self._train.take(np.arange(len(self._train)))).to(self._device)
-
-    def _weigh_classes(self, classes: int) -> Tensor | None:
-        if self._settings.class_weights == "none":
-            return None
-        counts = np.bincount(self._train.labels, minlength=classes)
-        weights = len(self._train) / (classes * np.maximum(counts, 1))
-        return torch.tensor(weights, dtype=torch.float32, device=self._device)
 
 
 def build_vision_task(

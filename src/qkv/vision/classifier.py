@@ -31,6 +31,7 @@ class VisionClassifier:
         preprocessing: how pixels become input.
         class_names: the name of each label, in label order.
         device: where to compute.
+        temperature: what logits are divided by.
     """
 
     def __init__(
@@ -39,11 +40,14 @@ class VisionClassifier:
         preprocessing: Preprocessing,
         class_names: Sequence[str],
         device: torch.device,
+        *,
+        temperature: float = 1.0,
     ) -> None:
         self.model = model.to(device).eval()
         self.preprocessing = preprocessing
         self.class_names = tuple(class_names)
         self.device = device
+        self.temperature = temperature
 
     def predict(self, inputs: Sequence[ImageInput], *, batch_size: int = 256) -> list[Prediction]:
         """One prediction an input: a path, encoded bytes, a PIL image or a uint8 array.
@@ -93,8 +97,13 @@ class VisionClassifier:
                     yield self._prediction(name, next(probabilities))
 
     def predict_logits(self, split: ImageSplit, *, batch_size: int = 1000) -> Tensor:
-        """Logits of every image of a split: float32 (examples, classes), on the CPU."""
-        return predict_logits(self.model, split, self.preprocessing, batch_size, self.device)
+        """Logits of every image of a split: what probabilities are of.
+
+        Returns:
+            float32 (examples, classes), on the CPU.
+        """
+        logits = predict_logits(self.model, split, self.preprocessing, batch_size, self.device)
+        return logits / self.temperature
 
     def _read(self, source: ImageInput, name: str) -> UInt8Array | QKVError:
         channels = self.preprocessing.channels
@@ -117,8 +126,10 @@ class VisionClassifier:
     def _probabilities(self, pixels: UInt8Array) -> npt.NDArray[np.float32]:
         images = torch.from_numpy(pixels).to(self.device)
         logits = self.model(self.preprocessing.normalise(images))
-        probabilities: npt.NDArray[np.float32] = logits.float().softmax(dim=1).cpu().numpy()
-        return probabilities
+        shares: npt.NDArray[np.float32] = (
+            (logits.float() / self.temperature).softmax(dim=1).cpu().numpy()
+        )
+        return shares
 
     def _prediction(self, name: str, probabilities: npt.NDArray[np.float32]) -> Prediction:
         top = int(probabilities.argmax())

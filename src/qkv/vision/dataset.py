@@ -35,6 +35,10 @@ class ImageSplit:
         """Images of the examples at `indices`: uint8 (len(indices), channels, height, width)."""
         return np.asarray(self.store[self.rows[indices]])
 
+    def identity(self) -> bytes:
+        """What tells these rows of the store from others."""
+        return self.rows.tobytes()
+
     def subset(self, indices: IntArray) -> ImageSplit:
         """The same store seen through fewer examples; no pixel is copied."""
         names = tuple(self.names[i] for i in indices) if self.names else ()

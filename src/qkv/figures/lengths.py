@@ -1,0 +1,68 @@
+"""Accuracy against the length of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from qkv.figures.style import BLUE, INK, house_style, new_figure, percent, settle
+
+
+@house_style()
+def draw_accuracy_by_length(document: Mapping[str, Any]) -> Figure:
+    """Accuracy with its 95 % interval for each range of lengths, beside that of all texts.
+
+    Args:
+        document: of `qkv.evaluation.accuracy_by_length`.
+    """
+    bins, overall = document["bins"], document["accuracy"]
+    figure = new_figure(max(4.8, 1.6 + 0.86 * len(bins)), 4.4)
+    axes = figure.subplots()
+    places = range(len(bins))
+    shares = [entry["accuracy"] for entry in bins]
+    intervals = [entry["accuracy_interval_95"] for entry in bins]
+    reaches = [
+        [max(0.0, share - low) for share, (low, _) in zip(shares, intervals, strict=True)],
+        [max(0.0, high - share) for share, (_, high) in zip(shares, intervals, strict=True)],
+    ]
+    axes.axhline(
+        overall, color=INK, linestyle="--", linewidth=1, label=f"all texts {percent(overall, 1)}"
+    )
+    axes.errorbar(
+        places,
+        shares,
+        reaches,
+        color=BLUE,
+        linestyle="none",
+        marker="o",
+        markersize=7,
+        markeredgecolor="white",
+        elinewidth=1.6,
+        capsize=4,
+        label="of this length, with 95 % interval",
+    )
+    names = [
+        f"{_range(entry['shortest'], entry['longest'])}\n({entry['count']:,})" for entry in bins
+    ]
+    axes.set_xticks(places, names)
+    axes.tick_params(axis="x", length=0)
+    axes.set_xlim(-0.6, len(bins) - 0.4)
+    lowest, highest = min(low for low, _ in intervals), max(high for _, high in intervals)
+    room = 0.08 * max(0.02, highest - lowest)
+    axes.set_ylim(max(0.0, lowest - room), min(1.0, highest + room))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
+    axes.set(ylabel="Accuracy", xlabel="Length in tokens (texts of that length)")
+    axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
+    axes.set_title("Accuracy by length of the text", pad=26)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    return settle(figure)
+
+
+def _range(shortest: int, longest: int) -> str:
+    if shortest == longest:
+        return f"{shortest:,}"
+    return f"{shortest:,} – {longest:,}"

@@ -1,0 +1,194 @@
+"""A frozen encoder: windows of tokens go in, hidden states come out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from qkv.errors import RecipeError, ShapeError
+from qkv.text.encoder.files import EncoderFiles
+from qkv.text.encoder.stack import LayerStack, mean_of
+from qkv.text.encoder.top import EncoderTop, WholeEncoder
+
+if TYPE_CHECKING:
+    from qkv.text.encoder.load import LoadedModel
+
+Ids = npt.NDArray[np.int32]
+
+# Below this many rows matrix products in bfloat16 sum in another order (measured: 768 for weights
+# of 768 × 3072), so a short batch is filled up. Above it a row is the same among any others.
+LEAST_ROWS = 1024
+
+
+class Encoder:
+    """A pretrained encoder with frozen weights.
+
+    Args:
+        files: where it was found.
+        load: builds its model in float32; called again for each trainable copy.
+        device: where it computes.
+        dtype: what weights are cast to, float32 or bfloat16.
+
+    Attributes:
+        dim: width of a state.
+        num_layers: layers above the embeddings.
+        positions: tokens that it can read at once, special ones included.
+        parameters: numbers in its architecture, an unused pooler's included.
+        identity: what tells it from others, as JSON values.
+        dtype: of weights and states.
+        stands_alone: whether its layers can be run one by one, on tokens without padding.
+    """
+
+    def __init__(
+        self,
+        files: EncoderFiles,
+        load: Callable[[EncoderFiles], LoadedModel],
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        loaded = load(files)
+        self._load = load
+        self.files = files
+        self.device = device
+        self.dtype = dtype
+        self.parameters = loaded.parameters
+        self._module = loaded.module.to(device=device, dtype=dtype).requires_grad_(False)
+        self._config: Any = self._module.config
+        self.dim = int(self._config.hidden_size)
+        self.num_layers = int(self._config.num_hidden_layers)
+        self._first_position = 0
+        if loaded.family.positions_after_padding:
+            self._first_position = int(self._config.pad_token_id) + 1
+        self.positions = int(self._config.max_position_embeddings) - self._first_position
+        self._stack = LayerStack.of(loaded, self._first_position)
+        self.stands_alone = self._stack is not None
+        self.identity: dict[str, Any] = {
+            "name": files.name,
+            "revision": files.revision,
+            "weights_sha256": files.weights_sha256,
+            "config_sha256": files.config_sha256,
+        }
+
+    @torch.inference_mode()
+    def hidden_states(
+        self,
+        input_ids: Int64[Tensor, "texts tokens"],
+        attention_mask: Bool[Tensor, "texts tokens"],
+        layers: Sequence[int],
+    ) -> Float[Tensor, "texts tokens dim"]:
+        """States of padded texts, the mean of the given layers; zero where there is no token.
+
+        Layer k is the output of the k-th layer, 0 that of the embeddings. Layers above the highest
+        are not computed where they stand alone.
+
+        Args:
+            input_ids: tokens with the special ones, filled up at the end.
+            attention_mask: True where a token is: at the beginning of each row.
+            layers: which layers.
+
+        Raises:
+            ShapeError: a row has no token, gaps, or more tokens than the encoder has positions.
+        """
+        lengths = _lengths(attention_mask)
+        windows = [
+            row[:length].cpu().numpy() for row, length in zip(input_ids, lengths, strict=True)
+        ]
+        states = self.packed_states(windows, layers)
+        padded = nn.utils.rnn.pad_sequence(list(states.split(lengths)), batch_first=True)
+        missing = input_ids.shape[1] - padded.shape[1]
+        return nn.functional.pad(padded, (0, 0, 0, missing)).to(input_ids.device)
+
+    @torch.inference_mode()
+    def packed_states(
+        self, windows: Sequence[Ids | npt.NDArray[np.int64]], layers: Sequence[int]
+    ) -> Float[Tensor, "rows dim"]:
+        """States of several windows end to end, the mean of the given layers.
+
+        The states of a window do not depend on the others: to the last bit where layers stand
+        alone or weights are bfloat16, else but for the order of float32 sums.
+
+        Args:
+            windows: integer (tokens,) each, with special tokens.
+            layers: which layers.
+
+        Returns:
+            States on the encoder's device; float32 if several layers are asked for.
+
+        Raises:
+            ShapeError: a window is empty or longer than the encoder's positions.
+            RecipeError: there is no such layer.
+        """
+        if not layers or min(layers) < 0 or max(layers) > self.num_layers:
+            raise RecipeError(
+                f"there is no layer among {list(layers)} of {self.files.name}",
+                remedy=f"name layers 0 to {self.num_layers}",
+            )
+        for window in windows:
+            if not 0 < len(window) <= self.positions:
+                raise ShapeError(
+                    f"a window has {len(window)} tokens, the encoder reads 1 to {self.positions}",
+                    remedy="cut it",
+                )
+        if not windows:
+            return torch.empty(0, self.dim, dtype=self.dtype, device=self.device)
+        if self._stack is not None:
+            fill = LEAST_ROWS if self.dtype == torch.bfloat16 else 0
+            return self._stack.packed(windows, layers, self.device, fill)
+        # In bfloat16 even the length of the padding shows: then each window is alone.
+        groups = [[w] for w in windows] if self.dtype == torch.bfloat16 else [list(windows)]
+        return torch.cat([self._by_the_model(group, layers) for group in groups])
+
+    def top(self, n: int) -> EncoderTop:
+        """A trainable float32 copy of the `n` uppermost layers, in evaluation mode.
+
+        Raises:
+            RecipeError: there are fewer, or they do not stand alone.
+        """
+        if self._stack is None or not 1 <= n <= self.num_layers:
+            reason = f"has {self.num_layers} layers" if self._stack else "takes all or none"
+            raise RecipeError(
+                f"{n} layers of {self.files.name} cannot be trained: it {reason}",
+                remedy="set unfreeze_layers to a number it has, 'all' or 0",
+            )
+        stack = LayerStack.of(self._load(self.files), self._first_position)
+        assert stack is not None
+        return EncoderTop(nn.ModuleList(stack.layers[self.num_layers - n :])).to(self.device)
+
+    def whole(self) -> WholeEncoder:
+        """A trainable float32 copy of everything, in evaluation mode."""
+        return WholeEncoder(self._load(self.files).module, self._first_position).to(self.device)
+
+    def _by_the_model(self, windows: Sequence[npt.NDArray[Any]], layers: Sequence[int]) -> Tensor:
+        rows = [torch.from_numpy(window.astype(np.int64)) for window in windows]
+        lengths = [len(row) for row in rows]
+        # Padding gets the padding's id: some models count positions by it.
+        ids = nn.utils.rnn.pad_sequence(
+            rows, batch_first=True, padding_value=self._config.pad_token_id or 0
+        )
+        mask = torch.arange(ids.shape[1]) < torch.tensor(lengths)[:, None]
+        answer = self._module(
+            input_ids=ids.to(self.device),
+            attention_mask=mask.to(self.device),
+            output_hidden_states=True,
+        )
+        states = mean_of([answer.hidden_states[layer] for layer in layers])
+        return states[mask.to(self.device)]
+
+
+def _lengths(attention_mask: Tensor) -> list[int]:
+    """Tokens of each row of a mask that has no gaps."""
+    lengths = attention_mask.sum(dim=1)
+    places = torch.arange(attention_mask.shape[1], device=attention_mask.device)
+    if not torch.equal(attention_mask, places < lengths[:, None]) or bool((lengths == 0).any()):
+        raise ShapeError(
+            "attention_mask has a row without tokens, or with padding before a token",
+            remedy="put the tokens of each text first",
+        )
+    return [int(length) for length in lengths]

@@ -1,0 +1,91 @@
+"""Embeddings and layers of an encoder, run one by one on tokens without padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from qkv.text.encoder.load import LoadedModel
+
+
+@dataclass(frozen=True)
+class LayerStack:
+    """The parts of a model whose layers stand alone.
+
+    Attributes:
+        embeddings: ids and positions to hidden states.
+        projection: to the layers' width, where the embeddings have another.
+        layers: hidden states to hidden states, lowest first.
+        first_position: where positions are counted from.
+    """
+
+    embeddings: nn.Module
+    projection: nn.Module | None
+    layers: Sequence[nn.Module]
+    first_position: int
+
+    @classmethod
+    def of(cls, loaded: LoadedModel, first_position: int) -> Self | None:
+        """The parts of a model; None if its layers do not stand alone."""
+        if loaded.family.stack is None:
+            return None
+        module: Any = loaded.module
+        layers = list(attrgetter(loaded.family.stack)(module))
+        projection = getattr(module, "embeddings_project", None)
+        return cls(module.embeddings, projection, layers, first_position)
+
+    def packed(
+        self,
+        windows: Sequence[npt.NDArray[Any]],
+        layers: Sequence[int],
+        device: torch.device,
+        least_rows: int,
+    ) -> Tensor:
+        """States of windows end to end, the mean of some layers.
+
+        Args:
+            windows: integer (tokens,) each.
+            layers: which layers; those above the highest are not computed.
+            device: where the model is.
+            least_rows: a shorter batch is filled up to it with a window that is thrown away.
+
+        Returns:
+            (tokens of all windows, dim).
+        """
+        lengths = [len(window) for window in windows]
+        total = sum(lengths)
+        if (filling := least_rows - total) > 0:
+            windows = [*windows, np.zeros(filling, dtype=np.int64)]
+            lengths.append(filling)
+        ids = torch.from_numpy(np.concatenate(windows).astype(np.int64))
+        # The filling may be longer than there are positions.
+        positions = np.concatenate([np.arange(length) for length in lengths[: len(lengths)]])
+        positions[total:] = 0
+        positions += self.first_position
+        states = self.embeddings(
+            input_ids=ids[None].to(device),
+            position_ids=torch.from_numpy(positions)[None].to(device),
+        )
+        if self.projection is not None:
+            states = self.projection(states)
+        read = {0: states}
+        for number, layer in enumerate(self.layers[: max(layers)], start=1):
+            states = layer(states, None, text_lengths=lengths)
+            if number in layers:
+                read[number] = states
+        return mean_of([read[layer] for layer in layers])[0, :total]
+
+
+def mean_of(states: Sequence[Tensor]) -> Tensor:
+    """The mean of several layers' states, in float32; of one, itself."""
+    if len(states) == 1:
+        return states[0]
+    return torch.stack([state.float() for state in states]).mean(dim=0)

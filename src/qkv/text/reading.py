@@ -1,0 +1,176 @@
+"""From texts to what a text model reads: states of its encoder's frozen part, or ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from qkv.errors import RunError
+from qkv.labelled import IntArray
+from qkv.text.encoder import EncoderSettings
+from qkv.text.inputs import Inputs
+from qkv.text.states import StatesStore, open_store
+from qkv.text.text_encoder import TextEncoder, open_text_encoder
+
+Progress = Callable[[int, int], None]
+Unfrozen = int | Literal["all"]
+
+# Texts read together when their states are not stored, which bounds the memory that they take.
+TEXTS_AT_ONCE = 512
+
+
+class Reading:
+    """How a text model reads.
+
+    The encoder is loaded when it is first needed.
+
+    Args:
+        settings: the encoder and which of its states.
+        unfrozen: how many of its top layers belong to the model, and are not computed here.
+        kind: how states are stored.
+        device: where the encoder computes.
+        expected: `identity` of the encoder that the model was trained with; None for a new model.
+        progress: told while weights are fetched, in bytes.
+    """
+
+    def __init__(
+        self,
+        settings: EncoderSettings,
+        unfrozen: Unfrozen,
+        kind: Literal["float16", "int8"],
+        device: torch.device,
+        *,
+        expected: dict[str, Any] | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.settings = settings
+        self.unfrozen = unfrozen
+        self._kind = kind
+        self._device = device
+        self._expected = expected
+        self._progress = progress
+
+    @cached_property
+    def encoder(self) -> TextEncoder:
+        """The encoder with its tokenizer.
+
+        Raises:
+            RunError: it is not the one that the model was trained with.
+            QKVError: it cannot be had.
+        """
+        opened = open_text_encoder(
+            self.settings, device=self._device, below=self.unfrozen, progress=self._progress
+        )
+        found = opened.identity
+        if self._expected is not None and found != self._expected:
+            wrong = next(key for key in found if found[key] != self._expected.get(key))
+            raise RunError(
+                f"the model was trained with another encoder {self.settings.name}: its {wrong} was "
+                f"{self._expected.get(wrong)}, not {found[wrong]}",
+                remedy="name the same encoder, at the same revision, where it can be found",
+            )
+        return opened
+
+    @cached_property
+    def store(self) -> StatesStore:
+        """Where states are kept."""
+        return open_store(self.encoder.facts, self.encoder.dim, kind=self._kind)
+
+    def top(self) -> nn.Module | None:
+        """A trainable copy of what is not computed here; None if all of it is."""
+        if self.unfrozen == 0:
+            return None
+        if self.unfrozen == "all":
+            return self.encoder.encoder.whole()
+        return self.encoder.encoder.top(self.unfrozen)
+
+    def stored(
+        self,
+        splits: Sequence[Sequence[str]],
+        *,
+        progress: Progress | None = None,
+        note: Callable[[str], None] | None = None,
+    ) -> list[Inputs]:
+        """Inputs of several lists of texts, after everything that is missing has been encoded.
+
+        Raises:
+            DataError: the disk lacks the room.
+        """
+        if self.unfrozen == "all":
+            return [HeldIds(self.encoder, texts) for texts in splits]
+        everything = [text for texts in splits for text in texts]
+        self.store.fill(self.encoder, everything, progress=progress, note=note)
+        return [self.store.reader(texts) for texts in splits]
+
+    def lengths(self, texts: Sequence[str]) -> IntArray:
+        """Tokens that the model reads of each text, int64 (texts,)."""
+        if self.unfrozen != "all" and not len(self.store.missing(texts)):
+            return self.store.reader(texts).lengths
+        return self.encoder.prepare(texts).rows
+
+    def inputs(self, texts: Sequence[str], *, from_store: bool = False) -> Iterator[Inputs]:
+        """Inputs of a list of texts, in order and in parts, so that memory stays bounded.
+
+        Args:
+            texts: what to read.
+            from_store: take them from the store if it has them all.
+        """
+        if self.unfrozen == "all":
+            for part in _parts(texts):
+                yield HeldIds(self.encoder, part)
+        elif from_store and not len(self.store.missing(texts)):
+            yield self.store.reader(texts)
+        else:
+            for part in _parts(texts):
+                yield HeldStates(self.encoder, part)
+
+
+class HeldStates:
+    """States of a few texts, computed now; they are rounded as a store does."""
+
+    def __init__(self, encoder: TextEncoder, texts: Sequence[str]) -> None:
+        self._states: list[Tensor] = [torch.empty(0)] * len(texts)
+        for index, states in encoder.encode(encoder.prepare(texts)):
+            self._states[index] = states.to(torch.float16)
+
+    @property
+    def lengths(self) -> IntArray:
+        """Rows of each text."""
+        return np.array([len(states) for states in self._states], dtype=np.int64)
+
+    def padded(self, indices: IntArray) -> tuple[Tensor, Tensor]:
+        """Float32 states (texts, tokens, dim), zero where there is no token, and their mask."""
+        chosen = [self._states[index].float() for index in indices]
+        return _pad(chosen, [len(states) for states in chosen])
+
+
+class HeldIds:
+    """Token ids of texts, for a model that holds the whole encoder."""
+
+    def __init__(self, encoder: TextEncoder, texts: Sequence[str]) -> None:
+        self._ids = encoder.input_ids(texts)
+
+    @property
+    def lengths(self) -> IntArray:
+        """Tokens of each text."""
+        return np.array([len(ids) for ids in self._ids], dtype=np.int64)
+
+    def padded(self, indices: IntArray) -> tuple[Tensor, Tensor]:
+        """Int64 ids (texts, tokens), 0 where there is no token, and their mask."""
+        chosen = [torch.from_numpy(self._ids[index]).long() for index in indices]
+        return _pad(chosen, [len(ids) for ids in chosen])
+
+
+def _pad(sequences: list[Tensor], lengths: list[int]) -> tuple[Tensor, Tensor]:
+    padded = nn.utils.rnn.pad_sequence(sequences, batch_first=True)
+    return padded, torch.arange(padded.shape[1]) < torch.tensor(lengths)[:, None]
+
+
+def _parts(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(texts), TEXTS_AT_ONCE):
+        yield texts[start : start + TEXTS_AT_ONCE]

@@ -1,0 +1,103 @@
+"""Text classification as a task of the training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from qkv.labelled import IntArray
+from qkv.text.batches import token_budget_batches
+from qkv.text.inputs import Inputs, predict_inputs
+from qkv.text.model import TextModel
+from qkv.training.class_weights import inverse_frequencies
+from qkv.training.task import Predictions, SplitName, StepOutcome
+from qkv.training.text_recipe import TextTrainingSettings
+
+# Lengths are shuffled by this share before they are sorted, so that batches differ by epoch.
+LENGTH_JITTER = 0.1
+
+
+class TextTask:
+    """A model, what it reads of each text, and the cross-entropy between its logits and labels.
+
+    Args:
+        model: on any device; it is moved.
+        inputs: of the training split and of those that are evaluated while training.
+        labels: int64 (texts,) of the same splits.
+        classes: how many there are.
+        settings: how to fit.
+        device: where to compute.
+    """
+
+    unit = "texts"
+
+    def __init__(
+        self,
+        model: TextModel,
+        inputs: dict[str, Inputs],
+        labels: dict[str, IntArray],
+        classes: int,
+        settings: TextTrainingSettings,
+        device: torch.device,
+    ) -> None:
+        self.model = model.to(device)
+        self._inputs = inputs
+        self._labels = labels
+        self.train_examples = len(labels["train"])
+        self._settings = settings
+        self._device = device
+        self._class_weights: Tensor | None = None
+        if settings.class_weights == "auto":
+            self._class_weights = inverse_frequencies(labels["train"], classes).to(device)
+
+    def epoch_batches(self, order: IntArray) -> Sequence[IntArray]:
+        """Batches of texts of similar length, in the order of the seed.
+
+        The lengths are jittered by a function of `order`, so each epoch has its own batches.
+        """
+        lengths = self._inputs["train"].lengths[order]
+        seed = order[: min(8, len(order))]
+        generator = np.random.default_rng(seed)
+        jittered = lengths * generator.uniform(1 - LENGTH_JITTER, 1 + LENGTH_JITTER, len(order))
+        by_length = order[np.argsort(jittered, kind="stable")]
+        batches = self._cut(by_length)
+        return [batches[place] for place in generator.permutation(len(batches))]
+
+    def train_step(self, model: nn.Module, indices: IntArray) -> StepOutcome:
+        """Cross-entropy of the texts at `indices`."""
+        inputs, attention_mask = self._inputs["train"].padded(indices)
+        labels = torch.from_numpy(self._labels["train"][indices]).to(self._device)
+        logits = model(inputs.to(self._device), attention_mask.to(self._device)).float()
+        loss = F.cross_entropy(
+            logits,
+            labels,
+            weight=self._class_weights,
+            label_smoothing=self._settings.label_smoothing,
+        )
+        correct = (logits.detach().argmax(dim=1) == labels).sum()
+        return StepOutcome(loss, correct, len(indices))
+
+    def split_examples(self, split: SplitName) -> int:
+        """How many texts a split has; 0 if it is not evaluated while training."""
+        return len(self._labels[split]) if split in self._labels else 0
+
+    def predict_split(self, model: nn.Module, split: SplitName) -> Predictions:
+        """Logits in the order of the split."""
+        logits = predict_inputs(
+            model, self._inputs[split], self._settings.evaluation_batch_tokens, self._device
+        )
+        return Predictions(logits.numpy(), self._labels[split])
+
+    def _cut(self, by_length: IntArray) -> list[IntArray]:
+        """Neighbours of a list sorted by length, as batches."""
+        if self._settings.batch_by == "texts":
+            size = self._settings.batch_size
+            return [by_length[start : start + size] for start in range(0, len(by_length), size)]
+        batches = token_budget_batches(
+            self._inputs["train"].lengths[by_length], self._settings.batch_tokens
+        )
+        return [by_length[places] for places in batches]

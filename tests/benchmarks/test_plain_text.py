@@ -1,0 +1,113 @@
+"""The baselines must do what they are said to do, or no time beside theirs is worth anything."""
+
+import ast
+import inspect
+
+import numpy as np
+import pytest
+import torch
+from tiny_bert import tiny_bert
+from torch import nn
+
+from qkv.benchmarks import plain_text
+from qkv.benchmarks.plain_text import PlainAttention, PlainEncoder, PlainGRU, PlainTextTraining
+from qkv.errors import MissingExtraError
+
+CPU = torch.device("cpu")
+TEXTS = ("good film", "the worst story is a dull story and so is the book", "great", "a bad movie !")
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    return PlainEncoder(tiny_bert(tmp_path_factory.mktemp("bert"), positions=600), CPU)
+
+
+def test_gru_has_the_printed_number_of_parameters():
+    assert sum(p.numel() for p in PlainGRU(768).parameters()) == 2_759_169
+
+
+def test_gru_reads_the_last_states_of_both_directions():
+    torch.manual_seed(0)
+    head = PlainGRU(6).eval()
+    states = torch.randn(3, 5, 6)
+    every, _ = head.gru(states)
+    forwards, backwards = every[:, -1, :256], every[:, 0, 256:]
+    expected = torch.cat([forwards, backwards], dim=1) @ head.output.weight[0] + head.output.bias
+    torch.testing.assert_close(head(states), expected)
+
+
+def test_gru_drops_between_its_layers_and_before_the_output():
+    head = PlainGRU(6)
+    assert head.gru.dropout == 0.25
+    assert [m.p for m in head.modules() if isinstance(m, nn.Dropout)] == [0.25]
+
+
+def test_encoding_goes_in_data_order_by_128_padded_to_the_longest(encoder):
+    texts = [*TEXTS, *["good"] * 126, TEXTS[1]]
+    batches = list(encoder.encode(texts))
+    lengths = [len(ids) for ids in encoder.token_ids(texts)]
+    assert [len(states) for states, _ in batches] == [128, 3]
+    assert [states.shape[1] for states, _ in batches] == [max(lengths[:128]), max(lengths[128:])]
+    assert torch.cat([mask.sum(1) for _, mask in batches]).tolist() == lengths
+    assert all(states.dtype == torch.float32 for states, _ in batches)
+
+
+def test_the_mask_is_passed_while_encoding(encoder):
+    alone = next(encoder.encode(TEXTS[:1]))[0][0]
+    together = next(encoder.encode(TEXTS))[0][0, : len(alone)]
+    torch.testing.assert_close(alone, together, rtol=1e-4, atol=1e-5)
+
+
+def test_texts_are_cut_to_512_tokens(encoder):
+    assert [len(ids) for ids in encoder.token_ids(["good " * 900])] == [512]
+    assert next(encoder.encode(["good " * 900]))[0].shape[1] == 512
+
+
+@pytest.mark.parametrize("head", [PlainGRU, PlainAttention])
+def test_a_step_trains_the_head_and_nothing_else(encoder, head):
+    torch.manual_seed(1)
+    training = PlainTextTraining(encoder, head(encoder.dim), TEXTS, np.array([1, 0, 1, 0]), CPU)
+    before = {name: p.clone() for name, p in encoder.model.named_parameters()}
+    losses = [training.step(np.arange(4)) for _ in range(30)]
+    assert losses[-1] < 0.5 * losses[0]
+    assert all(torch.equal(p, before[name]) for name, p in encoder.model.named_parameters())
+    assert not encoder.model.training
+
+
+def test_first_loss_is_the_binary_cross_entropy_of_the_labels(encoder):
+    head = PlainGRU(encoder.dim)
+    head.gru.dropout, head.dropout.p = 0.0, 0.0
+    labels = np.array([1, 0, 0, 1])
+    training = PlainTextTraining(encoder, head, TEXTS, labels, CPU)
+    chosen = np.array([3, 1])
+    right = torch.tensor([1.0, -1.0]) * training.logits(chosen).detach()
+    assert training.step(chosen) == pytest.approx(float(-right.sigmoid().log().mean()), rel=1e-5)
+
+
+def test_loading_leaves_the_progress_bars_of_transformers_as_they_were(tmp_path, capfd):
+    from transformers.utils import logging
+
+    folder = tiny_bert(tmp_path / "bert")
+    was = logging.is_progress_bar_enabled()
+    try:
+        for enabled in (True, False):
+            (logging.enable_progress_bar if enabled else logging.disable_progress_bar)()
+            PlainEncoder(folder, CPU)
+            assert logging.is_progress_bar_enabled() is enabled
+    finally:
+        (logging.enable_progress_bar if was else logging.disable_progress_bar)()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_without_transformers_the_extra_is_named(monkeypatch, tmp_path):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(MissingExtraError, match=r"qkv\[text\]"):
+        PlainEncoder(tmp_path, CPU)
+
+
+def test_it_imports_nothing_of_qkv_that_computes():
+    tree = ast.parse(inspect.getsource(plain_text))
+    imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name for name in imported if name.startswith("qkv")} == {"qkv.errors", "qkv.labelled"}

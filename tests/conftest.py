@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,8 @@ jaxtyping.install_import_hook("qkv", "shape_checks.checked")
 hypothesis.settings.register_profile("qkv", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("qkv")
 
+USERS_CACHE = os.environ.get("QKV_CACHE")
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
@@ -28,15 +32,31 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No fixture of any scope, and no test but those of the real data, uses the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QKV_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        yield
+
+
+@contextmanager
+def users_cache() -> Iterator[None]:
+    """Within this context data are looked for where the user keeps them."""
+    with pytest.MonkeyPatch.context() as patch:
+        if USERS_CACHE is None:
+            patch.delenv("QKV_CACHE", raising=False)
+        else:
+            patch.setenv("QKV_CACHE", USERS_CACHE)
+        yield
+
+
 @pytest.fixture(autouse=True)
-def _own_cache(
-    request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    """No test but those of the real data sees or fills the user's cache."""
-    if request.node.get_closest_marker("real_data") is None:
-        monkeypatch.setenv("QKV_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+def _real_cache(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Tests of the real data run with the user's cache."""
+    real = request.node.get_closest_marker("real_data") is not None
+    with users_cache() if real else nullcontext():
+        yield
 
 
 @pytest.fixture
@@ -58,7 +78,8 @@ def fashion_mnist() -> ImageDataset:
 
     local = replace(FILES, artefacts=tuple(replace(a, urls=()) for a in FILES.artefacts))
     try:
-        return load(files=local)
+        with users_cache():
+            return load(files=local)
     except DownloadError as error:
         pytest.skip(
             "NO REAL DATA, so the real Fashion-MNIST goes unchecked. Run `qkv data get "

@@ -6,7 +6,7 @@ import numpy as np
 
 from qkv.text.dataset import TextDataset, TextSplit
 
-WORDS = "the film was a good bad story and i loved hated it very dull great not".split()
+WORDS = ("the", "film", "was", "a", "good", "bad", "story", "i", "loved", "hated", "it", "not")
 
 
 def small_imdb(texts: int = 40) -> TextDataset:

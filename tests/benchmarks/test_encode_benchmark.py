@@ -3,8 +3,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from small_imdb import small_imdb
-from tiny_bert import tiny_bert
 
 from qkv.benchmarks import encode
 from qkv.benchmarks.bert_base import BERT_BASE, write_random_bert
@@ -16,6 +14,8 @@ from qkv.errors import DataError, QKVError
 from qkv.text import imdb
 from qkv.text.encoder import EncoderSettings
 from qkv.text.text_encoder import open_text_encoder
+from small_imdb import small_imdb
+from tiny_bert import tiny_bert
 
 CPU = torch.device("cpu")
 TEXTS = small_imdb(6).train.texts
@@ -31,14 +31,12 @@ def contestants(tmp_path_factory):
     folder = tiny_bert(tmp_path_factory.mktemp("bert"), positions=512)
 
     def opened(precision):
-        return open_text_encoder(
-            EncoderSettings(name=str(folder), precision=precision), device=CPU
-        )
+        return open_text_encoder(EncoderSettings(name=str(folder), precision=precision), device=CPU)
 
     return PlainEncoder(folder, CPU), opened("float32"), opened("bfloat16")
 
 
-def test_document(reviews):
+def test_document(reviews, capfd):
     told = []
     document = run("encode", quick=True, progress=lambda *counts: told.append(counts))
     assert document.keys() == {"case", "ratios", "figures", "machine"}
@@ -52,11 +50,13 @@ def test_document(reviews):
             assert 0 < low <= median == case[f"{who}_tokens_per_second"] <= high
         assert case["tokens"] <= case["plain_padded_tokens"]
         assert case["agreement"]["float32_difference"] <= 1e-4
-        assert case["agreement"]["least_cosine"] >= 0.99
+        assert case["agreement"]["least_cosine"] >= 0.995
         assert case["precision"]["plain"] == "float32"
     assert figures["minilm"]["tokens"] == figures["bert_base"]["tokens"]
     assert figures["minilm"]["parameters"] > 22_000_000
     assert told == [(1, 2), (2, 2)]
+    # Nothing of transformers was written between.
+    assert capfd.readouterr() == ("", "")
     json.dumps(document, allow_nan=False)
 
 
@@ -68,7 +68,7 @@ def test_gate_opens_for_the_same_states(contestants):
     agreement = require_same_states(*contestants, TEXTS)
     assert 0 <= agreement["float32_difference"] <= 1e-4
     # Bfloat16 has been at work.
-    assert 0.99 <= agreement["least_cosine"] < 0.999999
+    assert 0.995 <= agreement["least_cosine"] < 0.999999
 
 
 @pytest.mark.parametrize("fault", ["float32", "timed", "not a number", "other texts"])

@@ -6,15 +6,24 @@ import inspect
 import numpy as np
 import pytest
 import torch
-from tiny_bert import tiny_bert
+import torch.nn.functional as F
 from torch import nn
 
 from qkv.benchmarks import plain_text
-from qkv.benchmarks.plain_text import PlainAttention, PlainEncoder, PlainGRU, PlainTextTraining
+from qkv.benchmarks.plain_text import PlainEncoder, PlainGRU, PlainTextTraining
+from qkv.benchmarks.text_epoch import plain_head
 from qkv.errors import MissingExtraError
+from qkv.text.heads import AttentionHeadSettings, GRUHeadSettings, build_head
+from tiny_bert import tiny_bert
 
 CPU = torch.device("cpu")
-TEXTS = ("good film", "the worst story is a dull story and so is the book", "great", "a bad movie !")
+ATTENTION = AttentionHeadSettings(token_mlp_dim=12, num_queries=3, hidden_dim=8)
+TEXTS = (
+    "good film",
+    "the worst story is a dull story and so is the book",
+    "great",
+    "a bad movie !",
+)
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +72,47 @@ def test_texts_are_cut_to_512_tokens(encoder):
     assert next(encoder.encode(["good " * 900]))[0].shape[1] == 512
 
 
-@pytest.mark.parametrize("head", [PlainGRU, PlainAttention])
-def test_a_step_trains_the_head_and_nothing_else(encoder, head):
+@pytest.mark.parametrize("settings", [ATTENTION, GRUHeadSettings()], ids=lambda s: s.kind)
+def test_heads_and_their_gradients_agree_with_qkv(settings):
+    torch.manual_seed(2)
+    plain, ours = plain_head(settings, 6).eval(), build_head(settings, 6, 2).eval()
+    plain.load_state_dict(ours.state_dict())
+    states, labels = torch.randn(5, 7, 6), torch.tensor([0, 1, 1, 0, 1])
+    theirs = plain(states)
+    logits = ours(states, torch.ones(5, 7, dtype=torch.bool))
+    torch.testing.assert_close(logits[:, 1] - logits[:, 0], theirs, rtol=1e-5, atol=1e-6)
+
+    F.binary_cross_entropy_with_logits(theirs, labels.float()).backward()
+    F.cross_entropy(logits, labels).backward()
+    expected = {name: p.grad for name, p in ours.named_parameters()}
+    for name, parameter in plain.named_parameters():
+        torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_attention_hides_the_recipes_share_of_tokens_but_never_the_first():
+    torch.manual_seed(3)
+    head = plain_head(ATTENTION.model_copy(update={"token_dropout": 0.5, "dropout": 0.0}), 6)
+    states = torch.randn(1, 401, 6, requires_grad=True)
+    seen = torch.zeros(401)
+    for _ in range(4):
+        (gradient,) = torch.autograd.grad(head.train()(states).sum(), states)
+        reached = gradient[0].abs().sum(dim=1) > 0
+        assert reached[0]
+        seen += reached
+    assert 0.4 < seen[1:].mean() / 4 < 0.6
+    assert head.eval()(states) == head(states)
+
+
+@pytest.mark.parametrize(
+    "settings", [AttentionHeadSettings(), GRUHeadSettings()], ids=lambda settings: settings.kind
+)
+def test_a_step_trains_the_head_and_nothing_else(encoder, settings):
     torch.manual_seed(1)
-    training = PlainTextTraining(encoder, head(encoder.dim), TEXTS, np.array([1, 0, 1, 0]), CPU)
+    head = plain_head(settings, encoder.dim)
+    training = PlainTextTraining(encoder, head, TEXTS, np.array([1, 0, 1, 0]), CPU)
     before = {name: p.clone() for name, p in encoder.model.named_parameters()}
-    losses = [training.step(np.arange(4)) for _ in range(30)]
-    assert losses[-1] < 0.5 * losses[0]
+    losses = [training.step(np.arange(4)) for _ in range(60)]
+    assert min(losses) < 0.5 * losses[0]
     assert all(torch.equal(p, before[name]) for name, p in encoder.model.named_parameters())
     assert not encoder.model.training
 

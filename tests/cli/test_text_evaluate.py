@@ -70,6 +70,27 @@ def test_another_table_is_evaluated_by_every_model(
     assert document["loss"] == pytest.approx(-logits[range(14), labels].mean(), abs=1e-5)
 
 
+def test_a_run_on_a_known_data_set_takes_labelled_texts_too(
+    qkv: Call, text_run_copy: Path, tmp_path: Path
+) -> None:
+    record = json.loads((text_run_copy / "run.json").read_text())
+    record["recipe"]["data"]["dataset"] = "imdb"
+    (text_run_copy / "run.json").write_text(json.dumps(record))
+    table = write_reviews(tmp_path / "others.csv", count=7, labels=("bad", "good"))
+    folder = tmp_path / "texts"
+    for label in ("bad", "good"):
+        (folder / label).mkdir(parents=True)
+        (folder / label / "1.txt").write_text(f"a {label} film")
+    for data, examples in ((table, 14), (folder, 2)):
+        outcome = qkv("evaluate", text_run_copy, "--data", data, "--json")
+        assert outcome.code == 0, outcome.err
+        assert outcome.json["examples"] == examples
+    # Any other folder is where the data set itself should be.
+    outcome = qkv("evaluate", text_run_copy, "--data", tmp_path)
+    assert outcome.code == 2
+    assert f"{tmp_path} does not hold IMDB" in outcome.err
+
+
 def test_an_unseen_label_is_named_with_its_line(qkv: Call, text_run: Path, tmp_path: Path) -> None:
     table = tmp_path / "others.csv"
     table.write_text("review,verdict\na film,good\na book,dreadful\na story,odd\n")

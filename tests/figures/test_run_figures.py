@@ -10,7 +10,7 @@ from made_up import FASHION, some_epochs, some_images, some_logits, some_steps
 from PIL import Image
 
 from qkv import figures
-from qkv.evaluation import evaluate_predictions
+from qkv.evaluation import accuracy_by_length, evaluate_predictions
 
 
 def a_run(mistakes: bool = True) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]:
@@ -58,3 +58,44 @@ def test_what_a_run_lacks_is_left_out(tmp_path: Path) -> None:
     drawn = figures.draw_run_figures({**record, "test": None}, log, results, tmp_path)
     assert [path.stem for path in drawn] == ["curves", "curves", "predictions", "predictions"]
     assert sorted(tmp_path.iterdir()) == sorted(drawn)
+
+
+def a_text_run() -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]:
+    labels = np.random.default_rng(0).integers(0, 2, 60)
+    logits = some_logits(labels, 2)
+    predicted = logits.argmax(axis=1)
+    record = {
+        "data": {"class_names": ["neg", "pos"]},
+        "epochs": some_epochs(2),
+        "test": {
+            **evaluate_predictions(logits, labels, ["neg", "pos"]),
+            "by_length": accuracy_by_length(np.arange(60), labels, predicted),
+        },
+        "mistakes": [
+            {"text": "Good, they say.", "label": "neg", "predicted": "pos", "probability": 0.9}
+        ],
+    }
+    return record, some_steps(2, 9), {"test_logits": logits, "test_labels": labels}
+
+
+def test_a_text_run_has_its_own_figures(tmp_path: Path) -> None:
+    (tmp_path / "predictions.png").write_bytes(b"of another run")
+    drawn = figures.draw_run_figures(*a_text_run(), tmp_path)
+    names = ("curves", "confusion", "reliability", "lengths", "mistakes")
+    assert [path.name for path in drawn] == [
+        f"{name}.{kind}" for name in names for kind in ("png", "svg")
+    ]
+    assert sorted(tmp_path.iterdir()) == sorted(drawn)
+    again = figures.draw_run_figures(*a_text_run(), tmp_path / "again")
+    assert [path.read_bytes() for path in drawn] == [path.read_bytes() for path in again]
+
+
+def test_a_text_run_without_test_or_mistakes(tmp_path: Path) -> None:
+    record, log, results = a_text_run()
+    figures.draw_run_figures(record, log, results, tmp_path)
+    drawn = figures.draw_run_figures({**record, "mistakes": []}, log, results, tmp_path)
+    assert [path.stem for path in drawn[::2]] == ["curves", "confusion", "reliability", "lengths"]
+    assert sorted(tmp_path.iterdir()) == sorted(drawn)
+    untested = {key: record[key] for key in ("data", "epochs")}
+    drawn = figures.draw_run_figures(untested, log, {}, tmp_path / "untested")
+    assert [path.stem for path in drawn] == ["curves", "curves"]

@@ -27,7 +27,19 @@ TOPICS = (
     "vote law party minister court",
     "cake oven butter sugar bread",
 )
-ODD = ("", " ", "\n", "_", "🙂", "🙂🙂 great", "שלום עולם", "\ud800 lone", "x" * 5000, "很好看", "\0")
+ODD = (
+    "",
+    " ",
+    "\n",
+    "_",
+    "🙂",
+    "🙂🙂 great",
+    "שלום עולם",
+    "\ud800 lone",
+    "x" * 5000,
+    "很好看",
+    "\0",
+)
 
 
 def made_up(texts: int, classes: int = 3, seed: int = 0) -> tuple[list[str], Any]:
@@ -348,7 +360,9 @@ def test_without_scikit_learn_the_remedy_is_named(monkeypatch: pytest.MonkeyPatc
     assert (model.log_probabilities(texts).argmax(axis=1) == labels).all()  # needs numpy alone
 
 
-@pytest.mark.parametrize("change", [{"hash_bits": 31}, {"max_n": 0}, {"kind": "svm"}, {"ngrams": 2}])
+@pytest.mark.parametrize(
+    "change", [{"hash_bits": 31}, {"max_n": 0}, {"kind": "svm"}, {"ngrams": 2}]
+)
 def test_wrong_settings_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(RecipeError, match=f"ngrams: .*{next(iter(change))}"):
         NGramSettings.parse(change, where="ngrams")

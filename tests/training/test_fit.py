@@ -256,6 +256,7 @@ def test_bfloat16_autocast_trains_and_keeps_float32_weights(bench: Any) -> None:
 class Scripted:
     """One parameter, one step an epoch, and validation results as the test writes them."""
 
+    unit = "examples"
     train_examples = 2
 
     def __init__(self, results: list[tuple[int, float]]) -> None:

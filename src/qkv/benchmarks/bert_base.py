@@ -43,12 +43,15 @@ def write_random_bert(folder: Path, tokenizer_folder: Path, config: Mapping[str,
             very vocabulary of bert-base-uncased.
         config: of the model, such as `BERT_BASE`.
     """
+    from safetensors.torch import save_file
     from transformers import BertConfig, BertModel
 
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(SEED)
-        model = BertModel(BertConfig(**config))
-    model.save_pretrained(folder)
+        model = BertModel(BertConfig(**config, architectures=["BertModel"]))
+    # The model's own way of saving draws a progress bar.
+    model.config.save_pretrained(folder)
+    save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
     for name in TOKENIZER_FILES:
         source = tokenizer_folder / name
         if source.is_file():

@@ -1,4 +1,4 @@
-"""The baselines of text: the pipeline of `transformers` as one writes it, and the source's training.
+"""The baselines of text: a pipeline of `transformers` as one writes it, and the source's training.
 
 Float32, nothing sorted inside an encoding, nothing kept between epochs, and nothing of qkv's text
 modules: what one writes straight from a tutorial and from the description.
@@ -20,7 +20,6 @@ from qkv.labelled import IntArray
 BATCH_SIZE = 128
 MAX_TOKENS = 512
 GRU_HIDDEN, GRU_LAYERS, GRU_DROPOUT = 256, 2, 0.25
-SEED = 1234
 
 
 class PlainEncoder:
@@ -108,7 +107,6 @@ class PlainAttention(nn.Module):
         dim: width of a state.
         token_mlp_dim: width of the network that each state passes.
         num_queries: queries, each of which pools all tokens.
-        max_pool: also take the largest value of each entry.
         hidden_dim: width of the layer before the output.
         dropout: before the hidden layer and before the output.
         token_dropout: share of tokens hidden in a training step.
@@ -120,7 +118,6 @@ class PlainAttention(nn.Module):
         *,
         token_mlp_dim: int,
         num_queries: int,
-        max_pool: bool,
         hidden_dim: int,
         dropout: float,
         token_dropout: float,
@@ -130,9 +127,8 @@ class PlainAttention(nn.Module):
         self.token_mlp = nn.Linear(dim, token_mlp_dim)
         self.query = nn.Linear(token_mlp_dim, num_queries)
         self.dropout = nn.Dropout(dropout)
-        self.hidden = nn.Linear(token_mlp_dim * (num_queries + max_pool), hidden_dim)
+        self.hidden = nn.Linear(token_mlp_dim * num_queries, hidden_dim)
         self.output = nn.Linear(hidden_dim, 1)
-        self.max_pool = max_pool
         self.token_dropout = token_dropout
 
     def forward(self, states: Tensor) -> Tensor:
@@ -140,15 +136,10 @@ class PlainAttention(nn.Module):
         x = functional.gelu(self.token_mlp(self.norm(states)))
         scores = self.query(x)
         if self.training:
-            hidden = torch.rand(scores.shape[:2], device=scores.device) < self.token_dropout
-            hidden[:, 0] = False
-            scores = scores.masked_fill(hidden[..., None], -torch.inf)
-            x_seen = x.masked_fill(hidden[..., None], -torch.inf) if self.max_pool else x
-        else:
-            x_seen = x
+            unseen = torch.rand(scores.shape[:2], device=scores.device) < self.token_dropout
+            unseen[:, 0] = False
+            scores = scores.masked_fill(unseen[..., None], -torch.inf)
         pooled = (scores.softmax(dim=1).transpose(1, 2) @ x).flatten(1)
-        if self.max_pool:
-            pooled = torch.cat([pooled, x_seen.amax(dim=1)], dim=1)
         features = functional.gelu(self.hidden(self.dropout(pooled)))
         logits: Tensor = self.output(self.dropout(features))[:, 0]
         return logits
@@ -212,7 +203,7 @@ def _from_pretrained(folder: Path) -> tuple[Any, Any]:
         ) from None
     shows_progress = logging.is_progress_bar_enabled()
     # It would be drawn into the benchmark's own.
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = AutoModel.from_pretrained(
@@ -220,5 +211,5 @@ def _from_pretrained(folder: Path) -> tuple[Any, Any]:
         )
     finally:
         if shows_progress:
-            logging.enable_progress_bar()
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
     return tokenizer, model

@@ -14,8 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from qkv.benchmarks.length_sample import batches_at_quantiles
 from qkv.benchmarks.plain_text import (
@@ -25,14 +24,14 @@ from qkv.benchmarks.plain_text import (
     PlainGRU,
     PlainTextTraining,
 )
+from qkv.benchmarks.same_logits import require_same_logits
 from qkv.benchmarks.text_recipe_training import TextRecipeTraining
 from qkv.devices import resolve_device
-from qkv.errors import QKVError
 from qkv.labelled import IntArray
 from qkv.measurement.interleave import interleaved, quartiles, round_ratios
-from qkv.text.dataset import TextSplit
 from qkv.text.encoder import locate_encoder
-from qkv.text.text_encoder import TextEncoder, open_text_encoder
+from qkv.text.heads import HeadSettings
+from qkv.text.text_encoder import open_text_encoder
 from qkv.training.progress import Silent
 from qkv.training.recipe import load_recipe_of
 from qkv.training.text_data import load_texts
@@ -41,12 +40,6 @@ from qkv.training.text_recipe import TextRecipe
 # Both sides read what the source reads: the last layer's states of the first 512 tokens.
 SAME_READING = ("encoder.layers=last", "encoder.truncation.kind=head", "unfreeze_layers=0")
 RECIPES = {"attention": "fast", "gru": "reference"}
-PLAIN_HEADS: dict[str, Callable[[int], nn.Module]] = {
-    "attention": PlainAttention,
-    "gru": PlainGRU,
-}
-FLOAT32_TOLERANCE = 1e-4
-TIMED_TOLERANCE = 0.02
 GATE_TEXTS_A_BATCH = 2
 WARMUP_TEXTS = 8
 
@@ -70,9 +63,7 @@ class Sizes:
     rounds: Mapping[str, int] = field(default_factory=lambda: {"attention": 3, "gru": 1})
 
 
-QUICK_SIZES = Sizes(
-    epoch_texts=12, batch_size=2, batches=2, rounds={"attention": 1, "gru": 1}
-)
+QUICK_SIZES = Sizes(epoch_texts=12, batch_size=2, batches=2, rounds={"attention": 1, "gru": 1})
 
 
 def measure(*, quick: bool = False, progress: Progress | None = None) -> dict[str, Any]:
@@ -91,12 +82,7 @@ def measure(*, quick: bool = False, progress: Progress | None = None) -> dict[st
         MissingExtraError: a package that reads encoders is not installed.
     """
     sizes = QUICK_SIZES if quick else Sizes()
-    recipes = {
-        head: load_recipe_of(
-            TextRecipe, "imdb", name, (*SAME_READING, "training.precision=auto")
-        )
-        for head, name in RECIPES.items()
-    }
+    recipes = {head: recipe_of(head) for head in RECIPES}
     settings = recipes["gru"].encoder
     device = resolve_device(recipes["gru"].training.device)
     reviews = load_texts(recipes["gru"], None, skip_bad=False, reporter=Silent()).train
@@ -127,7 +113,7 @@ def measure(*, quick: bool = False, progress: Progress | None = None) -> dict[st
         for head, rounds in sizes.rounds.items():
             plain = PlainTextTraining(
                 plain_encoder,
-                PLAIN_HEADS[head](encoder.dim),
+                plain_head(recipes[head].head, encoder.dim),
                 sample.texts,
                 sample.labels,
                 device,
@@ -192,7 +178,9 @@ def _measure_head(
             seconds[name].append(values)
         advance(rounds * (number + 1))
     # By round: entry i of every batch is of the same round.
-    sums = {name: [sum(by_batch) for by_batch in zip(*seconds[name], strict=True)] for name in seconds}
+    sums = {
+        name: [sum(by_batch) for by_batch in zip(*seconds[name], strict=True)] for name in seconds
+    }
     ratios = round_ratios(sums["plain"], sums["qkv"])
     return {
         "ratio": statistics.median(ratios),
@@ -217,23 +205,27 @@ def _measure_head(
     }
 
 
-def require_same_logits(
-    head: str,
-    plain: PlainTextTraining,
-    qkv: TextRecipeTraining,
-    exact: TextEncoder,
-    sample: TextSplit,
-    indices: IntArray,
-) -> dict[str, float]:
-    """Give the plain head qkv's weights and compare the logits of some texts, without dropout.
+def recipe_of(head: str) -> TextRecipe:
+    """The project's recipe with that head, reading what the source reads."""
+    changes = (*SAME_READING, "training.precision=auto")
+    return load_recipe_of(TextRecipe, "imdb", RECIPES[head], changes)
 
-    The plain side reads each text alone, where nothing is padded and its missing mask does no
-    harm. qkv reads them all in one batch: in float32 throughout, and as it is timed.
 
-    Returns:
-        `float32_difference` and `timed_difference` of the logits.
+def plain_head(settings: HeadSettings, dim: int) -> nn.Module:
+    """The head of a recipe as the baseline has it.
 
     Raises:
-        QKVError: the first exceeds 1e-4 or the second 0.02.
+        ValueError: the baseline has no such head.
     """
-    ...
+    if settings.kind == "gru":
+        return PlainGRU(dim)
+    if settings.kind == "attention":
+        return PlainAttention(
+            dim,
+            token_mlp_dim=settings.token_mlp_dim,
+            num_queries=settings.num_queries,
+            hidden_dim=settings.hidden_dim,
+            dropout=settings.dropout,
+            token_dropout=settings.token_dropout,
+        )
+    raise ValueError(f"no plain head is like {settings.kind!r}")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from qkv.devices import autocast
 from qkv.labelled import IntArray
@@ -58,7 +59,12 @@ class TextRecipeTraining:
         seed_initial_weights(recipe.seed)
         model = TextModel(build_head(recipe.head, encoder.dim, classes))
         self._task = TextTask(
-            model, {"train": self._reader}, {"train": texts.labels}, classes, recipe.training, device
+            model,
+            {"train": self._reader},
+            {"train": texts.labels},
+            classes,
+            recipe.training,
+            device,
         )
         self.model = model
         self._stepper = Stepper(self._task, recipe.training, seed=recipe.seed, device=device)
@@ -78,15 +84,23 @@ class TextRecipeTraining:
         self._steps_done += 1
         return float(outcome.loss)
 
-    @torch.no_grad()
     def logits(self, indices: IntArray) -> Tensor:
         """Logits (texts, classes) in one batch, from stored states in the recipe's precision."""
-        states, attention_mask = self._reader.padded(indices)
-        self.model.eval()
         with autocast(self._device, self.precision):
-            logits: Tensor = self.model(states.to(self._device), attention_mask.to(self._device))
-        return logits.float().cpu()
+            return self._evaluate(*self._reader.padded(indices))
+
+    def logits_of(self, states: Sequence[Tensor]) -> Tensor:
+        """Logits (texts, classes) in one batch, from these float32 states, in float32."""
+        lengths = torch.tensor([len(of_text) for of_text in states])
+        padded = nn.utils.rnn.pad_sequence(list(states), batch_first=True)
+        return self._evaluate(padded, torch.arange(padded.shape[1]) < lengths[:, None])
 
     def close(self) -> None:
         """Let go of the states' files, so that their folder can be removed."""
         self._reader.close()
+
+    @torch.no_grad()
+    def _evaluate(self, states: Tensor, attention_mask: Tensor) -> Tensor:
+        self.model.eval()
+        logits: Tensor = self.model(states.to(self._device), attention_mask.to(self._device))
+        return logits.float().cpu()

@@ -37,7 +37,7 @@ def predict(
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="INPUT...",
+            metavar="INPUT",
             help="Images, or folders of images; for a model of texts, texts, or - for the lines "
             "of standard input.",
             show_default=False,

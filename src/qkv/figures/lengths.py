@@ -52,10 +52,13 @@ def draw_accuracy_by_length(document: Mapping[str, Any]) -> Figure:
     axes.set_xlim(-0.6, len(bins) - 0.4)
     lowest, highest = min(low for low, _ in intervals), max(high for _, high in intervals)
     room = 0.08 * max(0.02, highest - lowest)
-    axes.set_ylim(max(0.0, lowest - room), min(1.0, highest + room))
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]))
+    # Above 1 too, so that points at the very top are whole; the ticks end there.
+    low, high = max(0.0, lowest - room), highest + room
+    ticks = MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    axes.set_yticks([tick for tick in ticks if low <= tick <= min(high, 1.0)])
+    axes.set_ylim(low, high)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
-    axes.set(ylabel="Accuracy", xlabel="Length in tokens (texts of that length)")
+    axes.set(ylabel="Accuracy", xlabel="Length in tokens (and how many texts are that long)")
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
     axes.set_title("Accuracy by length of the text", pad=26)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)

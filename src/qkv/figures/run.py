@@ -8,24 +8,30 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.figure import Figure
 
 from qkv.figures.confusion import draw_confusion
 from qkv.figures.curves import draw_curves
+from qkv.figures.lengths import draw_accuracy_by_length
 from qkv.figures.predictions import draw_mistakes, draw_predictions
 from qkv.figures.reliability import draw_reliability
 from qkv.figures.style import save_figure
+from qkv.figures.text_mistakes import draw_text_mistakes
 
 # numpy arrays of any type, by tensor name
 Tensors = Mapping[str, npt.NDArray[Any]]
+
+_SOME_HAVE = {"predictions", "mistakes", "lengths"}
 
 
 def draw_run_figures(
     record: Mapping[str, Any], log: Sequence[Mapping[str, Any]], results: Tensors, folder: Path
 ) -> list[Path]:
-    """Draw a run into `folder`: curves, confusion, predictions, mistakes, reliability.
+    """Draw a run into `folder`: curves, confusion, reliability, and what images or texts call for.
 
-    What the run does not have is left out: a run without a test has its curves alone, one on
-    texts no images, one without a mistake no figure of mistakes (and an older one is removed).
+    A run on images has predictions and mistakes; one on texts has mistakes and accuracy by length.
+    What a run does not have is left out: without a test it has its curves alone, without a mistake
+    no figure of mistakes. Such a figure of an earlier drawing is removed.
 
     Args:
         record: run.json.
@@ -46,6 +52,19 @@ def draw_run_figures(
     if test:
         figures["confusion"] = draw_confusion(test["confusion_matrix"], class_names)
         figures["reliability"] = draw_reliability(test["calibration"])
+    figures |= _image_figures(results, class_names)
+    if test and "by_length" in test:
+        figures["lengths"] = draw_accuracy_by_length(test["by_length"])
+    if record.get("mistakes"):
+        figures["mistakes"] = draw_text_mistakes(record["mistakes"], class_names)
+    for name in _SOME_HAVE.difference(figures):
+        for suffix in ("png", "svg"):
+            (folder / f"{name}.{suffix}").unlink(missing_ok=True)
+    return [path for name, drawn in figures.items() for path in save_figure(drawn, folder, name)]
+
+
+def _image_figures(results: Tensors, class_names: Sequence[str]) -> dict[str, Figure]:
+    figures = {}
     for name, draw, kind in (
         ("predictions", draw_predictions, "sample"),
         ("mistakes", draw_mistakes, "mistake"),
@@ -53,13 +72,11 @@ def draw_run_figures(
         chosen = results.get(f"{kind}_indices")
         images = results.get(f"{kind}_images")
         if chosen is None or images is None or len(chosen) == 0:
-            for suffix in ("png", "svg"):
-                (folder / f"{name}.{suffix}").unlink(missing_ok=True)
             continue
         labels = results["test_labels"][chosen]
         probabilities = _softmax(results["test_logits"][chosen])
         figures[name] = draw(images, labels, probabilities, class_names)
-    return [path for name, drawn in figures.items() for path in save_figure(drawn, folder, name)]
+    return figures
 
 
 def _softmax(logits: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
-from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 
 from qkv.errors import ShapeError
 from qkv.figures.style import INK, class_colours, house_style, new_figure, percent, short_name
@@ -52,9 +53,10 @@ def draw_text_mistakes(mistakes: Sequence[Mapping[str, Any]], class_names: Seque
     texts = [_shortened(_drawable(entry["text"], known), measure_body) for entry in shown]
     rows = [texts[start : start + columns] for start in range(0, len(texts), columns)]
     heights = [_HEAD + _LINE * max(map(len, row)) + _SPACE for row in rows]
-    height = _TOP + sum(heights)
+    height = _TOP + sum(heights) - _SPACE + _EDGE / 2
     figure = new_figure(width, height, layout=False)
-    figure.text(0.5, 1 - 0.24 / height, "Most confident mistakes", ha="center", va="center", size=11)
+    title = figure.text(0.5, 1 - 0.24 / height, "Most confident mistakes", size=11)
+    title.set(ha="center", va="center")
     colours = dict(zip(class_names, class_colours(len(class_names)), strict=True))
 
     def write(left: float, below_top: float, text: str, font: FontProperties, place: str) -> None:
@@ -65,25 +67,17 @@ def draw_text_mistakes(mistakes: Sequence[Mapping[str, Any]], class_names: Seque
         row, column = divmod(number, columns)
         left = _EDGE + column * (_COLUMN + _GAP)
         top = _TOP + sum(heights[:row])
-        sure = percent(entry["probability"], 1)
+        sure = f", {percent(entry['probability'], 1)}"
         for at, room, words, name, after in (
             (0.0, _PREDICTED_AT, "Truth: ", entry["label"], ""),
-            (_PREDICTED_AT, _COLUMN - _PREDICTED_AT, "Predicted: ", entry["predicted"], f", {sure}"),
+            (_PREDICTED_AT, _COLUMN - _PREDICTED_AT, "Predicted: ", entry["predicted"], sure),
         ):
-            chip = (left + at, height - top - _CHIP / 2)
-            size = (_CHIP / width, _CHIP / height)
-            figure.add_artist(
-                Rectangle(
-                    (chip[0] / width, chip[1] / height),
-                    *size,
-                    facecolor=colours[name],
-                    edgecolor=INK,
-                    linewidth=0.5,
-                )
-            )
-            start = at + _CHIP + 0.06
+            corner = ((left + at) / width, 1 - (top + _CHIP / 2) / height)
+            chip = Rectangle(corner, _CHIP / width, _CHIP / height)
+            chip.set(facecolor=colours[name], edgecolor=INK, linewidth=0.5)
+            figure.add_artist(chip)
             text = _fitting(words, name, after, room - _CHIP - 0.16, known, measure_head)
-            write(left + start, top, text, head, "center_baseline")
+            write(left + at + _CHIP + 0.06, top, text, head, "center_baseline")
         for line, text in enumerate(lines):
             # A line each: the height of letters must not move the lines below.
             write(left, top + _HEAD + _LINE * line, text, body, "baseline")
@@ -104,11 +98,13 @@ def _check(mistakes: Sequence[Mapping[str, Any]], class_names: Sequence[str]) ->
 
 def _measure(font: FontProperties) -> Measure:
     """A function from a text on one line to its width in inches."""
-    dots = 100.0
-    renderer = RendererAgg(1, 1, dots)
+    figure = new_figure(1, 1, layout=False)
+    artist = Text(0, 0, "", fontproperties=font, figure=figure)
 
+    @functools.cache
     def measure(text: str) -> float:
-        return float(renderer.get_text_width_height_descent(text, font, False)[0]) / dots
+        artist.set_text(text)
+        return artist.get_window_extent().width / figure.dpi
 
     return measure
 
@@ -139,7 +135,7 @@ def _fitting(
 
 def _shortened(text: str, measure: Measure) -> list[str]:
     """The lines of a text, or of as much of its beginning and its end as `_MOST_LINES` hold."""
-    lines = _wrapped(text.split(), measure)
+    lines = _wrapped(text.split() or ["(no visible letter)"], measure)
     kept = len(text)
     while len(lines) > _MOST_LINES:
         kept = min(int(0.9 * kept), 200 * _MOST_LINES)

@@ -14,7 +14,7 @@ from qkv.errors import RunError
 from qkv.labelled import IntArray
 from qkv.text.encoder import EncoderSettings
 from qkv.text.inputs import Inputs
-from qkv.text.states import StatesStore, open_store
+from qkv.text.states import Kind, Packed, StatesStore, open_store, pack, unpack
 from qkv.text.text_encoder import TextEncoder, open_text_encoder
 
 Progress = Callable[[int, int], None]
@@ -42,7 +42,7 @@ class Reading:
         self,
         settings: EncoderSettings,
         unfrozen: Unfrozen,
-        kind: Literal["float16", "int8"],
+        kind: Kind,
         device: torch.device,
         *,
         expected: dict[str, Any] | None = None,
@@ -127,25 +127,27 @@ class Reading:
             yield self.store.reader(texts)
         else:
             for part in _parts(texts):
-                yield HeldStates(self.encoder, part)
+                yield HeldStates(self.encoder, part, self._kind)
 
 
 class HeldStates:
-    """States of a few texts, computed now; they are rounded as a store does."""
+    """States of a few texts, computed now; they are rounded as a store does it."""
 
-    def __init__(self, encoder: TextEncoder, texts: Sequence[str]) -> None:
-        self._states: list[Tensor] = [torch.empty(0)] * len(texts)
-        for index, states in encoder.encode(encoder.prepare(texts)):
-            self._states[index] = states.to(torch.float16)
+    def __init__(self, encoder: TextEncoder, texts: Sequence[str], kind: Kind = "float16") -> None:
+        self._states: dict[int, Packed] = {
+            index: pack(states, kind) for index, states in encoder.encode(encoder.prepare(texts))
+        }
 
     @property
     def lengths(self) -> IntArray:
         """Rows of each text."""
-        return np.array([len(states) for states in self._states], dtype=np.int64)
+        counts = [len(self._states[index].values) for index in range(len(self._states))]
+        return np.array(counts, dtype=np.int64)
 
     def padded(self, indices: IntArray) -> tuple[Tensor, Tensor]:
         """Float32 states (texts, tokens, dim), zero where there is no token, and their mask."""
-        chosen = [self._states[index].float() for index in indices]
+        packed = [self._states[int(index)] for index in indices]
+        chosen = [unpack(text.values, text.scales) for text in packed]
         return _pad(chosen, [len(states) for states in chosen])
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
 from qkv.devices import Precision, resolve_precision
 from qkv.errors import DataError, MissingExtraError
@@ -19,6 +18,8 @@ from qkv.text.encoder.packed import ATTENTION, register_packed_attention
 from qkv.text.encoder.weights import read_weights
 
 _REMEDY = "fetch the encoder again, or name another"
+# What transformers raises at a config that is damaged, contradicts itself, or asks for the moon.
+_UNUSABLE = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class LoadedModel:
         parameters: how many numbers the architecture has, the pooler's included.
     """
 
-    module: nn.Module
+    module: Any
     family: Family
     parameters: int
 
@@ -65,8 +66,15 @@ def load_model(files: EncoderFiles) -> LoadedModel:
             remedy="pip install 'qkv[text]'",
         ) from None
     with _silence(transformers):
-        config, family = _read_config(files, transformers)
-        module = _build(config, family, transformers)
+        try:
+            config = transformers.AutoConfig.from_pretrained(
+                files.folder, trust_remote_code=False, local_files_only=True
+            )
+            family = _family(files, config)
+            module = _build(config, family, transformers)
+        except _UNUSABLE as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise DataError(f"{files.config} cannot be used: {reason}", remedy=_REMEDY) from None
         parameters = sum(parameter.numel() for parameter in module.parameters())
         # Nothing reads what a pooler makes of the first state.
         if getattr(module, "pooler", None) is not None:
@@ -77,37 +85,32 @@ def load_model(files: EncoderFiles) -> LoadedModel:
     return LoadedModel(module.eval(), family, parameters)
 
 
-def _read_config(files: EncoderFiles, transformers: Any) -> tuple[Any, Family]:
-    try:
-        config = transformers.AutoConfig.from_pretrained(
-            files.folder, trust_remote_code=False, local_files_only=True
-        )
-    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise DataError(f"{files.config} is damaged or unknown: {reason}", remedy=_REMEDY) from None
+def _family(files: EncoderFiles, config: Any) -> Family:
     family = FAMILIES.get(config.model_type)
     if family is None:
         raise DataError(
             f"{files.config}: qkv knows no encoder of model_type {config.model_type!r}",
             remedy=f"choose one of {', '.join(sorted(FAMILIES))}",
         )
-    # Checkpoints of decoders made from an encoder would hide what comes later in a text.
+    return family
+
+
+def _build(config: Any, family: Family, transformers: Any) -> Any:
+    from transformers.initialization import no_init_weights
+
+    # The config of a decoder made from an encoder would hide what comes later in a text.
     config.is_decoder = False
     config.add_cross_attention = False
-    return config, family
-
-
-def _build(config: Any, family: Family, transformers: Any) -> nn.Module:
     attention = {}
     if family.stack is not None:
         register_packed_attention()
         attention = {"attn_implementation": ATTENTION}
+
     # All weights are replaced: what is drawn for them must not move the user's generator.
-    with torch.random.fork_rng(devices=[]), transformers.initialization.no_init_weights():
-        module: nn.Module = transformers.AutoModel.from_config(
+    with torch.random.fork_rng(devices=[]), no_init_weights():
+        return transformers.AutoModel.from_config(
             config, dtype=torch.float32, trust_remote_code=False, **attention
         )
-    return module
 
 
 @contextmanager

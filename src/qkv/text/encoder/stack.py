@@ -47,7 +47,7 @@ class LayerStack:
         windows: Sequence[npt.NDArray[Any]],
         layers: Sequence[int],
         device: torch.device,
-        least_rows: int,
+        rows: int | None,
     ) -> Tensor:
         """States of windows end to end, the mean of some layers.
 
@@ -55,23 +55,23 @@ class LayerStack:
             windows: integer (tokens,) each.
             layers: which layers; those above the highest are not computed.
             device: where the model is.
-            least_rows: a shorter batch is filled up to it with a window that is thrown away.
+            rows: tokens that the batch is filled up to, by a window that is thrown away; None: as
+                many as there are.
 
         Returns:
             (tokens of all windows, dim).
         """
         lengths = [len(window) for window in windows]
         total = sum(lengths)
-        if (filling := least_rows - total) > 0:
-            windows = [*windows, np.zeros(filling, dtype=np.int64)]
-            lengths.append(filling)
-        ids = torch.from_numpy(np.concatenate(windows).astype(np.int64))
-        # The filling may be longer than there are positions.
-        positions = np.concatenate([np.arange(length) for length in lengths[: len(lengths)]])
-        positions[total:] = 0
+        ids = np.concatenate(windows).astype(np.int64)
+        positions = np.concatenate([np.arange(length) for length in lengths])
+        if rows is not None and rows > total:
+            lengths.append(rows - total)
+            # The filling stands at one position: it may be longer than there are positions.
+            ids, positions = (np.pad(array, (0, rows - total)) for array in (ids, positions))
         positions += self.first_position
         states = self.embeddings(
-            input_ids=ids[None].to(device),
+            input_ids=torch.from_numpy(ids)[None].to(device),
             position_ids=torch.from_numpy(positions)[None].to(device),
         )
         if self.projection is not None:

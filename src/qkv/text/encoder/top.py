@@ -41,14 +41,12 @@ class WholeEncoder(nn.Module):
 
     Args:
         model: of transformers.
-        first_position: where it counts positions from.
     """
 
-    def __init__(self, model: nn.Module, first_position: int) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
-        self._first_position = first_position
-        self._pad_id = int(getattr(model.config, "pad_token_id", None) or 0)  # type: ignore[union-attr]
+        self._pad_id = int(model.config.pad_token_id or 0)
 
     def forward(
         self,

@@ -17,7 +17,7 @@ from qkv.text.states.catalogue import StoreFacts, clear, list_stores
 from qkv.text.states.encodes import Encodes, PreparedTexts
 from qkv.text.states.fill import Filled
 from qkv.text.states.keys import Kind, states_root
-from qkv.text.states.packing import pack, unpack
+from qkv.text.states.packing import Packed, pack, unpack
 from qkv.text.states.reader import StatesReader
 from qkv.text.states.store import StatesStore, open_store
 
@@ -25,6 +25,7 @@ __all__ = [
     "Encodes",
     "Filled",
     "Kind",
+    "Packed",
     "PreparedTexts",
     "StatesReader",
     "StatesStore",

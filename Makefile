@@ -5,13 +5,16 @@ BIN := $(VENV)/bin
 CONSTRAINTS := constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint bench examples clean
+.PHONY: help train train-text test lint bench examples clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 train: $(VENV)/.installed ## train a Vision Transformer on Fashion-MNIST, test it, draw it
 	$(BIN)/qkv train fashion-mnist
+
+train-text: $(VENV)/.installed-text ## train a text classifier on IMDB (DATA=folder if it is not to be fetched)
+	$(BIN)/qkv train imdb $(if $(DATA),--data $(DATA))
 
 test: $(VENV)/.installed-dev lint ## run everything the project checks
 	$(BIN)/python -m pytest -n auto
@@ -21,11 +24,13 @@ lint: $(VENV)/.installed-dev ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.installed ## measure qkv against its baselines; keeps the results
+bench: $(VENV)/.installed-text ## measure qkv against its baselines; keeps the results
 	$(BIN)/qkv bench attention --out benchmarks/results/attention.json
 	$(BIN)/qkv bench scan --out benchmarks/results/scan.json
 	$(BIN)/qkv bench vit-step --out benchmarks/results/vit-step.json
 	$(BIN)/qkv bench vit-time-to-accuracy --out benchmarks/results/vit-time-to-accuracy.json
+	$(BIN)/qkv bench encode --out benchmarks/results/encode.json
+	$(BIN)/qkv bench text-epoch --out benchmarks/results/text-epoch.json
 
 examples: $(VENV)/.installed-dev ## run the notebooks anew and save their outputs
 	$(BIN)/python examples/execute.py
@@ -38,6 +43,10 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "qkv needs Python 3.11 or newer; name one with make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e .
+	touch $@
+
+$(VENV)/.installed-text: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[text,minilm]'
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

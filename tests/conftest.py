@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,8 @@ import hypothesis
 import jaxtyping
 import pytest
 import torch
+
+from users_cache import users_cache
 
 if TYPE_CHECKING:
     from qkv.vision.dataset import ImageDataset
@@ -22,8 +23,6 @@ jaxtyping.install_import_hook("qkv", "shape_checks.checked")
 # The same examples every time, and no time limit: a shared machine pauses when it likes.
 hypothesis.settings.register_profile("qkv", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("qkv")
-
-USERS_CACHE = os.environ.get("QKV_CACHE")
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -37,17 +36,6 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No fixture of any scope, and no test but those of the real data, uses the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("QKV_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        yield
-
-
-@contextmanager
-def users_cache() -> Iterator[None]:
-    """Within this context data are looked for where the user keeps them."""
-    with pytest.MonkeyPatch.context() as patch:
-        if USERS_CACHE is None:
-            patch.delenv("QKV_CACHE", raising=False)
-        else:
-            patch.setenv("QKV_CACHE", USERS_CACHE)
         yield
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from qkv.text.text_encoder import TextEncoder
 
 import qkv
 from qkv.errors import DataError, RecipeError, RunError
 from qkv.runs import Run
 from qkv.text.classifier import TextClassifier
 from qkv.text.inputs import predict_inputs
+from qkv.text.text_encoder import TextEncoder
 from qkv.training.recipe import Recipe, load_recipe
 from tiny_bert import tiny_bert
 

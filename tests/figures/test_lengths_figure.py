@@ -41,9 +41,11 @@ def test_it_shows_its_numbers() -> None:
     figure = figures.draw_accuracy_by_length(document)
     (axes,) = figure.axes
     (container,) = axes.containers
-    points, caps, bars = container.lines
+    points, _, bars = container.lines
     bins = document["bins"]
-    np.testing.assert_allclose(points.get_ydata(), [entry["accuracy"] for entry in bins])
+    np.testing.assert_allclose(
+        np.asarray(points.get_ydata()), [entry["accuracy"] for entry in bins]
+    )
     ends = [(segment[0, 1], segment[1, 1]) for segment in bars[0].get_segments()]
     np.testing.assert_allclose(ends, [entry["accuracy_interval_95"] for entry in bins])
     first = axes.get_xticklabels()[0].get_text()

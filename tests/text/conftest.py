@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from users_cache import users_cache
+
 if TYPE_CHECKING:
     from qkv.text.dataset import TextDataset
 
@@ -17,7 +19,8 @@ def imdb() -> TextDataset:
     from qkv.text.imdb import load
 
     try:
-        return load(local_only=True)
+        with users_cache():
+            return load(local_only=True)
     except DownloadError as error:
         pytest.skip(
             "NO REAL DATA, so the real IMDB goes unchecked. Run `qkv data get imdb` and test "

@@ -27,6 +27,7 @@ TOPICS = (
     "vote law party minister court",
     "cake oven butter sugar bread",
 )
+COMMON = ["a", "the", "of", "and", "then", "there", "was", "it", "not", "very"]
 ODD = (
     "",
     " ",
@@ -49,7 +50,7 @@ def made_up(texts: int, classes: int = 3, seed: int = 0) -> tuple[list[str], Any
     made = []
     for label in labels:
         own = generator.choice(TOPICS[label].split(), 3)
-        other = generator.choice("a the of and then there was it not very".split(), 5)
+        other = generator.choice(COMMON, 5)
         made.append(" ".join(generator.permutation([*own, *other])))
     return made, labels
 

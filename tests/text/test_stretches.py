@@ -7,9 +7,9 @@ from functools import cache
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from minilm import minilm_folder
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from minilm import minilm_folder
 from qkv.text.stretches import stretches
 
 SENTENCES = ["The plot was thin, but I'd see it again.", "Don't!  Waste (your) time\non this", "été"]

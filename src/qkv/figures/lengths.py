@@ -19,7 +19,9 @@ def draw_accuracy_by_length(document: Mapping[str, Any]) -> Figure:
         document: of `qkv.evaluation.accuracy_by_length`.
     """
     bins, overall = document["bins"], document["accuracy"]
-    figure = new_figure(max(4.8, 1.6 + 0.86 * len(bins)), 4.4)
+    ranges = [_range(entry["shortest"], entry["longest"]) for entry in bins]
+    each = max(0.86, 0.2 + 0.068 * max(map(len, ranges)))  # inches, so that ranges stay apart
+    figure = new_figure(max(4.8, 1.2 + each * len(bins)), 4.4)
     axes = figure.subplots()
     places = range(len(bins))
     shares = [entry["accuracy"] for entry in bins]
@@ -44,9 +46,7 @@ def draw_accuracy_by_length(document: Mapping[str, Any]) -> Figure:
         capsize=4,
         label="of this length, with 95 % interval",
     )
-    names = [
-        f"{_range(entry['shortest'], entry['longest'])}\n({entry['count']:,})" for entry in bins
-    ]
+    names = [f"{ends}\n({entry['count']:,})" for ends, entry in zip(ranges, bins, strict=True)]
     axes.set_xticks(places, names)
     axes.tick_params(axis="x", length=0)
     axes.set_xlim(-0.6, len(bins) - 0.4)

@@ -68,4 +68,7 @@ def test_position_and_class_token_start_from_the_standard_normal():
 def test_it_imports_nothing_of_qkv_but_the_shape_of_a_data_set():
     tree = ast.parse(inspect.getsource(plain_vit))
     imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert {name for name in imported if name.startswith("qkv")} == {"qkv.vision.dataset"}
+    assert {name for name in imported if name.startswith("qkv")} == {
+        "qkv.labelled",
+        "qkv.vision.dataset",
+    }

@@ -99,15 +99,14 @@ def test_gate_opens_for_the_same_head(contestants):
     before = {name: p.clone() for name, p in plain.head.named_parameters()}
     agreement = require_same_logits(head, plain, qkv, exact, SAMPLE, INDICES)
     assert agreement["float32_difference"] <= 1e-5
-    assert 0 < agreement["timed_relative_difference"] <= 0.1
+    assert 0 < agreement["timed_relative_difference"] <= 0.25
     # It compared qkv's weights, not two random starts that happen to agree.
     assert any(not torch.equal(p, before[name]) for name, p in plain.head.named_parameters())
 
 
-@pytest.mark.parametrize("fault", ["head", "encoder", "order", "not a number"])
+@pytest.mark.parametrize("fault", ["head", "encoder", "order", "stored", "not a number"])
 def test_gate_trips(contestants, fault):
     head, plain, qkv, exact = contestants
-    indices = INDICES
     if fault == "head":
         output = plain.head.output
         plain.head.output = nn.Sequential(output, nn.Tanh())
@@ -118,10 +117,13 @@ def test_gate_trips(contestants, fault):
         plain.encoder.model.embeddings.word_embeddings.weight.mul_(1.3)
     elif fault == "order":
         plain._ids.reverse()
+    elif fault == "stored":
+        read = qkv.logits
+        qkv.logits = lambda indices: read(np.roll(indices, 1))
     else:
         plain.encoder.model.embeddings.word_embeddings.weight.mul_(float("nan"))
     with pytest.raises(QKVError, match=f"plain {head} head"):
-        require_same_logits(head, plain, qkv, exact, SAMPLE, indices)
+        require_same_logits(head, plain, qkv, exact, SAMPLE, INDICES)
 
 
 def test_nothing_is_timed_behind_a_shut_gate(monkeypatch, reviews):

@@ -29,7 +29,7 @@ def test_it_can_be_read(texts: int, bins: int, longest: float, wrong: float) -> 
     (axes,) = figure.axes
     low, high = axes.get_ylim()
     (points,) = (line for line in axes.lines if line.get_marker() == "o")
-    shares = np.asarray(points.get_ydata())
+    shares = np.asarray(points.get_ydata(), float)
     # The whole marker is inside, at 0 and at 100 % too.
     assert ((shares > low) | (low == 0)).all()
     assert (shares < high).all()
@@ -44,7 +44,7 @@ def test_it_shows_its_numbers() -> None:
     points, _, bars = container.lines
     bins = document["bins"]
     np.testing.assert_allclose(
-        np.asarray(points.get_ydata()), [entry["accuracy"] for entry in bins]
+        np.asarray(points.get_ydata(), float), [entry["accuracy"] for entry in bins]
     )
     ends = [(segment[0, 1], segment[1, 1]) for segment in bars[0].get_segments()]
     np.testing.assert_allclose(ends, [entry["accuracy_interval_95"] for entry in bins])

@@ -20,7 +20,7 @@ from tiny_encoders import save_tiny_encoder
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, BertConfig
 
-from qkv.errors import DataError, RecipeError, ShapeError
+from qkv.errors import DataError, MissingExtraError, RecipeError, ShapeError
 from qkv.text.encoder import Encoder, EncoderSettings, load_encoder, locate_encoder
 from qkv.text.encoder.families import FAMILIES
 from qkv.text.encoder.files import read_folder
@@ -369,6 +369,15 @@ def test_loading_and_encoding_print_nothing() -> None:
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_without_transformers_the_remedy_is_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_tiny_encoder(tmp_path)
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(MissingExtraError, match=r"transformers; pip install 'qkv\[text\]'"):
+        opened(tmp_path)
 
 
 def test_identity_is_json(tmp_path: Path) -> None:

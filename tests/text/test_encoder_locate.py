@@ -63,7 +63,7 @@ def tiny(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def no_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_package(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locate.importlib.util, "find_spec", lambda _: None)  # type: ignore[attr-defined]
 
 
@@ -147,9 +147,7 @@ def test_a_local_folder(tiny: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -
     assert hub.asked == []
 
 
-@pytest.mark.parametrize(
-    "name", ["../x", "/no/such/folder", "./x", "~/no-such-folder", "..", "\\x"]
-)
+@pytest.mark.parametrize("name", ["../x", "/no/such/folder", "./x", "~/no-folder", "..", "\\x"])
 def test_what_looks_like_a_path_is_no_name_of_the_hub(name: str, hub: Hub) -> None:
     with pytest.raises(DataError, match="is not there|has no config.json|is no encoder"):
         locate_encoder(name)

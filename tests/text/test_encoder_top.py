@@ -108,6 +108,9 @@ def test_copies_are_their_own_and_exact(tmp_path: Path) -> None:
         for parameter in [*top.parameters(), *encoder.whole().parameters()]:
             parameter.zero_()
     assert torch.equal(encoder.hidden_states(ids, mask, [3]), before)
+    # The weights are mapped into memory: the file must not change with them.
+    again = load_encoder(encoder.files, device=torch.device("cpu"), precision="float32")
+    assert torch.equal(again.hidden_states(ids, mask, [3]), exact.hidden_states(ids, mask, [3]))
 
 
 @pytest.mark.parametrize("kind", WHOLE)

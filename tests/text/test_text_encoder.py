@@ -87,7 +87,7 @@ def one_by_one(encoder: TextEncoder, text: str) -> torch.Tensor:
 def test_states_are_those_of_each_window_alone(
     tiny: Path, truncation: dict[str, Any], group_tokens: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(text_encoder, "_GROUP_TOKENS", group_tokens)
+    monkeypatch.setattr(text_encoder, "GROUP_TOKENS", group_tokens)
     encoder = opened(tiny, truncation=truncation, batch_tokens=64)
     prepared = encoder.prepare(TEXTS)
     for number, states in enumerate(states_of(encoder, TEXTS)):
@@ -153,7 +153,7 @@ def test_an_interrupt_ends_between_batches(tiny: Path) -> None:
 
 
 def test_few_texts_are_in_work_at_once(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text_encoder, "_GROUP_TOKENS", 50)
+    monkeypatch.setattr(text_encoder, "GROUP_TOKENS", 50)
     encoder = opened(tiny, truncation={"kind": "windows", "overlap_tokens": 7})
     texts = ["the film " * 30] * 20
     computed = 0
@@ -190,8 +190,18 @@ def test_what_enters_the_layers_that_are_trained(tiny: Path) -> None:
     states = states_of(opened(tiny, below=2), ["bad film"])[0]
     assert torch.equal(states, states_of(opened(tiny, layers=1), ["bad film"])[0])
     for wrong in (4, -1):
-        with pytest.raises(RecipeError, match="cannot be trained: it has 3 layers"):
+        with pytest.raises(
+            RecipeError,
+            match=f"unfreeze_layers is {wrong}, but .* has 3 layers; set it to 3 or less",
+        ):
             opened(tiny, below=wrong)
+
+
+def test_layers_that_do_not_stand_alone_cannot_be_left_out(tmp_path: Path) -> None:
+    save_tiny_encoder(tmp_path, "mpnet")
+    with pytest.raises(RecipeError, match="do not stand alone; set it to 'all' or 0"):
+        opened(tmp_path, below=1)
+    assert opened(tmp_path, below="all").layers == [3]
 
 
 def test_tokens_for_a_whole_encoder(tiny: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import random
 import subprocess
 import sys
 import textwrap
@@ -66,7 +65,6 @@ def test_the_definition_s_own_cut_at_128_and_its_padding_are_off() -> None:
         ("中文", ["中", "文"]),
         ("Crème BRÛLÉE cafe\u0301", ["cr", "##eme", "br", "##ule", "##e", "cafe"]),
         ("a\ud800b \udfff", ["ab"]),
-        ("a\ufffdb \ufffd", ["ab"]),
         ("x" * 101, ["[UNK]"]),
         ("[CLS] a [SEP]", ["[", "cl", "##s", "]", "a", "[", "sep", "]"]),
     ],
@@ -108,25 +106,42 @@ def test_offsets_by_hand() -> None:
 
 
 def test_ten_megabytes_in_bounded_memory() -> None:
-    words = ["It", "was,", "I'd", "say,", "déjà", "vu", "all", "over", "again;", "café", "after", "café.", ""]
-    generator = random.Random(5)
-    sentence = " ".join(generator.choices(words, k=500))
-    text = sentence * (10_000_000 // len(sentence.encode()))
-    expected = ids(sentence)
-    # The sentence may join its repetition in one word: compare all but the seams.
-    pieces = tokenizer().encode([text])[0]
-    assert len(pieces) > 1_500_000
-    assert pieces[: len(expected) - 1].tolist() == expected[:-1]
+    # In a process of its own, whose peak is this text's. Encoded in one call it takes 1.2 GB.
+    script = f"""
+        import re
+        from pathlib import Path
+        from qkv.text.tokens import Tokenizer
+
+        def peak_megabytes():
+            status = Path("/proc/self/status").read_text()
+            return int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) / 1000
+
+        tokenizer = Tokenizer.from_folder(Path({str(minilm_folder())!r}))
+        sentence = "It was, I'd say, déjà vu all over again, and so on and on and on, forever. "
+        (expected,) = tokenizer.encode([sentence])
+        before = peak_megabytes()
+        (pieces,) = tokenizer.encode([sentence * 120_000])
+        assert (pieces.reshape(120_000, -1) == expected).all()
+        print(peak_megabytes() - before)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=True,
+    )
+    assert float(done.stdout) < 400
 
 
 @pytest.mark.parametrize("letter", ["x", "😀", "x!"])
-def test_a_megabyte_without_a_blank(letter: str) -> None:
-    assert set(ids(letter * 1_000_000)) <= {UNK, 1060, 999}
+def test_a_very_long_text_without_a_blank(letter: str) -> None:
+    assert set(ids(letter * 400_000)) <= {UNK, 1060, 999}
 
 
 def test_progress_ends_at_the_total() -> None:
     told: list[tuple[int, int]] = []
-    texts = ["a b " * 100_000] * 7
+    texts = ["a b " * 75_000] * 7
     tokenizer().encode(texts, progress=lambda done, total: told.append((done, total)))
     assert len(told) > 1
     assert told == sorted(told)

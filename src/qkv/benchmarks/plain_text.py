@@ -149,8 +149,8 @@ class PlainTextTraining:
     """The source's training: encoder and head in every step, BCE, Adam at its defaults.
 
     As in the source no mask is passed and the head reads the padding too. That is wrong for every
-    text but the longest of a batch, and faster: torch's GRU takes twice as long over packed
-    sequences.
+    text but the longest of a batch, and faster: torch's GRU takes more than twice as long over
+    packed sequences.
 
     Args:
         encoder: frozen.

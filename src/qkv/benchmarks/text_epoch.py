@@ -1,7 +1,7 @@
 """Time of an epoch of a sentiment head: encoder and head every epoch, and qkv from stored states.
 
-An epoch of the source's way takes up to hours on a small machine, so both sides are timed on a few
-batches that stand for all lengths, and scaled by tokens.
+An epoch of the source's way is too long to be timed whole, so both sides are timed on a few batches
+that stand for all lengths, and scaled by tokens.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -55,12 +56,12 @@ def accuracy_by_length(
             {
                 "shortest": int(ascending[start]),
                 "longest": int(ascending[stop - 1]),
-                "count": int(stop - start),
+                "count": stop - start,
                 "accuracy": float(right[start:stop].mean()),
                 "accuracy_interval_95": list(
-                    wilson_interval(int(right[start:stop].sum()), int(stop - start))
+                    wilson_interval(int(right[start:stop].sum()), stop - start)
                 ),
             }
-            for start, stop in zip(edges[:-1], edges[1:], strict=True)
+            for start, stop in itertools.pairwise(edges.tolist())
         ],
     }

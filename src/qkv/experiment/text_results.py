@@ -1,30 +1,30 @@
-"""What a trained text model is worth, beside a bag of n-grams on the same split."""
+"""What the models of a text run are worth, and what its figures show."""
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from qkv.classifiers.text import NGRAM_TENSORS
 from qkv.evaluation.lengths import accuracy_by_length
 from qkv.evaluation.metrics import evaluate_predictions, wilson_interval
+from qkv.experiment.text_models import (
+    LogProbabilities,
+    evaluated_splits,
+    fit_text_models,
+)
 from qkv.labelled import IntArray
 from qkv.runs import Run
-from qkv.temperature import fit_temperature
 from qkv.text.classifier import TextClassifier
 from qkv.text.dataset import TextDataset, TextSplit
-from qkv.text.ngrams import NGramModel
-from qkv.text.stack import fit_stack
 from qkv.training.progress import Reporter
 from qkv.training.text_recipe import TextRecipe
 
 MISTAKES = 16
-MISTAKE_LETTERS = 2000
-FloatArray = npt.NDArray[np.float32]
+# Of a mistake's text the beginning and the end are kept.
+FIRST_LETTERS, LAST_LETTERS = 1500, 500
 
 
 def finish_text(
@@ -34,64 +34,37 @@ def finish_text(
     classifier: TextClassifier,
     reporter: Reporter,
 ) -> None:
-    """Fit temperature, n-grams and stack, test each model by itself, and save all of it."""
-    labels = {name: split.labels for name, split in _evaluated(dataset).items()}
-    neural = {
-        name: classifier.neural_logits(split.texts, from_store=True).numpy()
-        for name, split in _evaluated(dataset).items()
-    }
-    temperature = 1.0
-    if recipe.training.calibrate and "validation" in neural:
-        temperature = fit_temperature(neural["validation"], labels["validation"])
-    answers = {"neural": {name: _log_softmax(x / temperature) for name, x in neural.items()}}
-
-    reporter.note("fitting the bag of n-grams that stands beside the model")
-    started = time.monotonic()
-    classes = len(dataset.class_names)
-    ngrams = NGramModel.fit(dataset.train.texts, dataset.train.labels, classes, recipe.ngrams)
-    answers["ngrams"] = {
-        name: ngrams.log_probabilities(split.texts) for name, split in _evaluated(dataset).items()
-    }
-    ngram_seconds = time.monotonic() - started
-
-    stack = None
-    if recipe.stack and "validation" in neural:
-        both = (answers["neural"]["validation"], answers["ngrams"]["validation"])
-        stack = fit_stack(*both, labels["validation"])
-        answers["stacked"] = {
-            name: stack.log_probabilities(answers["neural"][name], answers["ngrams"][name])
-            for name in neural
-        }
-        run.save_tensors(NGRAM_TENSORS, ngrams.tensors())
+    """Fit what stands beside the model, test each by itself, and save all of it."""
+    fitted = fit_text_models(recipe, dataset, classifier, reporter)
+    if fitted.stack is not None:
+        run.save_tensors(NGRAM_TENSORS, fitted.ngrams.tensors())
     run.update_config(
-        temperature=temperature,
+        temperature=fitted.temperature,
         ngrams=recipe.ngrams.model_dump(mode="json"),
-        stack=None if stack is None else stack.model_dump(mode="json"),
+        stack=None if fitted.stack is None else fitted.stack.model_dump(mode="json"),
     )
+    splits = evaluated_splits(dataset)
     models = {
-        model: {name: _scores(values, labels[name]) for name, values in of_splits.items()}
-        for model, of_splits in answers.items()
+        model: {name: _scores(values, splits[name].labels) for name, values in of_splits.items()}
+        for model, of_splits in fitted.answers.items()
     }
-    note = _verdict(models)
-    if note:
-        reporter.note(note)
+    verdict = _verdict(models)
+    if verdict:
+        reporter.note(verdict)
+    texts = {"train": dataset.train.texts, **{name: split.texts for name, split in splits.items()}}
     run.update_record(
         models=models,
-        ngram_seconds=ngram_seconds,
+        ngram_seconds=fitted.ngram_seconds,
+        ngram_texts=fitted.ngrams.fitted_texts,
         encoder_parameters=classifier.reading.encoder.encoder.parameters,
-        verdict=note,
+        verdict=verdict,
+        cut={name: vars(classifier.reading.cut(of_split)) for name, of_split in texts.items()},
     )
     if dataset.test is not None:
-        final = answers["neural" if stack is None else "stacked"]["test"]
-        _save_test(run, dataset.test, final, classifier)
+        _save_test(run, dataset.test, fitted.answers[fitted.answering]["test"], classifier)
 
 
-def _evaluated(dataset: TextDataset) -> dict[str, TextSplit]:
-    splits = {"validation": dataset.validation, "test": dataset.test}
-    return {name: split for name, split in splits.items() if split is not None}
-
-
-def _scores(log_probabilities: FloatArray, labels: IntArray) -> dict[str, Any]:
+def _scores(log_probabilities: LogProbabilities, labels: IntArray) -> dict[str, Any]:
     """Accuracy with its interval, and loss, of one model on one split."""
     correct = int((log_probabilities.argmax(axis=1) == labels).sum())
     return {
@@ -117,7 +90,7 @@ def _verdict(models: dict[str, dict[str, Any]]) -> str:
 
 
 def _save_test(
-    run: Run, test: TextSplit, log_probabilities: FloatArray, classifier: TextClassifier
+    run: Run, test: TextSplit, log_probabilities: LogProbabilities, classifier: TextClassifier
 ) -> None:
     document = evaluate_predictions(log_probabilities, test.labels, classifier.class_names)
     lengths = classifier.reading.lengths(test.texts)
@@ -142,7 +115,7 @@ def _save_test(
 
 
 def _mistakes(
-    log_probabilities: FloatArray, test: TextSplit, class_names: tuple[str, ...]
+    log_probabilities: LogProbabilities, test: TextSplit, class_names: tuple[str, ...]
 ) -> list[dict[str, Any]]:
     """The most confident ones, with the beginning of their text."""
     predicted = log_probabilities.argmax(axis=1)
@@ -151,7 +124,7 @@ def _mistakes(
     worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]
     return [
         {
-            "text": test.texts[i][:MISTAKE_LETTERS].encode("utf-8", "replace").decode(),
+            "text": _shortened(test.texts[i]),
             "name": test.names[i] if test.names else None,
             "label": class_names[test.labels[i]],
             "predicted": class_names[predicted[i]],
@@ -161,8 +134,9 @@ def _mistakes(
     ]
 
 
-def _log_softmax(logits: FloatArray) -> FloatArray:
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return np.asarray(
-        shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)), dtype=np.float32
-    )
+def _shortened(text: str) -> str:
+    # A lone surrogate has no place in a file of UTF-8.
+    text = text.encode("utf-8", "replace").decode()
+    if len(text) <= FIRST_LETTERS + LAST_LETTERS:
+        return text
+    return f"{text[:FIRST_LETTERS]} … {text[-LAST_LETTERS:]}"

@@ -19,7 +19,7 @@ from qkv.text.ngrams import NGramModel
 from qkv.text.reading import Reading
 from qkv.text.stack import Stack
 
-HEAD_BATCH_TOKENS = 65_536
+HEAD_BATCH_TOKENS = 16_384
 
 
 class TextClassifier:

@@ -16,6 +16,7 @@ from qkv.text.encoder import EncoderSettings
 from qkv.text.inputs import Inputs
 from qkv.text.states import Kind, Packed, StatesStore, open_store, pack, unpack
 from qkv.text.text_encoder import TextEncoder, open_text_encoder
+from qkv.text.truncation import Cut, cut_off
 
 Progress = Callable[[int, int], None]
 Unfrozen = int | Literal["all"]
@@ -112,6 +113,15 @@ class Reading:
         if self.unfrozen != "all" and not len(self.store.missing(texts)):
             return self.store.reader(texts).lengths
         return self.encoder.prepare(texts).rows
+
+    def cut(self, texts: Sequence[str]) -> Cut:
+        """What truncation leaves out of texts whose inputs are at hand."""
+        if self.unfrozen != "all" and not len(self.store.missing(texts)):
+            pieces = self.store.reader(texts).pieces
+            if (pieces >= 0).all():
+                positions = self.encoder.encoder.positions
+                return cut_off(pieces, self.settings.truncation, positions=positions)
+        return self.encoder.prepare(texts).cut
 
     def inputs(self, texts: Sequence[str], *, from_store: bool = False) -> Iterator[Inputs]:
         """Inputs of a list of texts, in order and in parts, so that memory stays bounded.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -13,71 +12,44 @@ from torch import Tensor
 
 from qkv.errors import RecipeError
 from qkv.labelled import IntArray
+from qkv.measurement.release import release_free_memory
+from qkv.text.batches import token_budget_batches
+from qkv.text.bins import fill_bins
 from qkv.text.encoder import Encoder, EncoderSettings, load_encoder, locate_encoder
+from qkv.text.prepared import Prepared, prepare
 from qkv.text.tokens import Tokenizer
-from qkv.text.truncation import Cut, cut, cut_off
 
 Progress = Callable[[int, int], None]
-Ids = npt.NDArray[np.int32]
 
-# Changes when the same texts and settings would give other states.
 FORMAT = 1
-# Texts of which pieces are held as separate arrays; the rest is kept end to end.
-TEXTS_AT_ONCE = 1024
+"""Counts up when the same texts and settings come to give other states."""
 
-
-@dataclass(frozen=True)
-class Prepared:
-    """Texts as windows of tokens, end to end.
-
-    Attributes:
-        ids: int32 (tokens,), all windows with their special tokens, text after text.
-        starts: int64 (windows + 1,), where each window begins in `ids`.
-        keep: int64 (windows, 2), first and last kept state of each window, counted from its start.
-        first_windows: int64 (texts + 1,), where each text begins among the windows.
-        pieces: int64 (texts,), word pieces of each text before anything was cut.
-        cut: what was left out.
-    """
-
-    ids: Ids
-    starts: IntArray
-    keep: IntArray
-    first_windows: IntArray
-    pieces: IntArray
-    cut: Cut
-
-    @property
-    def rows(self) -> IntArray:
-        """States of each text, int64 (texts,)."""
-        kept = np.concatenate([[0], np.cumsum(self.keep[:, 1] - self.keep[:, 0])])
-        rows: IntArray = np.diff(kept[self.first_windows])
-        return rows
-
-    @property
-    def tokens(self) -> int:
-        """Tokens to compute; those in two windows count twice."""
-        return len(self.ids)
-
-    def window(self, number: int) -> Ids:
-        """The tokens of one window."""
-        return self.ids[self.starts[number] : self.starts[number + 1]]
+# Texts whose windows are in work together: what bounds memory, beside the longest text itself.
+# Enough that the last block of each group, which is not full, costs little.
+GROUP_TOKENS = 65_536
 
 
 class TextEncoder:
-    """An encoder with its tokenizer, for texts of any length.
+    """A frozen encoder with its tokenizer, for texts of any length.
 
     Args:
         encoder: with frozen weights.
         tokenizer: its own.
         settings: which states, and what becomes of long texts.
-        below: how many of its top layers are left to a model that trains them; `all`: no state is
-            computed here.
+        below: how many of its top layers are left to a model that trains them; `all`: only tokens
+            are wanted.
 
     Attributes:
         encoder: as given.
         tokenizer: as given.
-        layers: whose output a state is; several: their mean.
+        settings: as given.
         dim: width of a state.
+        layers: whose output a state is; of several, their mean.
+        identity: what tells encoder and tokenizer from others, as JSON values.
+        facts: everything that determines a text's states, as JSON values.
+
+    Raises:
+        RecipeError: the settings ask for what the encoder does not have.
     """
 
     def __init__(
@@ -88,35 +60,19 @@ class TextEncoder:
         *,
         below: int | Literal["all"] = 0,
     ) -> None:
+        settings.truncation.window_pieces(encoder.positions)  # refuses what does not fit
         self.encoder = encoder
         self.tokenizer = tokenizer
-        self.layers = settings.resolved_layers(encoder.num_layers)
-        if below != "all" and below > encoder.num_layers:
-            raise RecipeError(
-                f"unfreeze_layers is {below}, but {settings.name} has {encoder.num_layers} layers",
-                remedy=f"set it to {encoder.num_layers} or less, or to 'all'",
-            )
-        if below not in (0, "all"):
-            self.layers = [encoder.num_layers - int(below)]
+        self.settings = settings
         self.dim = encoder.dim
-        self._truncation = settings.truncation
-        self._batch_tokens = settings.batch_tokens
-        self._truncation.window_pieces(encoder.positions)  # refuses what does not fit
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What tells encoder and tokenizer from others, as JSON values."""
-        return {**self.encoder.identity, "tokenizer_sha256": self.tokenizer.sha256}
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """Everything that determines a text's states, as JSON values."""
-        return {
+        self.layers = _layers(encoder, settings, below)
+        self.identity: dict[str, Any] = {**encoder.identity, "tokenizer_sha256": tokenizer.sha256}
+        self.facts: dict[str, Any] = {
             "format": FORMAT,
             **self.identity,
             "layers": self.layers,
-            "truncation": self._truncation.model_dump(mode="json"),
-            "precision": str(self.encoder.dtype).removeprefix("torch."),
+            "truncation": settings.truncation.model_dump(mode="json"),
+            "precision": str(encoder.dtype).removeprefix("torch."),
         }
 
     def prepare(self, texts: Sequence[str], *, progress: Progress | None = None) -> Prepared:
@@ -126,84 +82,70 @@ class TextEncoder:
             texts: of any length; an empty one is [CLS] [SEP].
             progress: called with (done, total) texts.
         """
-        ids: list[Ids] = []
-        lengths, keep, windows, pieces = [], [], [0], []
-        for first in range(0, len(texts), TEXTS_AT_ONCE):
-            for found in self.tokenizer.encode(texts[first : first + TEXTS_AT_ONCE]):
-                pieces.append(len(found))
-                cut_text = cut(
-                    found,
-                    self._truncation,
-                    positions=self.encoder.positions,
-                    cls_id=self.tokenizer.cls_id,
-                    sep_id=self.tokenizer.sep_id,
-                )
-                for window in cut_text:
-                    ids.append(window.input_ids)
-                    lengths.append(len(window.input_ids))
-                    keep.append((window.keep.start, window.keep.stop))
-                windows.append(windows[-1] + len(cut_text))
-            if progress:
-                progress(min(first + TEXTS_AT_ONCE, len(texts)), len(texts))
-        counted = np.array(pieces, dtype=np.int64)
-        return Prepared(
-            ids=np.concatenate(ids) if ids else np.empty(0, dtype=np.int32),
-            starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-            keep=np.array(keep, dtype=np.int64).reshape(-1, 2),
-            first_windows=np.array(windows, dtype=np.int64),
-            pieces=counted,
-            cut=cut_off(counted, self._truncation, positions=self.encoder.positions),
+        return prepare(
+            texts,
+            self.tokenizer,
+            self.settings.truncation,
+            positions=self.encoder.positions,
+            progress=progress,
         )
 
     def encode(
         self, prepared: Prepared, *, progress: Progress | None = None
     ) -> Iterator[tuple[int, Tensor]]:
-        """States of each text, short texts first.
+        """States of each text, once each; they do not depend on the other texts.
 
-        Texts are independent of each other, and so is what was given before an interruption.
+        Can be interrupted between any two texts, and between batches.
 
         Args:
             prepared: from `prepare`.
-            progress: called with (done, total) tokens.
+            progress: called with (done, total) tokens after each batch.
 
         Yields:
             The index of a text, and its states (rows, dim) on the CPU, float32 or bfloat16.
         """
         done = 0
-        held: dict[int, list[Tensor]] = {}
-        for batch in self._batches(prepared):
-            tokens = [prepared.window(window) for _, window in batch]
-            states = self.encoder.packed_states(tokens, self.layers).cpu()
-            parts = torch.split(states, [len(ids) for ids in tokens])
-            for (text, window), part in zip(batch, parts, strict=True):
-                first, last = prepared.keep[window]
-                held.setdefault(text, []).append(part[first:last])
-                if window + 1 == prepared.first_windows[text + 1]:
-                    kept = held.pop(text)
-                    yield text, kept[0] if len(kept) == 1 else torch.cat(kept)
-            done += len(states)
-            if progress:
-                progress(done, prepared.tokens)
+        for texts in _groups(prepared):
+            states: dict[int, Tensor] = {}
+            windows = np.concatenate([prepared.windows_of(text) for text in texts])
+            lengths = prepared.lengths[windows]
+            for batch in self._batches(lengths):
+                ids = [prepared.window(window) for window in windows[batch]]
+                computed = self.encoder.packed_states(ids, self.layers).cpu()
+                parts = torch.split(computed, lengths[batch].tolist())
+                for window, part in zip(windows[batch].tolist(), parts, strict=True):
+                    first, last = prepared.keep[window]
+                    states[window] = part[first:last]
+                done += len(computed)
+                if progress:
+                    progress(done, prepared.tokens)
+            for text in texts.tolist():
+                # Joined even if it is one: a copy, where a part would hold its whole batch.
+                yield text, torch.cat([states.pop(w) for w in prepared.windows_of(text).tolist()])
+            release_free_memory()
 
-    def input_ids(self, texts: Sequence[str]) -> list[Ids]:
-        """Tokens of each text with the special ones, int32 (tokens,), cut to one window."""
+    def input_ids(self, texts: Sequence[str]) -> list[npt.NDArray[np.int32]]:
+        """Tokens of each text with the special ones, int32 (tokens,), cut to one window.
+
+        Raises:
+            RecipeError: texts are read in several windows.
+        """
+        if self.settings.truncation.kind == "windows":
+            raise RecipeError(
+                "texts in overlapping windows have no one list of tokens",
+                remedy="choose another truncation",
+            )
         prepared = self.prepare(texts)
-        return [prepared.window(int(window)) for window in prepared.first_windows[:-1]]
+        return [prepared.window(number) for number in range(len(texts))]
 
-    def _batches(self, prepared: Prepared) -> Iterator[list[tuple[int, int]]]:
-        """Windows by (text, window), the windows of a text one after another."""
-        batch: list[tuple[int, int]] = []
-        tokens = 0
-        for text in np.argsort(prepared.rows, kind="stable").tolist():
-            for window in range(prepared.first_windows[text], prepared.first_windows[text + 1]):
-                length = int(prepared.starts[window + 1] - prepared.starts[window])
-                if batch and tokens + length > self._batch_tokens:
-                    yield batch
-                    batch, tokens = [], 0
-                batch.append((text, window))
-                tokens += length
-        if batch:
-            yield batch
+    def _batches(self, lengths: IntArray) -> list[IntArray]:
+        """Windows that are computed together."""
+        if not self.encoder.packs:
+            return token_budget_batches(lengths, self.settings.batch_tokens)
+        capacity = self.encoder.block_rows
+        if capacity is None:
+            capacity = max(self.settings.batch_tokens, int(lengths.max()))
+        return fill_bins(lengths, capacity)
 
 
 def open_text_encoder(
@@ -229,3 +171,32 @@ def open_text_encoder(
     tokenizer = Tokenizer.from_folder(files.folder)
     encoder = load_encoder(files, device=device, precision=settings.precision)
     return TextEncoder(encoder, tokenizer, settings, below=below)
+
+
+def _layers(encoder: Encoder, settings: EncoderSettings, below: int | Literal["all"]) -> list[int]:
+    if below == 0 or below == "all":
+        return settings.resolved_layers(encoder.num_layers)
+    if not encoder.packs:
+        raise RecipeError(
+            f"unfreeze_layers is {below}, but the layers of {settings.name} do not stand alone",
+            remedy="set it to 'all' or 0",
+        )
+    if not 0 < below <= encoder.num_layers:
+        raise RecipeError(
+            f"unfreeze_layers is {below}, but {settings.name} has {encoder.num_layers} layers",
+            remedy=f"set it to {encoder.num_layers} or less, or to 'all'",
+        )
+    return [encoder.num_layers - below]
+
+
+def _groups(prepared: Prepared) -> Iterator[IntArray]:
+    """Texts, the shortest first, in groups of about as many tokens to compute."""
+    order = np.argsort(prepared.rows, kind="stable")
+    ends = np.cumsum(prepared.tokens_of_texts[order])
+    first = 0
+    while first < len(order):
+        before = ends[first - 1] if first else 0
+        last = int(np.searchsorted(ends, before + GROUP_TOKENS, side="right"))
+        last = max(last, first + 1)
+        yield order[first:last]
+        first = last

@@ -51,6 +51,12 @@ def build_text_task(
         progress=reporter.progress("encode", "tokens"),
         note=reporter.note,
     )
+    cut = reading.cut([text for split in splits.values() for text in split.texts])
+    if cut.texts:
+        reporter.note(
+            f"{cut.texts:,} texts are longer than the encoder is given: {cut.tokens:,} tokens are "
+            f"left out (truncation {recipe.encoder.truncation.kind!r})"
+        )
     inputs: dict[str, Inputs] = dict(zip(splits, stored, strict=True))
     labels: dict[str, IntArray] = {name: split.labels for name, split in splits.items()}
     seed_initial_weights(recipe.seed)

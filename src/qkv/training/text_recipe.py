@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -31,6 +31,14 @@ class TextDataSettings(Settings):
     test_fraction: float = Field(default=0.1, gt=0.0, lt=1.0)
     """Share of a table without a test split that is carved off for testing."""
 
+    @model_validator(mode="after")
+    def _a_table_can_be_read_so(self) -> Self:
+        if self.text_column is not None and self.text_column == self.label_column:
+            raise ValueError(f"text_column and label_column are both {self.text_column!r}")
+        if self.dataset == "table" and self.validation_fraction + self.test_fraction >= 1.0:
+            raise ValueError("validation_fraction and test_fraction leave nothing to train on")
+        return self
+
     def table_settings(self) -> TextTableSettings:
         """The part that concerns a table of the user's own."""
         return TextTableSettings(
@@ -49,7 +57,7 @@ class TextTrainingSettings(TrainingSettings):
     either way."""
     batch_tokens: int = Field(default=16_384, ge=1)
     """Tokens a batch, padding included."""
-    evaluation_batch_tokens: int = Field(default=65_536, ge=1)
+    evaluation_batch_tokens: int = Field(default=16_384, ge=1)
     """Tokens a batch when only predicting, padding included."""
     encoder_learning_rate: float = Field(default=5e-5, gt=0.0, le=1.0)
     """Peak step size of encoder layers that are trained too."""
@@ -82,7 +90,7 @@ class TextRecipe(Settings):
     """What turns a text into states, and which of its states."""
     states: Literal["float16", "int8"] = "float16"
     """How states are kept: 2 bytes a number, or 1 with a scale for each token."""
-    unfreeze_layers: int | Literal["all"] = Field(default=0, ge=0)
+    unfreeze_layers: Annotated[int, Field(ge=0)] | Literal["all"] = 0
     """Top layers of the encoder that are trained with the head; `all` takes its embeddings too."""
     head: HeadSettings = Field(default=AttentionHeadSettings(kind="attention"))
     """What turns states into logits."""

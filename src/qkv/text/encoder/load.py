@@ -105,7 +105,6 @@ def _build(config: Any, family: Family, transformers: Any) -> Any:
     if family.stack is not None:
         register_packed_attention()
         attention = {"attn_implementation": ATTENTION}
-
     # All weights are replaced: what is drawn for them must not move the user's generator.
     with torch.random.fork_rng(devices=[]), no_init_weights():
         return transformers.AutoModel.from_config(

@@ -31,7 +31,7 @@ def locate_encoder(
     Args:
         name: a folder, or a model by its full or usual short name.
         revision: commit, tag or branch at the hub.
-        progress: called with (done, total) files fetched.
+        progress: called with (done, total) bytes once the hub's files are there.
 
     Raises:
         MissingExtraError: a package that it needs is not installed.
@@ -64,7 +64,8 @@ def locate_encoder(
             remedy=f"pip install 'qkv[text,{package.extra}]'",
         ) from error
     if progress:
-        progress(len(found.files), len(found.files))
+        size = sum(path.stat().st_size for path in found.files.values())
+        progress(size, size)
     return found
 
 

@@ -15,7 +15,7 @@ from qkv.errors import RecipeError, ShapeError
 from qkv.text.bins import fill_bins
 from qkv.text.encoder.files import EncoderFiles
 from qkv.text.encoder.stack import LayerStack, mean_of
-from qkv.text.encoder.top import EncoderTop, WholeEncoder
+from qkv.text.encoder.top import EncoderTop, StackedEncoder, WholeEncoder
 
 if TYPE_CHECKING:
     from qkv.text.encoder.load import LoadedModel
@@ -165,11 +165,18 @@ class Encoder:
             )
         stack = LayerStack.of(self._load(self.files), self._first_position)
         assert stack is not None
-        return EncoderTop(nn.ModuleList(stack.layers[self.num_layers - n :])).to(self.device)
+        layers = nn.ModuleList(stack.layers[self.num_layers - n :])
+        return EncoderTop(layers).to(self.device).eval()
 
-    def whole(self) -> WholeEncoder:
+    def whole(self) -> StackedEncoder | WholeEncoder:
         """A trainable float32 copy of everything, in evaluation mode."""
-        return WholeEncoder(self._load(self.files).module).to(self.device)
+        loaded = self._load(self.files)
+        stack = LayerStack.of(loaded, self._first_position)
+        if stack is None:
+            return WholeEncoder(loaded.module).to(self.device).eval()
+        layers = nn.ModuleList(stack.layers)
+        whole = StackedEncoder(stack.embeddings, stack.projection, layers, stack.first_position)
+        return whole.to(self.device).eval()
 
     def _in_blocks(
         self, stack: LayerStack, windows: Sequence[npt.NDArray[Any]], layers: Sequence[int]

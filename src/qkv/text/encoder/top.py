@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
@@ -36,8 +37,53 @@ class EncoderTop(nn.Module):
         return hidden_states
 
 
+class StackedEncoder(nn.Module):
+    """A whole encoder of layers that stand alone, from ids to the last layer's states.
+
+    Args:
+        embeddings: ids and positions to hidden states.
+        projection: to the layers' width, where the embeddings have another.
+        layers: lowest first.
+        first_position: where positions are counted from.
+    """
+
+    def __init__(
+        self,
+        embeddings: nn.Module,
+        projection: nn.Module | None,
+        layers: nn.ModuleList,
+        first_position: int,
+    ) -> None:
+        super().__init__()
+        self.embeddings = embeddings
+        self.projection = projection
+        self.top = EncoderTop(layers)
+        self._first_position = first_position
+
+    def forward(
+        self,
+        input_ids: Int64[Tensor, "texts tokens"],
+        attention_mask: Bool[Tensor, "texts tokens"],
+    ) -> Float[Tensor, "texts tokens dim"]:
+        """The last layer's states; those of padding mean nothing.
+
+        Args:
+            input_ids: tokens, with special ones; padding may be any id.
+            attention_mask: True where a token is: at the beginning of each row.
+        """
+        positions = torch.arange(input_ids.shape[1], device=input_ids.device)
+        states = self.embeddings(
+            input_ids=input_ids,
+            position_ids=(positions + self._first_position).expand_as(input_ids),
+        )
+        if self.projection is not None:
+            states = self.projection(states)
+        top: Tensor = self.top(states, attention_mask)
+        return top
+
+
 class WholeEncoder(nn.Module):
-    """A whole encoder, from ids to the last layer's states.
+    """A whole encoder that runs as one, from ids to the last layer's states.
 
     Args:
         model: of transformers.

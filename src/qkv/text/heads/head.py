@@ -7,7 +7,9 @@ from abc import ABC, abstractmethod
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from qkv.dropout import Dropout
 from qkv.errors import ShapeError
 
 Intermediates = dict[str, Tensor]
@@ -31,7 +33,7 @@ class Head(nn.Module, ABC):
     ) -> None:
         super().__init__()
         outputs = 1 if num_classes == 2 else num_classes
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.hidden = nn.Linear(features, hidden_dim) if hidden_dim else None
         self.output = nn.Linear(hidden_dim or features, outputs)
 
@@ -51,11 +53,11 @@ class Head(nn.Module, ABC):
         """Logits.
 
         Args:
-            states: of each text, in front; what stands behind them is not read.
+            states: of the tokens of each text; whatever stands in the padding is not read.
             attention_mask: True where a token is.
 
         Raises:
-            ShapeError: a text has no token.
+            ShapeError: shapes or dtypes do not fit, or a text has no token.
         """
         return self.forward_with_intermediates(states, attention_mask)[0]
 
@@ -67,20 +69,41 @@ class Head(nn.Module, ABC):
         """Logits, and what the head computed on the way, by name.
 
         Raises:
-            ShapeError: a text has no token.
+            ShapeError: shapes or dtypes do not fit, or a text has no token.
         """
-        if not bool(attention_mask[:, :1].all()):
-            raise ShapeError(
-                "a text without a token cannot be pooled",
-                remedy="mark at least its first token in attention_mask",
-            )
-        # Times zero would not do: what stands in the padding may be infinite.
-        states = states.masked_fill(~attention_mask[..., None], 0.0)
+        _check(states, attention_mask)
         pooled, named = self.pool(states, attention_mask)
         features = self.dropout(pooled)
         if self.hidden is not None:
-            features = self.dropout(nn.functional.gelu(self.hidden(features)))
+            features = self.dropout(F.gelu(self.hidden(features)))
         logits: Tensor = self.output(features)
         if logits.shape[1] == 1:
             logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
         return logits, named
+
+    def _without_padding(self, states: Tensor, attention_mask: Tensor) -> Tensor:
+        """The states, in the dtype of the weights, with zeros in the padding."""
+        # Times zero would not do: what stands in the padding may be infinite.
+        return states.to(self.output.weight.dtype).masked_fill(~attention_mask[..., None], 0.0)
+
+
+def _check(states: Tensor, attention_mask: Tensor) -> None:
+    if states.ndim != 3 or not states.is_floating_point():
+        raise ShapeError(
+            f"states have shape {tuple(states.shape)} and dtype {states.dtype}",
+            remedy="pass floats (texts, tokens, dim)",
+        )
+    if attention_mask.shape != states.shape[:2] or attention_mask.dtype != torch.bool:
+        raise ShapeError(
+            f"attention_mask has shape {tuple(attention_mask.shape)} and dtype "
+            f"{attention_mask.dtype} beside states {tuple(states.shape)}",
+            remedy="pass booleans (texts, tokens), True where a token is",
+        )
+    if not len(states):
+        raise ShapeError("there is no text to pool", remedy="pass at least one")
+    empty = ~attention_mask.any(dim=1)
+    if bool(empty.any()):
+        raise ShapeError(
+            f"text {int(empty.nonzero()[0])} of the batch has no token",
+            remedy="mark at least one token of each text in attention_mask",
+        )

@@ -22,4 +22,4 @@ class MeanHead(Head):
     ) -> tuple[Float[Tensor, "texts features"], Intermediates]:
         """The mean of each text's states."""
         count = attention_mask.sum(dim=1, keepdim=True)
-        return states.sum(dim=1) / count, {}
+        return self._without_padding(states, attention_mask).sum(dim=1) / count, {}

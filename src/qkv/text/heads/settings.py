@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from qkv.settings import Settings
 
@@ -27,18 +27,34 @@ class AttentionHeadSettings(Settings):
 
     kind: Literal["attention"] = "attention"
     """The name of this head."""
+    input_norm: bool = True
+    """Normalise each state first."""
+    state_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of a state's entries set to zero before anything is learned of them."""
+    token_dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
+    """Share of tokens that are hidden in a training step; a text's first is always seen."""
     token_mlp_dim: int = Field(default=256, ge=0, le=8192)
     """Width of a layer that each state passes before it is pooled; 0: none."""
     num_queries: int = Field(default=4, ge=1, le=64)
     """Learned queries; each pools all tokens with its own weights."""
+    num_heads: int = Field(default=1, ge=1, le=64)
+    """Equal parts of a token that a query weighs and pools apart; they divide its width."""
+    value_dim: int = Field(default=0, ge=0, le=8192)
+    """Width of a linear map of each token to what is pooled of it; 0: the token as it is."""
     max_pool: bool = False
-    """Also take the largest value of each entry over the tokens."""
+    """Also take the largest value of each pooled entry over the tokens."""
     hidden_dim: int = Field(default=128, ge=0, le=8192)
     """Width of a layer between the pooled values and the logits; 0: none."""
     dropout: float = Field(default=0.2, ge=0.0, lt=1.0)
     """Share of entries set to zero before each of the last linear maps."""
-    token_dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
-    """Share of tokens that are hidden in a training step; the first is always seen."""
+
+    @model_validator(mode="after")
+    def _heads_are_equal_parts(self) -> Self:
+        for name in ("token_mlp_dim", "value_dim"):
+            width = getattr(self, name)
+            if width % self.num_heads:
+                raise ValueError(f"num_heads {self.num_heads} does not divide {name} {width}")
+        return self
 
 
 class MeanHeadSettings(Settings):

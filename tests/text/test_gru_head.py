@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,9 @@ from qkv.errors import QKVError
 from qkv.text.heads import GRUHeadSettings, build_head
 from qkv.text.heads import gru_backward as gru_backward_module
 from qkv.text.heads import gru_forward as gru_forward_module
+from qkv.text.heads import packed_gru as packed_gru_module
 from qkv.text.heads.gru import GRUHead
+from qkv.text.heads.gru_forward import visit
 from qkv.text.heads.packed import Packing
 from qkv.text.heads.packed_gru import last_gru_states
 
@@ -71,6 +74,21 @@ def test_outputs_and_gradients_are_those_of_torch(lengths: list[int], layers: in
         torch.testing.assert_close(fast, plain, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.usefixtures("_spans")
+@pytest.mark.parametrize("lengths", LENGTHS, ids=str)
+def test_gates_computed_anew_give_the_same_gradients(
+    lengths: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forgetful(*arguments: Any, keep_gates: bool) -> tuple[Tensor, None]:
+        states, _ = visit(*arguments, keep_gates=False)
+        return states, None
+
+    monkeypatch.setattr(packed_gru_module, "visit", forgetful)
+    states, mask = batch(lengths, dim=3)
+    for fast, plain in both(gru(), states.double().requires_grad_(), mask):
+        torch.testing.assert_close(fast, plain, rtol=1e-10, atol=1e-12)
+
+
 @given(
     lengths=st.lists(st.integers(1, 12), min_size=1, max_size=10),
     dim=st.integers(1, 5),
@@ -102,6 +120,16 @@ def test_under_autocast_it_stays_near_float32() -> None:
     for got, wanted in zip(gradients, torch.autograd.grad(expected, inputs, upstream), strict=True):
         assert got.dtype == torch.float32
         assert (got - wanted).norm() <= 0.03 * wanted.norm()
+
+
+def test_autocast_around_the_gradient_alone_changes_nothing() -> None:
+    module = gru(2, 24, 32, torch.float32)
+    states, mask = batch([30, 11, 1], dim=24)
+    output = ours(module, states, mask).sum()
+    expected = torch.autograd.grad(output, list(module.parameters()), retain_graph=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        gradients = torch.autograd.grad(output, list(module.parameters()))
+    assert all(map(torch.equal, gradients, expected))
 
 
 def test_autocast_leaves_float64_alone() -> None:

@@ -31,12 +31,15 @@ def load_text(run: Run, config: dict[str, Any], device: torch.device) -> TextCla
     names = class_names(config, where)
     try:
         settings = EncoderSettings.parse(config["encoder"]["settings"], where=where)
+        identity = config["encoder"]["identity"]
+        if identity["revision"] is not None:  # the hub's model may have moved on since
+            settings = settings.model_copy(update={"revision": identity["revision"]})
         reading = Reading(
             settings,
             config["model"]["unfreeze_layers"],
             config["states"],
             device,
-            expected=config["encoder"]["identity"],
+            expected=identity,
         )
         head = TypeAdapter(HeadSettings).validate_python(config["model"]["head"])
         model = TextModel(build_head(head, config["model"]["dim"], len(names)), reading.top())

@@ -269,3 +269,16 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
     for name, tensor in whole.weights().items():
         assert torch.equal(tensor, parts.weights()[name]), name
     assert parts.record()["test"]["accuracy"] == whole.record()["test"]["accuracy"]
+
+
+def test_states_of_eight_bits_serve_as_well(place: Path, tmp_path: Path) -> None:
+    wide = qkv.train(tiny(place, "training.epochs=2"), out=tmp_path / "w", data=place / "two.csv")
+    recipe = tiny(place, "training.epochs=2", "states=int8")
+    narrow = qkv.train(recipe, out=tmp_path / "n", data=place / "two.csv")
+    texts = [text for text, _ in sentences({"good": 5, "bad": 5}, 8)]
+    answers = [qkv.load(run).predict_proba(texts) for run in (wide, narrow)]
+    assert answers[0] == pytest.approx(answers[1], abs=0.1)
+    # Live states are rounded as stored ones are, so both ways to the test split agree.
+    assert qkv.evaluate(narrow.path)["loss"] == pytest.approx(
+        narrow.record()["test"]["loss"], rel=1e-5
+    )

@@ -148,7 +148,11 @@ def test_a_local_folder(tiny: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("name", ["../x", "/no/such/folder", "./x", "~/no-folder", "..", "\\x"])
-def test_what_looks_like_a_path_is_no_name_of_the_hub(name: str, hub: Hub) -> None:
+def test_what_looks_like_a_path_is_no_name_of_the_hub(
+    name: str, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     with pytest.raises(DataError, match="is not there|has no config.json|is no encoder"):
         locate_encoder(name)
     assert hub.asked == []

@@ -43,7 +43,7 @@ class Sizes:
 
     texts: int = 128
     gate_texts: int = 8
-    rounds: Mapping[str, int] = field(default_factory=lambda: {"minilm": 3, "bert_base": 2})
+    rounds: Mapping[str, int] = field(default_factory=lambda: {"minilm": 3, "bert_base": 1})
     bert: Mapping[str, Any] = field(default_factory=lambda: BERT_BASE)
 
 

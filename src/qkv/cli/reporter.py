@@ -43,6 +43,7 @@ class PlainReporter:
 
         def show(done: int, total: int) -> None:
             nonlocal spoken_at
+            pace.see(done)
             now = time.monotonic()
             if now - spoken_at >= SECONDS_BETWEEN_LINES:
                 spoken_at = now
@@ -106,6 +107,7 @@ class TerminalReporter:
 
         def show(done: int, total: int) -> None:
             nonlocal bar
+            pace.see(done)
             if bar is None:
                 bar = self._bars.add_task(what, total=total, state="")
             self._bars.update(bar, completed=done, total=total, state=pace.words(done, total))
@@ -154,10 +156,15 @@ class _Pace:
         self._unit = unit
         self._first: tuple[float, int] | None = None
 
-    def words(self, done: int, total: int) -> str:
-        now = time.monotonic()
+    def see(self, done: int) -> None:
+        """Count from here if nothing was seen before, or if it begins anew."""
         if self._first is None or done < self._first[1]:
-            self._first = (now, done)
+            self._first = (time.monotonic(), done)
+
+    def words(self, done: int, total: int) -> str:
+        """The amount, the rate since it was first seen, and the time left."""
+        assert self._first is not None, "see comes first"
+        now = time.monotonic()
         since, before = self._first
         rate = (done - before) / (now - since) if now - since > SECONDS_BEFORE_RATE else 0.0
         if not rate:

@@ -6,6 +6,10 @@ import ctypes
 import sys
 
 
+# Batches of ever other shapes between two calls: a call every time would cost more than it saves.
+BATCHES_BETWEEN = 16
+
+
 def release_free_memory() -> None:
     """Return what the C library holds free, where it can be asked to.
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from qkv.labelled import IntArray
+from qkv.measurement.release import BATCHES_BETWEEN, release_free_memory
 from qkv.text.batches import token_budget_batches
 
 
@@ -39,9 +40,11 @@ def predict_inputs(
     model.eval()
     batches = token_budget_batches(inputs.lengths, batch_tokens)
     parts = []
-    for indices in batches:
+    for number, indices in enumerate(batches, start=1):
         states, attention_mask = inputs.padded(indices)
         parts.append(model(states.to(device), attention_mask.to(device)).float().cpu())
+        if number % BATCHES_BETWEEN == 0:
+            release_free_memory()
     logits = torch.cat(parts)
     in_order = torch.empty_like(logits)
     in_order[torch.cat([torch.from_numpy(indices) for indices in batches])] = logits

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qkv.labelled import IntArray
+from qkv.measurement.release import BATCHES_BETWEEN, release_free_memory
 from qkv.text.batches import token_budget_batches
 from qkv.text.inputs import Inputs, predict_inputs
 from qkv.text.model import TextModel
@@ -50,6 +51,7 @@ class TextTask:
         self.train_examples = len(labels["train"])
         self._settings = settings
         self._device = device
+        self._steps = 0
         self._class_weights: Tensor | None = None
         if settings.class_weights == "auto":
             self._class_weights = inverse_frequencies(labels["train"], classes).to(device)
@@ -69,6 +71,9 @@ class TextTask:
 
     def train_step(self, model: nn.Module, indices: IntArray) -> StepOutcome:
         """Cross-entropy of the texts at `indices`."""
+        self._steps += 1
+        if self._steps % BATCHES_BETWEEN == 0:
+            release_free_memory()
         inputs, attention_mask = self._inputs["train"].padded(indices)
         labels = torch.from_numpy(self._labels["train"][indices]).to(self._device)
         logits = model(inputs.to(self._device), attention_mask.to(self._device)).float()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import sys
 
-
 # Batches of ever other shapes between two calls: a call every time would cost more than it saves.
 BATCHES_BETWEEN = 16
 

@@ -13,7 +13,9 @@ SOURCE = Path(__file__).parents[1] / "src" / "qkv"
 FLOORS = [
     {"__main__"},
     {"cli"},
-    {"serving", "studies", "benchmarks"},
+    {"benchmarks"},
+    {"serving"},
+    {"studies"},
     {"experiment"},
     {"inspection"},
     {"evaluation"},

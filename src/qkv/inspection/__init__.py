@@ -1,0 +1,1 @@
+"""Why a model answered as it did, and how far the explanation itself can be believed."""

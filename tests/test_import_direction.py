@@ -29,6 +29,7 @@ FLOORS = [
     {"dropout"},
     {"measurement"},
     {"devices"},
+    {"class_folders"},
     {"settings", "labelled", "answers", "temperature"},
     {"sources"},
     {"errors", "printed"},

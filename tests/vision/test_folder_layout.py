@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from qkv.class_folders import ClassFolders
 from qkv.errors import DataError
-from qkv.vision.folder.layout import FolderLayout, scan_image_folder
+from qkv.vision.folder.layout import scan_image_folder
 
 
 def tree(root: Path, *names: str) -> Path:
@@ -22,7 +23,7 @@ def tree(root: Path, *names: str) -> Path:
     return root
 
 
-def found(layout: FolderLayout) -> dict[str, tuple[str, str]]:
+def found(layout: ClassFolders) -> dict[str, tuple[str, str]]:
     return {file.name: (file.split, file.class_name) for file in layout.files}
 
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qkv.errors import DataError
-from qkv.vision.folder.layout import SplitName
-from qkv.vision.folder.split import carve_splits
+from qkv.labelled import SplitName
+from qkv.vision.folder.split import carve_images
 
 BOTH: dict[SplitName, float] = {"test": 0.1, "validation": 0.2}
 
@@ -20,7 +20,7 @@ def carve(
     labels: list[int], contents: list[str] | None = None, seed: int = 0
 ) -> dict[SplitName, list[int]]:
     names = [f"class{number}" for number in range(max(labels) + 1)]
-    result = carve_splits(
+    result = carve_images(
         np.array(labels, dtype=np.int64),
         contents or [str(number) for number in range(len(labels))],
         BOTH,
@@ -49,7 +49,7 @@ def test_the_seed_alone_rules() -> None:
 
 def test_without_fractions_all_is_train() -> None:
     labels = np.array([0, 0, 1, 1])
-    result = carve_splits(labels, list("abcd"), {}, class_names=["a", "b"], seed=0)
+    result = carve_images(labels, list("abcd"), {}, class_names=["a", "b"], seed=0)
     assert {split: list(indices) for split, indices in result.items()} == {"train": [0, 1, 2, 3]}
 
 
@@ -78,7 +78,7 @@ def test_splits_are_whole_disjoint_and_keep_copies_together(
 @pytest.mark.parametrize("fractions", [{"test": 0.9, "validation": 0.09}, {"test": 0.01}])
 def test_extreme_fractions_leave_every_split_something(fractions: dict[SplitName, float]) -> None:
     labels = np.array([0] * 3 + [1] * 3)
-    result = carve_splits(labels, list("abcdef"), fractions, class_names=["a", "b"], seed=0)
+    result = carve_images(labels, list("abcdef"), fractions, class_names=["a", "b"], seed=0)
     for indices in result.values():
         assert set(labels[indices]) == {0, 1}
 

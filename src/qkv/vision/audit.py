@@ -30,10 +30,11 @@ from typing import Any
 
 import numpy as np
 
+from qkv.class_folders import FolderFile
 from qkv.errors import ImageError
 from qkv.vision.dataset import ImageDataset
 from qkv.vision.decode import ImageFacts, decode, probe
-from qkv.vision.folder.layout import FolderFile, scan_image_folder
+from qkv.vision.folder.layout import scan_image_folder
 from qkv.vision.ordered_map import ordered_map
 
 SHOWN_GROUPS = 20

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from qkv.class_folders import FolderFile
 from qkv.errors import ImageError
 from qkv.vision.dataset import ImageDataset, UInt8Array
 from qkv.vision.decode import decode, resize_and_crop
-from qkv.vision.folder.layout import FolderFile, scan_image_folder
+from qkv.vision.folder.layout import scan_image_folder
 
 MAX_CLASSES = 20
 COLUMNS = 10

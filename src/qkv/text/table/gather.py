@@ -8,17 +8,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from qkv.class_folders import ClassFolders
 from qkv.errors import BadFilesError, DataError
+from qkv.labelled import SplitName
 from qkv.text.dataset import texts_sha256
 from qkv.text.table.cells import BadCellError, label_of, text_of
 from qkv.text.table.columns import Columns, choose_columns
-from qkv.text.table.folders import TextFolders, scan_text_folders
+from qkv.text.table.folders import scan_text_folders
 from qkv.text.table.formats import open_table
 from qkv.text.table.layout import TableFiles, find_tables
 from qkv.text.table.lines import LONGEST, not_utf8
 from qkv.text.table.record import Advance, BadRecord
 from qkv.text.table.settings import TextTableSettings
-from qkv.text.table.splits import SplitName
 
 Progress = Callable[[int, int], None]
 _SHOWN = 3
@@ -190,7 +191,7 @@ def _read_table(
         gathered.sha256[file.name] = hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def _gather_folders(found: TextFolders, test_only: bool, progress: Progress | None) -> Gathered:
+def _gather_folders(found: ClassFolders, test_only: bool, progress: Progress | None) -> Gathered:
     gathered = Gathered(found.root, found.has_splits)
     splits: Sequence[SplitName] = tuple(found.class_folders)
     if test_only and found.has_splits:

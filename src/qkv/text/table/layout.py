@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qkv.errors import DataError
+from qkv.labelled import SPLIT_NAMES, SPLIT_OF_NAME, SplitName
 from qkv.text.table.formats import is_table
-from qkv.text.table.splits import SPLIT_NAMES, SPLIT_OF_NAME, SplitName
 
 _NAME = re.compile(r"(?P<split>[a-z]+)(?P<shard>-[0-9]+-of-[0-9]+)?")
 _SPLIT_OF_FILE: dict[str, SplitName] = {**SPLIT_OF_NAME, "dev": "validation"}

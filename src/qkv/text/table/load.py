@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from qkv.errors import DataError
-from qkv.labelled import IntArray, Skipped
+from qkv.labelled import SPLIT_NAMES, IntArray, Skipped, SplitName
 from qkv.text.dataset import TextDataset, TextSplit
 from qkv.text.table.cells import BadCellError, label_of
 from qkv.text.table.copies import copy_notes, loose_key
@@ -21,7 +21,7 @@ from qkv.text.table.labels import (
     refuse_what_are_no_classes,
 )
 from qkv.text.table.settings import TextTableSettings
-from qkv.text.table.splits import SPLIT_NAMES, SplitName, carve_splits
+from qkv.text.table.splits import carve_texts
 
 
 def load_text_table(
@@ -65,7 +65,7 @@ def load_text_table(
         "test": settings.test_fraction,
         "validation": settings.validation_fraction,
     }
-    carved = carve_splits(
+    carved = carve_texts(
         pool.labels,
         [loose_key(text) for text in pool.texts],
         pool.names,

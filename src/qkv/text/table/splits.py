@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 
 from qkv.errors import DataError
-from qkv.labelled import IntArray
+from qkv.labelled import IntArray, SplitName, carve_splits, equal_units
 from qkv.text.table.labels import quoted
 
-SplitName = Literal["train", "validation", "test"]
-SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
-SPLIT_OF_NAME: dict[str, SplitName] = {
-    "train": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-}
-"""What files and folders of a split are called, in lower case."""
 
-
-def carve_splits(
+def carve_texts(
     labels: IntArray,
     keys: Sequence[bytes],
     names: Sequence[str],
@@ -35,8 +23,7 @@ def carve_splits(
     """Divide a pool into train and the asked splits, the same share of every class.
 
     Texts of equal key are one unit and go to one side together; a unit counts for the class of its
-    first text. Each split takes its fraction of every class's units (rounded, at least one, and
-    never the last that another split needs), in the order of `fractions`.
+    first text.
 
     Args:
         labels: int64 (examples,).
@@ -54,28 +41,11 @@ def carve_splits(
         DataError: a class has too few distinct texts to give each split one, and train two if it
             is alone.
     """
-    # Units are numbered by their first text, so that the draw does not depend on the keys.
-    numbers: dict[bytes, int] = {}
-    unit_of = np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
-    _, first = np.unique(unit_of, return_index=True)
+    unit_of, first = equal_units(keys)
     unit_labels = labels[first]
     sides: tuple[SplitName, ...] = ("train", *fractions)
     _require_enough(unit_labels, [names[i] for i in first], class_names, sides)
-    side_of_unit = np.zeros(len(first), dtype=np.int64)
-    generator = np.random.default_rng(seed)
-    for label in range(len(class_names)):
-        members = generator.permutation(np.flatnonzero(unit_labels == label))
-        start = 0
-        for side, fraction in enumerate(fractions.values(), start=1):
-            # Leave one unit for train and for each split still to come.
-            most = len(members) - start - 1 - (len(fractions) - side)
-            count = min(max(1, round(fraction * len(members))), most)
-            side_of_unit[members[start : start + count]] = side
-            start += count
-    side_of = side_of_unit[unit_of]
-    return {
-        split: np.flatnonzero(side_of == side).astype(np.int64) for side, split in enumerate(sides)
-    }
+    return carve_splits(unit_labels, unit_of, fractions, seed=seed)
 
 
 def _require_enough(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
+from qkv.class_folders import FolderFile
 from qkv.errors import DataError
-from qkv.vision.folder.layout import FolderFile
 
 _SHOWN = 3
 

@@ -10,8 +10,9 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from qkv.class_folders import ClassFolders
 from qkv.errors import BadFilesError, DataError
-from qkv.labelled import IntArray, Skipped
+from qkv.labelled import SPLIT_NAMES, IntArray, Skipped, SplitName
 from qkv.settings import Settings
 from qkv.vision.dataset import ImageDataset, ImageSplit
 from qkv.vision.folder.copies import (
@@ -19,13 +20,8 @@ from qkv.vision.folder.copies import (
     copies_across_classes,
     refuse_copies_across_splits,
 )
-from qkv.vision.folder.layout import (
-    SPLIT_NAMES,
-    FolderLayout,
-    SplitName,
-    scan_image_folder,
-)
-from qkv.vision.folder.split import carve_splits, require_enough
+from qkv.vision.folder.layout import scan_image_folder
+from qkv.vision.folder.split import carve_images, require_enough
 from qkv.vision.folder.store import FolderStore, open_store
 
 _SHOWN = 3
@@ -160,7 +156,7 @@ def load_labelled_images(
     return ImageSplit(store.pixels, rows, labels, store.names), skipped
 
 
-def _check_classes(layout: FolderLayout) -> None:
+def _check_classes(layout: ClassFolders) -> None:
     if empty := layout.empty_classes():
         raise DataError(
             f"class folder {empty[0]!r} is empty" + and_more(empty[1:]),
@@ -185,7 +181,7 @@ def _check_classes(layout: FolderLayout) -> None:
     require_enough(np.array(labels, dtype=np.int64), names, ["train", *missing], what="image")
 
 
-def _bad_files(layout: FolderLayout, bad: Sequence[tuple[str, str]]) -> BadFilesError:
+def _bad_files(layout: ClassFolders, bad: Sequence[tuple[str, str]]) -> BadFilesError:
     total = len(layout.files) + len(layout.bad)
     shown = "; ".join(f"{name} {reason}" for name, reason in bad[:_SHOWN])
     more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
@@ -197,7 +193,7 @@ def _bad_files(layout: FolderLayout, bad: Sequence[tuple[str, str]]) -> BadFiles
 
 
 def _assemble(
-    layout: FolderLayout,
+    layout: ClassFolders,
     store: FolderStore,
     settings: ImageFolderSettings,
     seed: int,
@@ -219,7 +215,7 @@ def _assemble(
         "validation": settings.validation_fraction,
     }
     pool = rows["train"]
-    carved = carve_splits(
+    carved = carve_images(
         labels[pool],
         [store.contents[row] for row in pool],
         {split: share for split, share in asked.items() if split not in rows},

@@ -7,9 +7,9 @@ from typing import Literal
 
 import numpy as np
 
+from qkv.class_folders import FolderFile
 from qkv.errors import ImageError
 from qkv.vision.decode import Channels, ImageFacts, probe
-from qkv.vision.folder.layout import FolderFile
 from qkv.vision.ordered_map import ordered_map
 
 IMAGE_SIZES = (28, 32, 64, 96)

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from qkv.errors import DataError
-from qkv.labelled import IntArray
-from qkv.vision.folder.layout import SPLIT_NAMES, SplitName
+from qkv.labelled import IntArray, SplitName, carve_splits, equal_units
 
 
-def carve_splits(
+def carve_images(
     labels: IntArray,
     contents: Sequence[str],
     fractions: Mapping[SplitName, float],
@@ -22,8 +21,7 @@ def carve_splits(
     """Divide a pool into train and the asked splits, the same share of every class.
 
     Files of equal content are one unit and go to one side together; a unit counts for the class of
-    its first file. Each split takes its fraction of every class's units (rounded, at least one, and
-    never the last that another split needs), in the order of `fractions`.
+    its first file.
 
     Args:
         labels: int64 (examples,).
@@ -39,30 +37,11 @@ def carve_splits(
     Raises:
         DataError: a class has too few distinct images to give each split one.
     """
-    _, first, unit_of = np.unique(np.asarray(contents), return_index=True, return_inverse=True)
-    # Units in order of their first file, so that the draw does not depend on hash values.
-    order = np.argsort(first)
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    unit_of = rank[unit_of]
-    unit_labels = labels[first[order]]
+    unit_of, first = equal_units(contents)
+    unit_labels = labels[first]
     sides: tuple[SplitName, ...] = ("train", *fractions)
     require_enough(unit_labels, class_names, sides, what="distinct image")
-    side_of_unit = np.full(len(unit_labels), SPLIT_NAMES.index("train"))
-    generator = np.random.default_rng(seed)
-    for label in range(len(class_names)):
-        members = generator.permutation(np.flatnonzero(unit_labels == label))
-        start = 0
-        for number, (split, fraction) in enumerate(fractions.items(), start=1):
-            # Leave one unit for train and for each split still to come.
-            most = len(members) - start - 1 - (len(fractions) - number)
-            count = min(max(1, round(fraction * len(members))), most)
-            side_of_unit[members[start : start + count]] = SPLIT_NAMES.index(split)
-            start += count
-    side = side_of_unit[unit_of]
-    return {
-        split: np.flatnonzero(side == SPLIT_NAMES.index(split)).astype(np.int64) for split in sides
-    }
+    return carve_splits(unit_labels, unit_of, fractions, seed=seed)
 
 
 def require_enough(

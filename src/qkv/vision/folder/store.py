@@ -25,11 +25,11 @@ import PIL
 from filelock import FileLock
 from pydantic import ValidationError
 
+from qkv.class_folders import FolderFile
 from qkv.errors import BadFilesError, DataError, ImageError
 from qkv.settings import Settings
 from qkv.vision.dataset import UInt8Array
 from qkv.vision.decode import Channels, decode, resize_and_crop
-from qkv.vision.folder.layout import FolderFile
 from qkv.vision.folder.shape import choose_shape
 from qkv.vision.ordered_map import ordered_map
 from qkv.vision.pixel_modes import CONVERSION_VERSION

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help train train-text test lint bench examples clean
+.PHONY: help train train-text serve test browser lint bench examples clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,21 +16,33 @@ train: $(VENV)/.installed ## train a Vision Transformer on Fashion-MNIST, test i
 train-text: $(VENV)/.installed-text ## train a text classifier on IMDB (DATA=folder if it is not to be fetched)
 	$(BIN)/qkv train imdb $(if $(DATA),--data $(DATA))
 
-test: $(VENV)/.installed-dev lint ## run everything the project checks
+serve: $(VENV)/.installed-serve ## open trained models up in a browser (RUN="folder …"; else all in runs/)
+	$(BIN)/qkv serve $(or $(RUN),$(wildcard runs/*))
+
+test: $(VENV)/.installed-dev browser lint ## run everything the project checks
 	$(BIN)/python -m pytest -n auto
+
+browser: ## install Chromium for the tests of the page, where apt may
+	@command -v chromium chromium-browser google-chrome >/dev/null || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
+	fi || true
+	@command -v chromium chromium-browser google-chrome >/dev/null || \
+	echo "no Chromium, so the page goes untested: install one (apt-get install chromium)" >&2
 
 lint: $(VENV)/.installed-dev ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.installed-text ## measure qkv against its baselines; keeps the results
+bench: $(VENV)/.installed-bench ## measure qkv against its baselines; keeps the results
 	$(BIN)/qkv bench attention --out benchmarks/results/attention.json
 	$(BIN)/qkv bench scan --out benchmarks/results/scan.json
 	$(BIN)/qkv bench vit-step --out benchmarks/results/vit-step.json
 	$(BIN)/qkv bench vit-time-to-accuracy --out benchmarks/results/vit-time-to-accuracy.json
 	$(BIN)/qkv bench encode --out benchmarks/results/encode.json
 	$(BIN)/qkv bench text-epoch --out benchmarks/results/text-epoch.json
+	$(BIN)/qkv bench serve --out benchmarks/results/serve.json
 
 examples: $(VENV)/.installed-dev ## run the notebooks anew and save their outputs
 	$(BIN)/python examples/execute.py
@@ -47,6 +59,14 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 
 $(VENV)/.installed-text: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[text,minilm]'
+	touch $@
+
+$(VENV)/.installed-serve: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[serve]'
+	touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[text,minilm,serve,bench]'
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

@@ -201,3 +201,35 @@ def test_logits_of_a_split_in_its_order() -> None:
     model.model.train()
     again = predict_logits(model.model, split, model.preprocessing, 5, torch.device("cpu"))
     torch.testing.assert_close(again, logits, rtol=1e-5, atol=1e-6)
+
+
+def test_read_gives_what_the_model_sees() -> None:
+    model = classifier()
+    array = pixels(1, size=11)
+    seen = model.read(array)
+    assert (seen.dtype, seen.shape) == (np.uint8, (3, 8, 8))
+    assert np.array_equal(seen, model.read(png(array)))
+    assert np.array_equal(model.read(pixels(2)), pixels(2).transpose(2, 0, 1))
+    assert classifier(1).read(array).shape == (1, 8, 8)
+
+
+def test_read_names_what_it_cannot_read(tmp_path: Path) -> None:
+    path = tmp_path / "none.png"
+    with pytest.raises(ImageError, match="none.png"):
+        classifier().read(path)
+    with pytest.raises(ImageError, match="image 0"):
+        classifier().read(b"nothing")
+    with pytest.raises(ImageError, match="upload"):
+        classifier().read(b"nothing", name="upload")
+
+
+def test_logits_are_what_probabilities_are_of() -> None:
+    model = classifier()
+    model.temperature = 0.5
+    arrays = [pixels(seed) for seed in range(3)]
+    logits = model.logits(np.stack([model.read(array) for array in arrays]))
+    assert (logits.shape, logits.dtype) == ((3, 3), torch.float32)
+    np.testing.assert_allclose(logits.softmax(dim=1), model.predict_proba(arrays), atol=1e-6)
+    with torch.no_grad():
+        images = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2) / 127.5 - 1
+        torch.testing.assert_close(logits, model.model(images) / 0.5, rtol=1e-4, atol=1e-5)

@@ -269,9 +269,25 @@ def test_linear_attention_weights_give_back_the_attention_output(pooling: str) -
     assert (other(batch) - logits).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("kernel", ["softmax", "linear"])
+@pytest.mark.parametrize("pooling", ["class_token", "mean"])
+def test_logits_have_gradients_of_the_attention_asked_for(pooling: str, kernel: str) -> None:
+    vit = randomised(model(attention=kernel, pooling=pooling))
+    batch = images(vit)
+    logits, named = vit.forward_with_intermediates(batch, attention_layers=[0, 1, 2])
+    torch.testing.assert_close(logits, vit(batch), rtol=1e-5, atol=1e-5)
+    layers = [named[f"attention_{layer}"] for layer in range(3)]
+    first, second, last = torch.autograd.grad(logits[:, 1].sum(), layers)
+    assert first.abs().amax((1, 2, 3)).min() > 0
+    assert second.abs().amax((1, 2, 3)).min() > 0
+    assert last[:, :, 0].abs().max() > 0
+    # After the last layer nothing but the class token is read.
+    assert (last[:, :, 1:].abs().max() == 0) == (pooling == "class_token")
+
+
 def test_asking_for_no_attention_computes_none(monkeypatch: pytest.MonkeyPatch) -> None:
     vit = model()
-    monkeypatch.setattr(type(vit.blocks[0]), "attention_weights", lambda *_: pytest.fail("asked"))
+    monkeypatch.setattr(type(vit.blocks[0]), "spelt_out", lambda *_: pytest.fail("asked"))
     vit(images(vit))
     _, named = vit.forward_with_intermediates(images(vit))
     assert not any(name.startswith("attention") for name in named)

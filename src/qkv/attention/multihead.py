@@ -95,6 +95,19 @@ class MultiHeadAttention(nn.Module):
         query, key, _ = self._project(tokens)
         return WEIGHTS[self.kernel](query, key)
 
+    def spelt_out(
+        self, tokens: Float[Tensor, "batch tokens dim"]
+    ) -> tuple[Float[Tensor, "batch tokens dim"], Float[Tensor, "batch heads tokens tokens"]]:
+        """What `forward` gives, computed from the weights, and the weights themselves.
+
+        Slower and larger than `forward`, whatever the kernel, but here the output has gradients
+        with respect to the weights.
+        """
+        query, key, value = self._project(tokens)
+        weights = WEIGHTS[self.kernel](query, key)
+        output: Tensor = self.output((weights @ value).transpose(1, 2).flatten(2))
+        return self.dropout(output), weights
+
     def _project(self, tokens: Tensor, queries: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
         heads = (self.num_heads, self.head_dim)
         shape = tokens.shape[:2]

@@ -71,6 +71,18 @@ def _text_epoch(*, quick: bool, progress: Progress | None) -> dict[str, Any]:
     return text_epoch.measure(quick=quick, progress=progress)
 
 
+def _serve(*, quick: bool, progress: Progress | None) -> dict[str, Any]:
+    from qkv.benchmarks import serve
+
+    return serve.measure(quick=quick, progress=progress)
+
+
+def _serve_overload(*, quick: bool, progress: Progress | None) -> dict[str, Any]:
+    from qkv.benchmarks import serve_overload
+
+    return serve_overload.measure(quick=quick, progress=progress)
+
+
 CASES: dict[str, Case] = {
     case.name: case
     for case in (
@@ -103,6 +115,16 @@ CASES: dict[str, Case] = {
             "text-epoch",
             "an epoch of a sentiment head: encoder and head every epoch, qkv from stored states",
             _text_epoch,
+        ),
+        Case(
+            "serve",
+            "requests a second at equal p99: plain FastAPI, LitServe, qkv serve",
+            _serve,
+        ),
+        Case(
+            "serve-overload",
+            "qkv serve at ten times its peak for a minute: goodput, refusals, memory",
+            _serve_overload,
         ),
     )
 }

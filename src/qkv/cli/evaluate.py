@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from qkv.cli.console import print_json
 from qkv.cli.options import (
     DataOption,
@@ -20,19 +24,68 @@ def evaluate(
     text_column: TextColumnOption = None,
     label_column: LabelColumnOption = None,
     skip_bad: SkipBadFlag = False,
+    explanations: Annotated[
+        bool,
+        typer.Option(
+            "--explanations", help="Measure how faithful explanations are, method by method."
+        ),
+    ] = False,
+    sample: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="With --explanations: how many examples, drawn at random.  [default: 100]",
+            show_default=False,
+        ),
+    ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="With --explanations: only these methods.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Measure accuracy and calibration on the run's test split, or on labelled data of yours."""
+    """Measure accuracy and calibration on the run's test split, or on labelled data of yours.
+
+    With --explanations, measure instead how far explanations of its answers can be believed.
+    """
     from qkv.cli.asked import task_of
     from qkv.cli.reporter import make_reporter
-    from qkv.evaluation.evaluate import evaluate as evaluate_run
 
+    for option, value in (("--sample", sample), ("--methods", methods)):
+        if value is not None and not explanations:
+            raise QKVError(
+                f"{option} is for explanations", remedy="add --explanations, or leave it out"
+            )
     task = task_of(run)
     if (text_column or label_column) and (task != "text" or data is None):
         raise QKVError(
             "--text-column and --label-column say how a table of texts is read",
             remedy="leave them out, or name such a table with --data for a model of texts",
         )
+    if explanations:
+        from qkv.cli.explanation_tables import print_explanation_scores
+        from qkv.inspection.evaluate_explanations import SAMPLE, evaluate_explanations
+
+        given = {"text_column": text_column, "label_column": label_column}
+        with make_reporter() as reporter:
+            scores = evaluate_explanations(
+                run,
+                data=data,
+                methods=None if methods is None else _names(methods),
+                sample=sample or SAMPLE,
+                skip_bad=skip_bad,
+                columns={key: name for key, name in given.items() if name is not None},
+                reporter=reporter,
+            )
+        (print_json if as_json else print_explanation_scores)(scores)
+        return
+    from qkv.evaluation.evaluate import evaluate as evaluate_run
+
     with make_reporter() as reporter:
         document = evaluate_run(
             run,
@@ -48,3 +101,7 @@ def evaluate(
     from qkv.cli.evaluation_tables import print_evaluation
 
     print_evaluation(document, "text" if task == "text" else "image")
+
+
+def _names(methods: str) -> list[str]:
+    return [name.strip() for name in methods.split(",") if name.strip()]

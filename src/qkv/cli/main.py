@@ -14,8 +14,10 @@ from qkv.cli.bench import bench
 from qkv.cli.console import printable, say
 from qkv.cli.data import data
 from qkv.cli.evaluate import evaluate
+from qkv.cli.explain import explain
 from qkv.cli.predict import predict
 from qkv.cli.reproduce import reproduce
+from qkv.cli.serve import serve
 from qkv.cli.study import study
 from qkv.cli.train import train
 from qkv.errors import BadFilesError, InterruptedRunError, QKVError
@@ -32,6 +34,8 @@ app = typer.Typer(
 app.command()(train)
 app.command()(evaluate)
 app.command()(predict)
+app.command()(explain)
+app.command()(serve)
 app.add_typer(data, name="data")
 app.add_typer(study, name="study")
 app.command()(bench)

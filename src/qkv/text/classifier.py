@@ -95,7 +95,7 @@ class TextClassifier:
         numbered = enumerate(zip(called, texts, strict=names is not None), start=1)
         while batch := list(itertools.islice(numbered, batch_size)):
             filled = [text for _, (_, text) in batch if text.strip()]
-            probabilities = iter(self._logits(filled).softmax(dim=1).numpy() if filled else ())
+            probabilities = iter(self.logits(filled).softmax(dim=1).numpy() if filled else ())
             for number, (name, text) in batch:
                 if text.strip():
                     yield self._prediction(text if name is None else name, next(probabilities))
@@ -105,7 +105,7 @@ class TextClassifier:
 
     def predict_logits(self, split: TextSplit) -> Tensor:
         """Logits of every text of a split, float32 (texts, classes): what probabilities are of."""
-        return self._logits(split.texts, from_store=True)
+        return self.logits(split.texts, from_store=True)
 
     def neural_logits(self, texts: Sequence[str], *, from_store: bool = False) -> Tensor:
         """Logits of the text model alone, as it was trained: float32 (texts, classes)."""
@@ -115,7 +115,8 @@ class TextClassifier:
         ]
         return torch.cat(parts)
 
-    def _logits(self, texts: Sequence[str], *, from_store: bool = False) -> Tensor:
+    def logits(self, texts: Sequence[str], *, from_store: bool = False) -> Tensor:
+        """What probabilities are of, float32 (texts, classes); of an empty text too."""
         logits = self.neural_logits(texts, from_store=from_store) / self.temperature
         if self.stack is None or self.ngrams is None:
             return logits

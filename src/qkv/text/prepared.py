@@ -122,3 +122,21 @@ def prepare(
         pieces=counted,
         cut=cut_off(counted, truncation, positions=positions),
     )
+
+
+def join(parts: Sequence[Prepared]) -> Prepared:
+    """Texts of several `Prepared` as one, in order; at least one part."""
+    windows = [part.lengths for part in parts]
+    per_text = [np.diff(part.first_windows) for part in parts]
+    zero = np.zeros(1, dtype=np.int64)
+    return Prepared(
+        ids=np.concatenate([part.ids for part in parts]),
+        starts=np.cumsum(np.concatenate([zero, *windows]), dtype=np.int64),
+        keep=np.concatenate([part.keep for part in parts]),
+        first_windows=np.cumsum(np.concatenate([zero, *per_text]), dtype=np.int64),
+        pieces=np.concatenate([part.pieces for part in parts]),
+        cut=Cut(
+            texts=sum(part.cut.texts for part in parts),
+            tokens=sum(part.cut.tokens for part in parts),
+        ),
+    )

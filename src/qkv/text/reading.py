@@ -14,6 +14,7 @@ from qkv.errors import RunError
 from qkv.labelled import IntArray
 from qkv.text.encoder import EncoderSettings
 from qkv.text.inputs import Inputs
+from qkv.text.prepared import Prepared
 from qkv.text.states import Kind, Packed, StatesStore, open_store, pack, unpack
 from qkv.text.text_encoder import TextEncoder, open_text_encoder
 from qkv.text.truncation import Cut, cut_off
@@ -139,13 +140,22 @@ class Reading:
             for part in _parts(texts):
                 yield HeldStates(self.encoder, part, self._kind)
 
+    def prepared_inputs(self, prepared: Prepared) -> Inputs:
+        """Inputs of texts that are tokenised already; they are all in memory at once."""
+        if self.unfrozen == "all":
+            return HeldIds(self.encoder, prepared)
+        return HeldStates(self.encoder, prepared, self._kind)
+
 
 class HeldStates:
     """States of a few texts, computed now; they are rounded as a store does it."""
 
-    def __init__(self, encoder: TextEncoder, texts: Sequence[str], kind: Kind = "float16") -> None:
+    def __init__(
+        self, encoder: TextEncoder, texts: Sequence[str] | Prepared, kind: Kind = "float16"
+    ) -> None:
+        prepared = texts if isinstance(texts, Prepared) else encoder.prepare(texts)
         self._states: dict[int, Packed] = {
-            index: pack(states, kind) for index, states in encoder.encode(encoder.prepare(texts))
+            index: pack(states, kind) for index, states in encoder.encode(prepared)
         }
 
     @property
@@ -164,8 +174,11 @@ class HeldStates:
 class HeldIds:
     """Token ids of texts, for a model that holds the whole encoder."""
 
-    def __init__(self, encoder: TextEncoder, texts: Sequence[str]) -> None:
-        self._ids = encoder.input_ids(texts)
+    def __init__(self, encoder: TextEncoder, texts: Sequence[str] | Prepared) -> None:
+        if isinstance(texts, Prepared):
+            self._ids = [texts.window(number) for number in range(len(texts.rows))]
+        else:
+            self._ids = encoder.input_ids(texts)
 
     @property
     def lengths(self) -> IntArray:

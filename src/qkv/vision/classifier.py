@@ -89,7 +89,9 @@ class VisionClassifier:
                 self._read(source, name) for (_, source), name in zip(batch, names, strict=True)
             ]
             pixels = [item for item in read if isinstance(item, np.ndarray)]
-            probabilities = iter(self._probabilities(np.stack(pixels)) if pixels else ())
+            probabilities = iter(
+                self.logits(np.stack(pixels)).softmax(dim=1).numpy() if pixels else ()
+            )
             for name, item in zip(names, read, strict=True):
                 if isinstance(item, QKVError):
                     yield FailedInput(name, item.problem)
@@ -104,6 +106,35 @@ class VisionClassifier:
         """
         logits = predict_logits(self.model, split, self.preprocessing, batch_size, self.device)
         return logits / self.temperature
+
+    def read(self, source: ImageInput, *, name: str | None = None) -> UInt8Array:
+        """What the model sees of an input: uint8 (channels, image_size, image_size).
+
+        Args:
+            source: as in `predict`.
+            name: what an error calls it; its path, or `image 0`, when None.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        pixels = self._read(source, _name(source, 0) if name is None else name)
+        if isinstance(pixels, QKVError):
+            raise pixels
+        return pixels
+
+    @torch.inference_mode()
+    def logits(self, pixels: UInt8Array) -> Tensor:
+        """What probabilities are of.
+
+        Args:
+            pixels: uint8 (images, channels, image_size, image_size), as `read` gives them.
+
+        Returns:
+            float32 (images, classes), on the CPU.
+        """
+        images = torch.from_numpy(pixels).to(self.device)
+        logits: Tensor = self.model(self.preprocessing.normalise(images))
+        return logits.float().cpu() / self.temperature
 
     def _read(self, source: ImageInput, name: str) -> UInt8Array | QKVError:
         channels = self.preprocessing.channels
@@ -121,15 +152,6 @@ class VisionClassifier:
         except (OSError, SyntaxError) as error:  # a picture opened by the caller, not yet read
             return ImageError(f"{name} is damaged or truncated ({error})", remedy="replace it")
         return resize_and_crop(pixels, self.preprocessing.image_size)
-
-    @torch.inference_mode()
-    def _probabilities(self, pixels: UInt8Array) -> npt.NDArray[np.float32]:
-        images = torch.from_numpy(pixels).to(self.device)
-        logits = self.model(self.preprocessing.normalise(images))
-        shares: npt.NDArray[np.float32] = (
-            (logits.float() / self.temperature).softmax(dim=1).cpu().numpy()
-        )
-        return shares
 
     def _prediction(self, name: str, probabilities: npt.NDArray[np.float32]) -> Prediction:
         top = int(probabilities.argmax())

@@ -106,15 +106,18 @@ class Block(nn.Module):
         self, x: Float[Tensor, "batch tokens dim"], wanted: int | None = None
     ) -> Float[Tensor, "batch wanted dim"]:
         """One block of the encoder; only its first `wanted` tokens (all when None) come out."""
-        x = x[:, :wanted] + self.attention(self.attention_norm(x), wanted)
+        return self._mix(x[:, :wanted] + self.attention(self.attention_norm(x), wanted))
+
+    def spelt_out(
+        self, x: Float[Tensor, "batch tokens dim"]
+    ) -> tuple[Float[Tensor, "batch tokens dim"], Float[Tensor, "batch heads tokens tokens"]]:
+        """The same block computed from its attention weights, and those weights."""
+        attended, weights = self.attention.spelt_out(self.attention_norm(x))
+        return self._mix(x + attended), weights
+
+    def _mix(self, x: Tensor) -> Tensor:
         mixed: Tensor = x + self.mlp(self.mlp_norm(x))
         return mixed
-
-    def attention_weights(
-        self, x: Float[Tensor, "batch tokens dim"]
-    ) -> Float[Tensor, "batch heads tokens tokens"]:
-        """The attention weights of this block for its input `x`."""
-        return self.attention.weights(self.attention_norm(x))
 
 
 class ViT(nn.Module):
@@ -168,7 +171,8 @@ class ViT(nn.Module):
 
         The names: `patch_embeddings` (batch, patches, dim), `embeddings` (batch, tokens, dim),
         `block_0`, `block_1`, … (batch, tokens, dim), and for each layer in `attention_layers`
-        `attention_0`, … (batch, heads, tokens, tokens). A class token, if any, is token 0.
+        `attention_0`, … (batch, heads, tokens, tokens). A class token, if any, is token 0. Those
+        layers are computed from these weights, so the logits have gradients with respect to them.
 
         Raises:
             IndexError: a layer in `attention_layers` does not exist.
@@ -182,8 +186,9 @@ class ViT(nn.Module):
         for index, block in enumerate(self.blocks):
             assert isinstance(block, Block)
             if index in attention_layers:
-                named[f"attention_{index}"] = block.attention_weights(x)
-            x = block(x)
+                x, named[f"attention_{index}"] = block.spelt_out(x)
+            else:
+                x = block(x)
             named[f"block_{index}"] = x
         return self._classify(x), named
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from qkv.errors import RecipeError, ShapeError
+from qkv.labelled import IntArray
 from qkv.text.bins import fill_bins
 from qkv.text.encoder.files import EncoderFiles
 from qkv.text.encoder.stack import LayerStack, mean_of
@@ -27,6 +29,10 @@ Ids = npt.NDArray[np.int32]
 # product is the same at any place among any others as long as their number is; 1024 rows are 8 to
 # 10 % slower, 4096 not faster.)
 BLOCK_ROWS = 2048
+# Where single texts are waited for, such a block would be computed mostly in vain. There a short
+# window goes into the smallest of these blocks, a longer one is computed by itself: either way the
+# number of rows follows from the window's own length, so its states still are its own.
+WINDOW_ROWS = (64, 128)
 
 
 class Encoder:
@@ -41,12 +47,14 @@ class Encoder:
     Attributes:
         dim: width of a state.
         num_layers: layers above the embeddings.
+        num_heads: of each layer's attention.
         positions: tokens that it can read at once, special ones included.
         parameters: numbers in its architecture, an unused pooler's included.
         identity: what tells it from others, as JSON values.
         dtype: of weights and states.
         packs: whether windows are computed end to end, so that no padding is computed.
         block_rows: tokens that are computed at once at the cost of fewer; None: any number.
+        by_size: whether windows are computed in small blocks instead, each in one that fits it.
     """
 
     def __init__(
@@ -67,6 +75,7 @@ class Encoder:
         self._config = self._module.config
         self.dim = int(self._config.hidden_size)
         self.num_layers = int(self._config.num_hidden_layers)
+        self.num_heads = int(self._config.num_attention_heads)
         self._first_position = 0
         if loaded.family.positions_after_padding:
             self._first_position = int(self._config.pad_token_id) + 1
@@ -76,12 +85,21 @@ class Encoder:
         self.block_rows: int | None = None
         if self.packs and dtype == torch.bfloat16:
             self.block_rows = max(BLOCK_ROWS, self.positions)
+        self.by_size = False
         self.identity: dict[str, Any] = {
             "name": files.name,
             "revision": files.revision,
             "weights_sha256": files.weights_sha256,
             "config_sha256": files.config_sha256,
         }
+
+    def compute_windows_by_size(self) -> None:
+        """From now on, answer single texts sooner, at more cost for many.
+
+        In bfloat16 the states differ in their last bits from those of large blocks. In other
+        precisions nothing changes.
+        """
+        self.by_size = self.block_rows is not None
 
     def hidden_states(
         self,
@@ -132,17 +150,7 @@ class Encoder:
             ShapeError: a window is empty or longer than the encoder's positions.
             RecipeError: there is no such layer.
         """
-        if not layers or min(layers) < 0 or max(layers) > self.num_layers:
-            raise RecipeError(
-                f"there is no layer among {list(layers)} of {self.files.name}",
-                remedy=f"name layers 0 to {self.num_layers}",
-            )
-        for window in windows:
-            if not 0 < len(window) <= self.positions:
-                raise ShapeError(
-                    f"a window has {len(window)} tokens, the encoder reads 1 to {self.positions}",
-                    remedy="cut it",
-                )
+        self._require(windows, layers)
         if not windows:
             return torch.empty(0, self.dim, dtype=self.dtype, device=self.device)
         if self._stack is not None:
@@ -150,6 +158,48 @@ class Encoder:
         # In bfloat16 even the length of the padding shows: then each window is alone.
         groups = [[w] for w in windows] if self.dtype == torch.bfloat16 else [list(windows)]
         return torch.cat([self._by_the_model(group, layers) for group in groups])
+
+    @torch.inference_mode()
+    def attention(
+        self, windows: Sequence[Ids], layer: int, head: int | None = None
+    ) -> list[Float[Tensor, "heads tokens tokens"]]:
+        """Attention weights of a layer, by the very attention that computes its states.
+
+        Args:
+            windows: integer (tokens,) each, with special tokens.
+            layer: which, from 1, whose attention reads the states of the layer below.
+            head: which, from 0; None: all.
+
+        Returns:
+            Float32 of each window: row i is how much token i takes from each token.
+
+        Raises:
+            RecipeError: there is no such layer or head, or no layer that stands alone.
+            ShapeError: a window is empty or longer than the encoder's positions.
+        """
+        if self._stack is None:
+            raise RecipeError(
+                f"{self.files.name} runs as a whole and does not hand out its attention",
+                remedy="choose an encoder of another kind, such as bert, roberta or distilbert",
+            )
+        self._require(windows, [layer])
+        if layer == 0 or (head is not None and not 0 <= head < self.num_heads):
+            raise RecipeError(
+                f"{self.files.name} has no attention of layer {layer}, head {head}",
+                remedy=f"name layers 1 to {self.num_layers}, heads 0 to {self.num_heads - 1}",
+            )
+        if self.block_rows is None:
+            return self._stack.attention(windows, layer, head, self.device, None)
+        # Blocks as large as ever, so that states are those that a head reads; a window in each.
+        return [
+            self._stack.attention([window], layer, head, self.device, self.block_rows)[0]
+            for window in windows
+        ]
+
+    @cached_property
+    def differentiable(self) -> StackedEncoder | WholeEncoder:
+        """A float32 copy with frozen weights, for gradients by its inputs; kept once it is made."""
+        return self.whole().requires_grad_(False)
 
     def top(self, n: int) -> EncoderTop:
         """A trainable float32 copy of the `n` uppermost layers, in evaluation mode.
@@ -178,6 +228,20 @@ class Encoder:
         whole = StackedEncoder(stack.embeddings, stack.projection, layers, stack.first_position)
         return whole.to(self.device).eval()
 
+    def _require(self, windows: Sequence[npt.NDArray[Any]], layers: Sequence[int]) -> None:
+        """Refuse layers that there are not and windows that cannot be read."""
+        if not layers or min(layers) < 0 or max(layers) > self.num_layers:
+            raise RecipeError(
+                f"there is no layer among {list(layers)} of {self.files.name}",
+                remedy=f"name layers 0 to {self.num_layers}",
+            )
+        for window in windows:
+            if not 0 < len(window) <= self.positions:
+                raise ShapeError(
+                    f"a window has {len(window)} tokens, the encoder reads 1 to {self.positions}",
+                    remedy="cut it",
+                )
+
     def _in_blocks(
         self, stack: LayerStack, windows: Sequence[npt.NDArray[Any]], layers: Sequence[int]
     ) -> Tensor:
@@ -185,14 +249,28 @@ class Encoder:
             return stack.packed(windows, layers, self.device, None)
         lengths = [len(window) for window in windows]
         parts: list[Tensor] = [torch.empty(0)] * len(windows)
-        for indices in fill_bins(np.array(lengths, dtype=np.int64), self.block_rows):
-            block = stack.packed(
-                [windows[index] for index in indices], layers, self.device, self.block_rows
-            )
+        for indices, rows in self._blocks(np.array(lengths, dtype=np.int64)):
+            block = stack.packed([windows[index] for index in indices], layers, self.device, rows)
             states = torch.split(block, [lengths[index] for index in indices])
             for index, part in zip(indices, states, strict=True):
                 parts[index] = part
         return torch.cat(parts)
+
+    def _blocks(self, lengths: IntArray) -> Iterator[tuple[IntArray, int]]:
+        """Windows that are computed together, and the rows that they are filled up to."""
+        assert self.block_rows is not None
+        if not self.by_size:
+            yield from (
+                (indices, self.block_rows) for indices in fill_bins(lengths, self.block_rows)
+            )
+            return
+        smaller = 0
+        for rows in WINDOW_ROWS:
+            fitting = np.flatnonzero((lengths > smaller) & (lengths <= rows))
+            yield from ((fitting[found], rows) for found in fill_bins(lengths[fitting], rows))
+            smaller = rows
+        for index in np.flatnonzero(lengths > smaller):
+            yield np.array([index]), int(lengths[index])
 
     def _by_the_model(self, windows: Sequence[npt.NDArray[Any]], layers: Sequence[int]) -> Tensor:
         rows = [torch.from_numpy(window.astype(np.int64)) for window in windows]

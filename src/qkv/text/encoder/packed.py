@@ -8,13 +8,49 @@ and the matrix products, which treat each token alone, see blocks of one size (`
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 ATTENTION = "qkv_packed"
+
+
+@dataclass
+class AskedWeights:
+    """A request for the weights that a call of attention mixes its values by.
+
+    Attributes:
+        texts: weights of how many texts are wanted, from the first.
+        head: of which head; None: of all.
+        weights: what was handed out, float32 (heads, tokens, tokens) for each text: row i is how
+            much token i takes from each token.
+    """
+
+    texts: int
+    head: int | None = None
+    weights: list[Tensor] = field(default_factory=list)
+
+    def hand_out(
+        self,
+        query: Float[Tensor, "heads tokens head_dim"],
+        key: Float[Tensor, "heads tokens head_dim"],
+        scaling: float | None,
+        attention_mask: Bool[Tensor, "*_ _ _"] | None = None,
+    ) -> None:
+        """Compute a text's weights in float32 from what attention was given."""
+        if len(self.weights) == self.texts:
+            return
+        if self.head is not None:
+            query, key = query[self.head, None], key[self.head, None]
+        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        scores = torch.matmul(query.float(), key.float().transpose(1, 2)) * scale
+        if attention_mask is not None:
+            scores = scores.masked_fill(~attention_mask, -torch.inf)
+        self.weights.append(scores.softmax(dim=-1))
 
 
 def register_packed_attention() -> None:
@@ -35,6 +71,7 @@ def packed_attention(
     attention_mask: Tensor | None,
     *,
     text_lengths: list[int] | None = None,
+    asked: AskedWeights | None = None,
     scaling: float | None = None,
     dropout: float = 0.0,
     **_others: Any,
@@ -47,24 +84,34 @@ def packed_attention(
         value: like `query`.
         attention_mask: bool, broadcast to (texts, heads, tokens, tokens), True where attended.
         text_lengths: tokens of each text; no text attends to another.
+        asked: is given weights of these very queries and keys.
         scaling: factor of the scores; None is 1/√head_dim.
         dropout: probability that a weight is dropped.
 
     Returns:
-        The mixed values (texts, tokens, heads, head_dim), and no weights.
+        The mixed values (texts, tokens, heads, head_dim), and no weights: fused kernels have none.
     """
     if text_lengths is None:
         mixed = F.scaled_dot_product_attention(
             query, key, value, attn_mask=attention_mask, dropout_p=dropout, scale=scaling
         )
+        if asked is not None:
+            masks = [None] * len(query) if attention_mask is None else attention_mask
+            for q, k, mask in zip(query, key, masks, strict=True):
+                asked.hand_out(q, k, scaling, mask)
     else:
-        parts = zip(
-            query.split(text_lengths, 2),  # type: ignore[no-untyped-call]
-            key.split(text_lengths, 2),  # type: ignore[no-untyped-call]
-            value.split(text_lengths, 2),  # type: ignore[no-untyped-call]
-            strict=True,
+        parts = list(
+            zip(
+                query.split(text_lengths, 2),  # type: ignore[no-untyped-call]
+                key.split(text_lengths, 2),  # type: ignore[no-untyped-call]
+                value.split(text_lengths, 2),  # type: ignore[no-untyped-call]
+                strict=True,
+            )
         )
         mixed = torch.cat(
             [F.scaled_dot_product_attention(q, k, v, scale=scaling) for q, k, v in parts], dim=2
         )
+        if asked is not None:
+            for q, k, _ in parts:
+                asked.hand_out(q[0], k[0], scaling)
     return mixed.transpose(1, 2), None

@@ -12,6 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from qkv.text.encoder.packed import AskedWeights
+
 if TYPE_CHECKING:
     from qkv.text.encoder.load import LoadedModel
 
@@ -61,6 +63,46 @@ class LayerStack:
         Returns:
             (tokens of all windows, dim).
         """
+        states, lengths = self._embedded(windows, device, rows)
+        read = {0: states}
+        for number, layer in enumerate(self.layers[: max(layers)], start=1):
+            states = layer(states, None, text_lengths=lengths)
+            if number in layers:
+                read[number] = states
+        total = sum(map(len, windows))
+        return mean_of([read[layer] for layer in layers])[0, :total]
+
+    def attention(
+        self,
+        windows: Sequence[npt.NDArray[Any]],
+        layer: int,
+        head: int | None,
+        device: torch.device,
+        rows: int | None,
+    ) -> list[Tensor]:
+        """Attention weights of a layer, on the way that `packed` goes.
+
+        Args:
+            windows: integer (tokens,) each.
+            layer: which, from 1.
+            head: which, from 0; None: all.
+            device: where the model is.
+            rows: as in `packed`.
+
+        Returns:
+            Float32 (heads, tokens, tokens) of each window.
+        """
+        states, lengths = self._embedded(windows, device, rows)
+        for below in self.layers[: layer - 1]:
+            states = below(states, None, text_lengths=lengths)
+        asked = AskedWeights(len(windows), head)
+        self.layers[layer - 1](states, None, text_lengths=lengths, asked=asked)
+        return asked.weights
+
+    def _embedded(
+        self, windows: Sequence[npt.NDArray[Any]], device: torch.device, rows: int | None
+    ) -> tuple[Tensor, list[int]]:
+        """What the first layer reads (1, tokens, dim), and the lengths of all that stands in it."""
         lengths = [len(window) for window in windows]
         total = sum(lengths)
         ids = np.concatenate(windows).astype(np.int64)
@@ -76,12 +118,7 @@ class LayerStack:
         )
         if self.projection is not None:
             states = self.projection(states)
-        read = {0: states}
-        for number, layer in enumerate(self.layers[: max(layers)], start=1):
-            states = layer(states, None, text_lengths=lengths)
-            if number in layers:
-                read[number] = states
-        return mean_of([read[layer] for layer in layers])[0, :total]
+        return states, lengths
 
 
 def mean_of(states: Sequence[Tensor]) -> Tensor:

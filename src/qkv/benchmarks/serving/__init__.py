@@ -1,0 +1,1 @@
+"""What the benchmarks of serving are made of: load, baselines, processes, and the search."""

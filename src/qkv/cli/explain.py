@@ -1,0 +1,162 @@
+"""`qkv explain`: what in an image or a text speaks for its class, and how far to believe that."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qkv.cli.console import draws, messages_console, printable
+from qkv.cli.options import JsonFlag, RunArgument
+from qkv.errors import DataError, QKVError
+
+STANDARD_INPUT = "-"
+ATTENTION = "attention"
+
+
+def explain(
+    run: RunArgument,
+    given: Annotated[
+        str,
+        typer.Argument(
+            metavar="INPUT",
+            help="An image; for a model of texts, a text, or - for one on standard input.",
+            show_default=False,
+        ),
+    ],
+    method: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="How it is explained; the default is the method that measured best.",
+            show_default=False,
+        ),
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(
+            "--class",
+            metavar="LABEL",
+            help="The class that is explained; the answer if left out.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FIGURE",
+            help="Write a .png or .svg figure, or all numbers as .json.",
+            show_default=False,
+        ),
+    ] = None,
+    layer: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Show the attention of this layer, from 0; for texts of the encoder, from 1.",
+            show_default=False,
+        ),
+    ] = None,
+    head: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="With --layer: of this head, from 0.  [default: the mean of all]",
+            show_default=False,
+        ),
+    ] = None,
+    query: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PART",
+            help="With --layer: from this patch, as ROW,COLUMN from 1, or from this word.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of what is drawn at random.")] = 0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show what in an image or a text speaks for its class, and whether that can be believed.
+
+    Put -- before a text that begins with a dash.
+    """
+    from qkv.cli.asked import ready_classifier, task_of
+    from qkv.cli.explanation_files import as_json as json_line
+    from qkv.cli.explanation_files import check_explanation_file, write_explanation
+
+    if layer is None and (head is not None or query is not None):
+        raise QKVError("--head and --query are of a layer", remedy="name it with --layer")
+    if layer is not None and method not in (None, ATTENTION):
+        raise QKVError(
+            f"--layer is for attention, not for {method}", remedy="leave out the one or the other"
+        )
+    if out is not None:
+        check_explanation_file(out)
+    asked = _text(given) if task_of(run) == "text" else _image(given)
+    with _busy():
+        classifier = ready_classifier(run)
+        if layer is None:
+            from qkv.inspection.explain import explain as explain_input
+
+            explanation = explain_input(classifier, asked, method=method, label=label, seed=seed)
+        else:
+            from qkv.inspection.chosen_attention import explain_attention
+
+            explanation = explain_attention(
+                classifier, asked, layer=layer, head=head, query=query, label=label, seed=seed
+            )
+        document = explanation.document()
+        if out is not None:
+            write_explanation(out, document)
+    if as_json:
+        sys.stdout.write(json_line(document))
+        return
+    from qkv.cli.explanation_tables import print_explanation
+
+    print_explanation(document)
+    if out is not None:
+        sys.stdout.write(f"\nwritten to {printable(str(out))}\n")
+
+
+def _text(given: str) -> str:
+    """The text itself, or all of standard input as one.
+
+    Raises:
+        DataError: it is empty, not UTF-8, or the name of a file.
+    """
+    from qkv.cli.text_inputs import refuse_file, standard_input
+
+    text, name = given, "the text"
+    if given == STANDARD_INPUT:
+        name = "standard input"
+        try:
+            text = standard_input().read().decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"standard input has a byte 0x{error.object[error.start]:02x} that is not UTF-8",
+                remedy="give it as UTF-8",
+            ) from None
+    else:
+        refuse_file(text)
+    if not text.strip():
+        raise DataError(f"{name} is empty", remedy="give a text with at least one word")
+    return text
+
+
+def _image(given: str) -> Path:
+    path = Path(given)
+    if path.is_dir():
+        raise DataError(f"{given} is a folder", remedy="name one image")
+    if not path.exists():
+        raise DataError(f"there is no {given}", remedy="name an image")
+    return path
+
+
+def _busy() -> AbstractContextManager[object]:
+    """A sign that something goes on, on a terminal."""
+    if not draws(sys.stderr):
+        return nullcontext()
+    return messages_console().status("explaining")

@@ -1,0 +1,157 @@
+"""How far an explanation can be believed: in a sentence, and as curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.font_manager import FontProperties
+
+from qkv.figures.flowing_words import Piece, lay_out
+from qkv.figures.lettering import measure_with
+from qkv.figures.sheet import Sheet
+from qkv.figures.style import INK, MUTED, PALETTE, VERMILLION
+
+_GRID = "#DDDDDD"
+_MORE_DECIMALS = 4
+_WARNING = PALETTE[9]
+_LINE = 0.19  # inches
+
+
+def faithfulness_sentence(faithfulness: Mapping[str, Any], marks: str = "the map") -> str:
+    """What the faithfulness of an explanation means, for people.
+
+    Args:
+        faithfulness: as in an explanation's document.
+        marks: what shows the explanation: `the map`, `the shading`.
+    """
+    if not faithfulness["beats_random"]:
+        mine, chance = _apart(faithfulness["deletion_area"], faithfulness["random_deletion_area"])
+        return (
+            f"do not believe {marks}: taking away what it marks lowers the probability no sooner "
+            f"than at random (mean probability on the way {mine} against {chance})"
+        )
+    mine, chance = _apart(faithfulness["score"], faithfulness["random_score"])
+    if faithfulness["score"] <= faithfulness["random_score"]:
+        return (
+            f"believe {marks} with care: taking away what it marks lowers the probability sooner "
+            f"than at random, but putting it back does not raise it sooner: {mine} against "
+            f"{chance} (random)"
+        )
+    return (
+        f"taking away what {marks} marks lowers the probability sooner than at random: "
+        f"{mine} against {chance} (random)"
+    )
+
+
+def write_sentence(
+    sheet: Sheet,
+    place: tuple[float, float],
+    width: float,
+    faithfulness: Mapping[str, Any],
+    marks: str,
+) -> None:
+    """Write the sentence on a sheet, on two lines if it must be; one that warns stands out.
+
+    Args:
+        sheet: where.
+        place: inches from its left edge, and from its top to the middle of the sentence.
+        width: of a line, in inches.
+        faithfulness: as in an explanation's document.
+        marks: as for `faithfulness_sentence`.
+    """
+    sentence = faithfulness_sentence(faithfulness, marks)
+    good = faithfulness["beats_random"]
+    font = FontProperties(size=9.5, weight="normal" if good else "bold")
+    words = [Piece(word, None, True) for word in f"{sentence}.".split()]
+    lines: dict[int, list[str]] = {}
+    for placed in lay_out(words, width, measure_with(font)):
+        lines.setdefault(placed.line, []).append(placed.letters)
+    left, middle = place
+    for number, line in enumerate(lines.values()):
+        text = " ".join(line)
+        sheet.write(
+            left,
+            middle + _LINE * (number - (len(lines) - 1) / 2),
+            f"{text[0].upper()}{text[1:]}" if number == 0 else text,
+            fontproperties=font,
+            color=INK if good else _WARNING,
+        )
+
+
+def draw_curves(
+    deletion: Axes, insertion: Axes, faithfulness: Mapping[str, Any], parts: str
+) -> None:
+    """Probability while parts are taken away, and while they come back, beside random orders.
+
+    The area between an order and random ones is tinted, so that the eye sees what the numbers say:
+    they are the areas below the curves.
+
+    Args:
+        deletion: where the first goes.
+        insertion: where the second goes.
+        faithfulness: as in an explanation's document.
+        parts: what is taken away, in the plural.
+    """
+    curves = faithfulness["curves"]
+    fractions = [100 * fraction for fraction in curves["fractions"]]
+    names = ("deletion", "insertion", "random_deletion", "random_insertion")
+    top = _top(max(max(curves[name]) for name in names))
+    for axes, name, what in (
+        (deletion, "deletion", "taken away"),
+        (insertion, "insertion", "put back"),
+    ):
+        own, chance = curves[name], curves[f"random_{name}"]
+        area, random_area = _apart(
+            faithfulness[f"{name}_area"], faithfulness[f"random_{name}_area"]
+        )
+        axes.fill_between(fractions, own, chance, color=VERMILLION, alpha=0.13, linewidth=0)
+        (random_line,) = axes.plot(
+            fractions, chance, color=MUTED, linestyle=(0, (4, 2)), linewidth=1.3, clip_on=False
+        )
+        random_line.set_label(f"random {random_area}")
+        (own_line,) = axes.plot(fractions, own, color=VERMILLION, linewidth=2.0, clip_on=False)
+        own_line.set_label(f"area: this order {area}")
+        own_line.set_zorder(3)  # over the frame, where the probability is 0
+        # Above the axes, where it cannot lie upon a curve.
+        axes.legend(
+            handles=[own_line, random_line],
+            loc="lower left",
+            bbox_to_anchor=(-0.04, 1.01),
+            ncols=2,
+            borderaxespad=0,
+            borderpad=0.2,
+            columnspacing=0.9,
+            handlelength=1.5,
+            handletextpad=0.4,
+            fontsize=8.3,
+        )
+        axes.set_xlabel(f"strongest {parts} {what} (%)", size=9)
+        axes.set_xlim(0, 100)
+        axes.set_ylim(0, top)
+        axes.set_xticks([0, 25, 50, 75, 100])
+        axes.set_yticks([0, top / 2, top])
+        axes.grid(axis="y", color=_GRID, linewidth=0.6)
+    deletion.set_ylabel("probability", size=9)
+
+
+def _top(highest: float) -> float:
+    """Where the axis of probability ends: at 1, or lower where all would lie at its foot."""
+    for top in (0.0002, 0.002, 0.02, 0.1, 0.2):
+        if highest <= top:
+            return top
+    return 1.0
+
+
+def _apart(one: float, other: float) -> tuple[str, str]:
+    """Two numbers with two decimals, or as many more as tell them apart."""
+    decimals = 2
+    while decimals < _MORE_DECIMALS and _number(one, decimals) == _number(other, decimals):
+        decimals += 1
+    return _number(one, decimals), _number(other, decimals)
+
+
+def _number(value: float, decimals: int) -> str:
+    """With a true minus sign, and none before a zero."""
+    return f"{value:z.{decimals}f}".replace("-", "−")

@@ -1,0 +1,119 @@
+"""How much the words of a text attend to each other in a layer of the encoder."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from qkv.errors import RecipeError
+from qkv.inspection.text.read_text import ReadText
+from qkv.inspection.text.words import NO_WORD
+from qkv.labelled import IntArray
+from qkv.text.classifier import TextClassifier
+from qkv.text.encoder.top import EncoderTop, StackedEncoder, WholeEncoder
+
+WordWeights = npt.NDArray[np.float32]
+
+
+def attention_layers(classifier: TextClassifier) -> tuple[int, ...]:
+    """Layers of which attention can be had: those below and at the highest that is read.
+
+    None if the encoder's layers do not stand alone.
+    """
+    reader = classifier.reading.encoder
+    if not reader.encoder.packs:
+        return ()
+    # Above what is read here, if anything, stand the layers that the model trained.
+    unfrozen = classifier.reading.unfrozen
+    above = unfrozen if isinstance(unfrozen, int) else 0
+    return tuple(range(1, max(reader.layers) + above + 1))
+
+
+def encoder_attention(
+    classifier: TextClassifier, text: str, layer: int, head: int | None, word: int | None = None
+) -> WordWeights:
+    """Attention between the words that the encoder reads, as it was computed for the answer.
+
+    From a word to a word: the mean over the pieces of the one, the sum over the pieces of the
+    other. What goes to special tokens is missing from a row's sum, which is 1 otherwise. Where a
+    text is read in windows, each piece attends to its own window.
+
+    Args:
+        classifier: whose encoder.
+        text: with at least one word.
+        layer: which, from 1.
+        head: which, from 0; None: the mean of all.
+        word: from which word, counted among `ReadText.words_read`; None: from each.
+
+    Returns:
+        (words,), or (words, words) if no word is named.
+
+    Raises:
+        DataError: the text is empty.
+        RecipeError: the classifier reads no such layer, there is no such head or word, or the
+            encoder's layers do not stand alone.
+    """
+    _require(classifier, layer, head)
+    read = ReadText(classifier, text)
+    count = len(read.words_read)
+    if word is not None and not 0 <= word < count:
+        raise RecipeError(
+            f"there is no word {word} among the {count} that are read",
+            remedy=f"name 0 to {count - 1}",
+        )
+    # Words that are read are numbered anew; one more entry, which index −1 finds, is no word.
+    numbers = np.full(len(read.words) + 1, NO_WORD, dtype=np.int64)
+    numbers[read.words_read] = np.arange(count)
+    total = torch.zeros(count, count)
+    pieces = torch.zeros(count, 1)
+    weights = _weights(classifier, read, layer, head)
+    for window, weight in zip(read.windows, weights, strict=True):
+        words = numbers[window.words]
+        asking = words.copy()
+        asking[: window.keep.start] = asking[window.keep.stop :] = NO_WORD
+        rows, columns = _indicator(asking, count), _indicator(words, count)
+        total += rows.T @ (weight.mean(dim=0).cpu() @ columns)
+        pieces += rows.sum(dim=0)[:, None]
+    mean: WordWeights = (total / pieces).numpy()
+    return mean if word is None else mean[word]
+
+
+def _require(classifier: TextClassifier, layer: int, head: int | None) -> None:
+    encoder = classifier.reading.encoder.encoder
+    layers = attention_layers(classifier)
+    if not layers:
+        raise RecipeError(
+            f"{encoder.files.name} runs as a whole and does not hand out its attention",
+            remedy="explain the text by another method, or choose an encoder of the kind of bert",
+        )
+    if layer not in layers:
+        raise RecipeError(
+            f"the classifier reads no layer {layer} of {encoder.files.name}",
+            remedy=f"name a layer from 1 to {layers[-1]}",
+        )
+    if head is not None and not 0 <= head < encoder.num_heads:
+        raise RecipeError(
+            f"{encoder.files.name} has no head {head}",
+            remedy=f"name a head from 0 to {encoder.num_heads - 1}, or none for their mean",
+        )
+
+
+@torch.inference_mode()
+def _weights(
+    classifier: TextClassifier, read: ReadText, layer: int, head: int | None
+) -> list[Tensor]:
+    """Float32 (heads, tokens, tokens) of each window."""
+    top, below = classifier.model.top, classifier.reading.encoder
+    if isinstance(top, StackedEncoder):
+        return top.attention(*read.inputs(), layer, head)
+    assert not isinstance(top, WholeEncoder)
+    if isinstance(top, EncoderTop) and layer > max(below.layers):
+        return top.attention(*read.inputs(), layer - max(below.layers), head)
+    return below.encoder.attention([window.input_ids for window in read.windows], layer, head)
+
+
+def _indicator(words: IntArray, count: int) -> Tensor:
+    """(tokens, words): 1 where a token is a piece of a word."""
+    return torch.from_numpy((words[:, None] == np.arange(count)).astype(np.float32))

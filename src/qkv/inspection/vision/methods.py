@@ -1,0 +1,76 @@
+"""Every way to explain an image's answer, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from qkv.inspection.masked import FloatArray
+from qkv.inspection.occlusion import occlusion
+from qkv.inspection.shapley import shapley_values
+from qkv.inspection.vision.attention import attention_map
+from qkv.inspection.vision.integrated_gradients import integrated_gradients
+from qkv.inspection.vision.masked import MaskedImage
+from qkv.inspection.vision.relevance import relevance_map
+from qkv.inspection.vision.rollout import rollout_map
+
+
+@dataclass(frozen=True)
+class VisionMethod:
+    """One way.
+
+    Attributes:
+        compute: from an image, a class and a seed to contributions, float64: one a patch
+            (patches,), or one a pixel (height, width).
+        signed: whether it tells what speaks for a class from what speaks against it.
+        unit: of a contribution.
+    """
+
+    compute: Callable[[MaskedImage, int, int], FloatArray]
+    signed: bool
+    unit: str
+
+
+def _attention(image: MaskedImage, label: int, seed: int) -> FloatArray:
+    """The last layer's attention of what the head reads, in the mean over heads."""
+    del label, seed
+    last = image.classifier.model.settings.depth - 1
+    weights: FloatArray = attention_map(image.classifier, image.pixels, last).astype("float64")
+    return weights.reshape(-1)
+
+
+def _rollout(image: MaskedImage, label: int, seed: int) -> FloatArray:
+    del label, seed
+    return rollout_map(image.classifier, image.pixels)
+
+
+def _relevance(image: MaskedImage, label: int, seed: int) -> FloatArray:
+    del seed
+    return relevance_map(image.classifier, image.pixels, label)
+
+
+def _integrated_gradients(image: MaskedImage, label: int, seed: int) -> FloatArray:
+    del seed
+    found = integrated_gradients(image.classifier, image.pixels, image.empty, label)
+    heat: FloatArray = found.values.sum(axis=0)
+    return heat
+
+
+def _occlusion(image: MaskedImage, label: int, seed: int) -> FloatArray:
+    del seed
+    return occlusion(image, label)
+
+
+def _shapley(image: MaskedImage, label: int, seed: int) -> FloatArray:
+    return shapley_values(image, label, unit="log odds", seed=seed)
+
+
+VISION_METHODS: dict[str, VisionMethod] = {
+    "attention": VisionMethod(_attention, signed=False, unit="attention weight"),
+    "rollout": VisionMethod(_rollout, signed=False, unit="attention weight"),
+    "relevance": VisionMethod(_relevance, signed=False, unit="relevance"),
+    "integrated-gradients": VisionMethod(_integrated_gradients, signed=True, unit="log odds"),
+    "occlusion": VisionMethod(_occlusion, signed=True, unit="probability"),
+    "shapley": VisionMethod(_shapley, signed=True, unit="log odds"),
+}
+DEFAULT_VISION_METHOD = "shapley"

@@ -1,0 +1,1 @@
+"""A server for finished runs: their predictions, their explanations, and a page."""

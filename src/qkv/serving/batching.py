@@ -1,0 +1,302 @@
+"""Requests of many clients computed together: bounded queues before one thread.
+
+There is no artificial wait. While one batch is computed the next gathers, so that batches grow with
+the load, and a lone request is computed at once. The event loop and the thread meet once a batch,
+not once a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from queue import SimpleQueue
+from typing import Any, Generic, TypeVar
+
+from qkv.serving.errors import NotServingError, QueueFullError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Observer = Callable[[int, int, float], None]
+
+
+class _Place(Generic[Item, Result]):
+    """An item with its cost and the future of its answer."""
+
+    __slots__ = ("cost", "future", "item")
+
+    def __init__(self, item: Item, cost: int, future: asyncio.Future[Result]) -> None:
+        self.item = item
+        self.cost = cost
+        self.future = future
+
+
+class Batcher(Generic[Item, Result]):
+    """A bounded queue whose items are computed together, first come first served.
+
+    Everything but `_take` and `_compute` belongs to the event loop.
+
+    Args:
+        compute: answers of several items, in their order; an exception in an item's place is raised
+            for that item alone. If it raises, each item is computed once more by itself, so that
+            one bad item fails alone.
+        cost: what an item counts of the budget, at least 1.
+        budget: cost of one batch at most; an item that costs more is computed alone.
+        queue_size: items that may wait, those in computation not counted.
+        worker: the thread that computes; its own if None.
+        observe: told of each batch on the event loop: items, cost, seconds.
+    """
+
+    def __init__(
+        self,
+        compute: Callable[[list[Item]], Sequence[Result | Exception]],
+        *,
+        cost: Callable[[Item], int],
+        budget: int,
+        queue_size: int,
+        worker: Worker | None = None,
+        observe: Observer | None = None,
+    ) -> None:
+        self._function = compute
+        self._cost = cost
+        self._budget = budget
+        self.queue_size = queue_size
+        self._observe = observe
+        self._waiting: deque[_Place[Item, Result]] = deque()
+        self._worker = worker or Worker("batcher")
+        self._worker.add(self)
+
+    @property
+    def waiting(self) -> int:
+        """Items that wait."""
+        return len(self._waiting)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether one more item would be refused."""
+        return len(self._waiting) >= self.queue_size
+
+    def require_room(self) -> None:
+        """See that one more item would find a place.
+
+        Raises:
+            QueueFullError: it would not.
+        """
+        if len(self._waiting) >= self.queue_size:
+            raise QueueFullError
+
+    def start(self) -> None:
+        """Start the thread; on the event loop that will submit."""
+        self._worker.start()
+
+    async def drain(self) -> None:
+        """Refuse what is new, answer what waits, and end the thread."""
+        await self._worker.drain()
+
+    async def submit(self, item: Item) -> Result:
+        """The answer of one item. Cancelled, it gives its place back.
+
+        Raises:
+            QueueFullError: `queue_size` items wait already.
+            NotServingError: the thread has not started, or is to end.
+        """
+        (place,) = self._enter((item,))
+        try:
+            return await place.future
+        except asyncio.CancelledError:
+            self._leave([place])
+            raise
+
+    async def submit_all(self, items: Sequence[Item]) -> list[Result | Exception]:
+        """The answers of several items, an exception in the place of one that failed.
+
+        Raises:
+            QueueFullError: there is no room for all of them.
+            NotServingError: the thread has not started, or is to end.
+        """
+        places = self._enter(items)
+        answers: list[Result | Exception] = []
+        try:
+            for place in places:
+                try:
+                    answers.append(await place.future)
+                except Exception as error:  # the item's own, which its place shall hold
+                    answers.append(error)
+        except asyncio.CancelledError:
+            self._leave(places)
+            raise
+        return answers
+
+    def _enter(self, items: Sequence[Item]) -> list[_Place[Item, Result]]:
+        worker = self._worker
+        if not worker.accepts:
+            raise NotServingError
+        if len(self._waiting) + len(items) > self.queue_size:
+            raise QueueFullError
+        create_future = worker.loop.create_future
+        places = [_Place[Item, Result](item, self._cost(item), create_future()) for item in items]
+        worker.wake(self._waiting, places)
+        return places
+
+    def _leave(self, places: Sequence[_Place[Item, Result]]) -> None:
+        with self._worker.lock:
+            for place in places:
+                place.future.cancel()
+                with suppress(ValueError):  # it is being computed
+                    self._waiting.remove(place)
+
+    def take(self) -> list[_Place[Item, Result]]:
+        """The next batch, empty if nothing waits; the caller holds the worker's lock."""
+        batch: list[_Place[Item, Result]] = []
+        left = self._budget
+        waiting = self._waiting
+        while waiting and (not batch or waiting[0].cost <= left):
+            place = waiting.popleft()
+            left -= place.cost
+            batch.append(place)
+        return batch
+
+    def compute(self, batch: list[_Place[Item, Result]]) -> Callable[[], None]:
+        """Compute a batch, on the worker's thread; what is returned delivers it on the loop."""
+        start = time.perf_counter()
+        answers = self._answers([place.item for place in batch])
+        seconds = time.perf_counter() - start
+
+        def deliver() -> None:
+            for place, answer in zip(batch, answers, strict=True):
+                if place.future.done():  # its client has gone
+                    continue
+                if isinstance(answer, Exception):
+                    place.future.set_exception(answer)
+                else:
+                    place.future.set_result(answer)
+            if self._observe is not None:
+                self._observe(len(batch), sum(place.cost for place in batch), seconds)
+
+        return deliver
+
+    def _answers(self, items: list[Item]) -> Sequence[Result | Exception]:
+        # A boundary: whatever an item does must not end the thread that answers all others.
+        try:
+            return self._function(items)
+        except Exception as error:
+            if len(items) == 1:
+                return [error]
+        answers: list[Result | Exception] = []
+        for item in items:
+            try:
+                answers += self._function([item])
+            except Exception as error:
+                answers.append(error)
+        return answers
+
+    def abandon(self) -> None:
+        """Refuse all that waits."""
+        with self._worker.lock:
+            places = list(self._waiting)
+            self._waiting.clear()
+        for place in places:
+            if not place.future.done():
+                place.future.set_exception(NotServingError())
+
+
+class Worker:
+    """One thread that computes the batches of one or more queues, in turn.
+
+    Args:
+        name: of the thread.
+        prepare: called on the thread before its first batch.
+    """
+
+    def __init__(self, name: str, *, prepare: Callable[[], None] | None = None) -> None:
+        self._name = name
+        self._prepare = prepare
+        self._batchers: list[Batcher[Any, Any]] = []
+        self._turn = 0
+        self._idle = False
+        self._ending = False
+        self._bell: SimpleQueue[None] = SimpleQueue()
+        self._ended = asyncio.Event()
+        self.lock = threading.Lock()
+        self.loop: asyncio.AbstractEventLoop
+        self.accepts = False
+
+    def add(self, batcher: Batcher[Any, Any]) -> None:
+        """Compute the batches of one more queue; before `start`."""
+        self._batchers.append(batcher)
+
+    def start(self) -> None:
+        """Start the thread; answers are delivered to the event loop that runs now."""
+        self.loop = asyncio.get_running_loop()
+        self.accepts = True
+        # A daemon: a computation that outlasts the time to drain does not hold up the exit.
+        threading.Thread(target=self._run, name=self._name, daemon=True).start()
+
+    def refuse(self) -> None:
+        """Take nothing new."""
+        self.accepts = False
+
+    async def drain(self) -> None:
+        """Refuse what is new, answer what waits, and end the thread.
+
+        Cancelled, it refuses what still waits; the thread ends after its batch.
+        """
+        if not hasattr(self, "loop"):
+            return
+        self.refuse()
+        self._ending = True
+        self._bell.put(None)
+        try:
+            await self._ended.wait()
+        except asyncio.CancelledError:
+            for batcher in self._batchers:
+                batcher.abandon()
+            raise
+
+    def wake(
+        self, waiting: deque[_Place[Item, Result]], places: Sequence[_Place[Item, Result]]
+    ) -> None:
+        """Add places to a queue, and wake the thread if it has nothing to do."""
+        with self.lock:
+            waiting.extend(places)
+            idle, self._idle = self._idle, False
+        if idle:
+            self._bell.put(None)
+
+    def _run(self) -> None:
+        if self._prepare is not None:
+            self._prepare()
+        while True:
+            batcher, batch = self._next()
+            if not batch:
+                if self._ending:
+                    break
+                self._bell.get()
+                continue
+            deliver = batcher.compute(batch)
+            if not self._tell(deliver):
+                return
+        self._tell(self._ended.set)
+
+    def _tell(self, call: Callable[[], None]) -> bool:
+        """Have the event loop call something; False if the loop is closed."""
+        try:
+            self.loop.call_soon_threadsafe(call)
+        except RuntimeError:
+            return False
+        return True
+
+    def _next(self) -> tuple[Batcher[Any, Any], list[_Place[Any, Any]]]:
+        """The next queue in turn that has something, and its batch."""
+        with self.lock:
+            count = len(self._batchers)
+            for step in range(count):
+                batcher = self._batchers[(self._turn + step) % count]
+                if batch := batcher.take():
+                    self._turn = (self._turn + step + 1) % count
+                    return batcher, batch
+            self._idle = True
+            return self._batchers[0], []

@@ -1,0 +1,158 @@
+"""The two threads that compute: one for predictions, one for looks inside a model."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeVar
+
+import torch
+
+from qkv.serving.batching import Batcher, Observer, Worker
+from qkv.serving.errors import NotServingError
+from qkv.serving.models import Models, ServedModel
+from qkv.serving.predictors import Scores
+from qkv.serving.settings import ServingSettings
+
+Answer = TypeVar("Answer")
+State = Literal["starting", "ready", "draining"]
+
+# While one thread computes, the other waits this long at most before it gets the interpreter. Of
+# the default, 5 ms, a model would lose up to that after each of its hundreds of operations.
+SWITCH_SECONDS = 0.0005
+
+
+class Engine:
+    """Computes for the routes, on threads of its own.
+
+    Predictions of all models share one thread, in turn, so that they do not fight for the
+    processor; explanations and attention have another, so that a long one delays no prediction.
+
+    Args:
+        models: what is served.
+        settings: sizes of batches and queues.
+        observe: gives what is told of each batch of a model: inputs, images or tokens, seconds.
+
+    Attributes:
+        state: whether it starts, answers, or ends.
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        settings: ServingSettings,
+        *,
+        observe: Callable[[str, str], Observer] | None = None,
+    ) -> None:
+        self.state: State = "starting"
+        self._models = models
+        self._threads = settings.threads
+        self._thread = Worker("predictions", prepare=self._prepare)
+        self._inspection = Worker("inspection", prepare=self._prepare)
+        budgets = {"images": settings.batch_images, "tokens": settings.batch_tokens}
+        self.batchers: dict[str, Batcher[Any, Scores]] = {
+            model.id: Batcher(
+                model.predictor.compute,
+                cost=model.predictor.cost,
+                budget=budgets[model.predictor.unit],
+                queue_size=settings.queue_size,
+                worker=self._thread,
+                observe=observe(model.id, model.predictor.unit) if observe else None,
+            )
+            for model in models.values()
+        }
+        self.inspection: Batcher[Callable[[], Any], Any] = Batcher(
+            lambda calls: [call() for call in calls],
+            cost=lambda _: 1,
+            budget=1,
+            queue_size=settings.explain_queue_size,
+            worker=self._inspection,
+        )
+        self._switch_seconds = sys.getswitchinterval()
+
+    async def start(self) -> None:
+        """Start both threads and warm up every model; then the state is `ready`."""
+        self._switch_seconds = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_SECONDS)
+        self._thread.start()
+        self._inspection.start()
+        for model in self._models.values():
+            # On a thread of its own kind: the first computation of each thread sets things up.
+            await self.look(model.predictor.warm_up)
+        self.state = "ready"
+
+    async def drain(self) -> None:
+        """Refuse what is new, answer what waits, and end the threads.
+
+        Cancelled, it refuses what still waits.
+        """
+        self.state = "draining"
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._thread.drain())
+                group.create_task(self._inspection.drain())
+        finally:
+            sys.setswitchinterval(self._switch_seconds)
+
+    def is_full(self, model_id: str, work: str) -> bool:
+        """Whether a request for a kind of work would find no place in its queue.
+
+        Args:
+            model_id: any; an unknown one has no queue.
+            work: `predict`, `explain` or `attention`; of others nothing is known.
+        """
+        if work == "predict":
+            batcher = self.batchers.get(model_id)
+            return batcher is not None and batcher.is_full
+        return work in {"explain", "attention"} and self.inspection.is_full
+
+    async def predict(self, model: ServedModel, inputs: Sequence[Any]) -> list[Scores | Exception]:
+        """The scores of inputs that `model.predictor.read` gave; an error where one failed.
+
+        Raises:
+            QueueFullError: there is no room for all of them.
+            NotServingError: the server is stopping.
+        """
+        return await self.batchers[model.id].submit_all(inputs)
+
+    async def look(self, function: Callable[[], Answer]) -> Answer:
+        """What a function gives on the inspection thread.
+
+        Raises:
+            QueueFullError: too many wait.
+            NotServingError: the server is stopping.
+        """
+        if self.state == "draining":
+            raise NotServingError
+        answer: Answer = await self.inspection.submit(function)
+        return answer
+
+    async def explain(
+        self, model: ServedModel, content: bytes | str, *, method: str | None, label: str | None
+    ) -> dict[str, Any]:
+        """The document of an explanation.
+
+        Args:
+            model: whose answer is explained.
+            content: an encoded image, or a text.
+            method: one of the model's methods; None: its default.
+            label: the class to explain; None: the predicted one.
+
+        Raises:
+            QKVError: the input, the method or the label is unfit; the queue is full.
+        """
+        from qkv.inspection.explain import explain
+
+        def work() -> dict[str, Any]:
+            document = explain(model.classifier, content, method=method, label=label).document()
+            if isinstance(content, bytes):
+                document["input"] = "image"
+            return document
+
+        return await self.look(work)
+
+    def _prepare(self) -> None:
+        # OpenMP keeps the number of threads for each thread that asks it for some.
+        if self._threads is not None:
+            torch.set_num_threads(self._threads)

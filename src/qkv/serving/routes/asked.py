@@ -1,0 +1,144 @@
+"""What all routes that answer for an input have in common."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fastapi import Request, Response
+
+from qkv.errors import QKVError
+from qkv.serving.engine import Engine
+from qkv.serving.errors import ServingError
+from qkv.serving.inputs import Body, parse_body, read_inputs
+from qkv.serving.models import ServedModel
+from qkv.serving.schemas import ErrorAnswer
+from qkv.settings import nearest
+
+_REASONS = {
+    400: "The request is malformed.",
+    401: "A key is needed.",
+    403: "A page of another origin sent the request.",
+    404: "There is no such model.",
+    408: "The body came too slowly.",
+    413: "The body, or what is in it, is too large.",
+    415: "The body has a type that the model does not read.",
+    421: "The server does not go by that name.",
+    422: "An input or a parameter is unfit.",
+    429: "Too much is waiting; Retry-After says when to try again.",
+    503: "The server is starting or stopping.",
+}
+_OF_LOOKING = (400, 401, 404, 421, 422, 503)
+_OF_ASKING = (400, 401, 403, 404, 408, 413, 415, 421, 422, 429, 503)
+
+
+def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": ErrorAnswer, "description": _REASONS[status]} for status in statuses}
+
+
+LOOKING_ERRORS = _errors(*_OF_LOOKING)
+ASKING_ERRORS = _errors(*_OF_ASKING)
+
+
+def served_model(request: Request, model_id: str) -> ServedModel:
+    """The model of that id.
+
+    Raises:
+        ServingError: there is none.
+    """
+    models = request.app.state.models
+    model: ServedModel | None = models.get(model_id)
+    if model is None:
+        shown = repr(model_id if len(model_id) <= 64 else model_id[:64] + "…")
+        raise ServingError(
+            404, f"there is no model {shown}", remedy=nearest(model_id[:64], models, what="models")
+        )
+    return model
+
+
+def engine_of(request: Request) -> Engine:
+    """What computes."""
+    engine: Engine = request.app.state.engine
+    return engine
+
+
+async def body_of(request: Request, model: ServedModel) -> Body:
+    """The parsed body.
+
+    Raises:
+        ServingError: it is unfit.
+    """
+    content_type = request.headers.get("content-type", "").encode("latin-1")
+    settings = request.app.state.settings
+    most = min(settings.max_inputs, settings.queue_size)
+    return parse_body(await request.body(), content_type, model, most)
+
+
+async def one_input(request: Request, model: ServedModel) -> tuple[bytes | str, Any]:
+    """The only input of a body: as it came, and what the model reads of it.
+
+    Raises:
+        QKVError: there are several, or it is unfit.
+    """
+    body = await body_of(request, model)
+    if len(body.inputs) != 1:
+        raise ServingError(
+            422, f"the request has {len(body.inputs)} inputs", remedy="send one at a time"
+        )
+    (read,) = await read_inputs(body, model, request.app.state.settings)
+    if isinstance(read, QKVError):
+        raise read
+    given = body.inputs[0]
+    assert not isinstance(given, QKVError)
+    return given, read
+
+
+def as_json(document: Any) -> bytes:
+    """A document as JSON; one that holds what JSON cannot is a bug."""
+    return json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
+
+
+def json_answer(content: bytes) -> Response:
+    """An answer of JSON that is written already."""
+    return Response(content, media_type="application/json")
+
+
+def described_body(*, several: bool) -> dict[str, Any]:
+    """The request body as OpenAPI has it."""
+    text: dict[str, Any] = {"type": "string", "description": "A text, or an image in base64."}
+    properties: dict[str, Any] = {"inputs": text}
+    if several:
+        properties["inputs"] = {
+            "anyOf": [text, {"type": "array", "items": text, "minItems": 1}],
+            "description": "One input, or several.",
+        }
+        properties["parameters"] = {
+            "type": "object",
+            "properties": {"top_k": {"type": "integer", "minimum": 1, "maximum": 100_000}},
+            "additionalProperties": False,
+        }
+    file = {"type": "string", "format": "binary"}
+    files = {"type": "array", "items": file, "minItems": 1}
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "type": "object",
+                        "properties": properties,
+                        "required": ["inputs"],
+                        "additionalProperties": False,
+                    }
+                },
+                "image/*": {"schema": file},
+                "multipart/form-data": {
+                    "schema": {
+                        "type": "object",
+                        "properties": {"file": files if several else file},
+                        "required": ["file"],
+                    }
+                },
+            },
+        }
+    }

@@ -1,0 +1,1 @@
+"""The studies at one setting, fast enough to follow a hand that drags."""

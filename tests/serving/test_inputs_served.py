@@ -1,0 +1,254 @@
+"""From bodies to inputs: what is read, and what is refused before any work."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import struct
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from qkv.errors import ImageError, QKVError
+from qkv.serving.errors import ServingError
+from qkv.serving.inputs import parse_body
+from qkv.serving.models import Models
+from qkv.serving.multipart import file_parts
+from qkv.serving.predictors import ImagePredictor, TextPredictor
+from qkv.serving.predictors.small_png import decode_small_png, png_pixels
+from qkv.vision.decode import decode
+
+JSON = b"application/json"
+
+
+def encoded(pixels: np.ndarray, format: str = "png", **options: Any) -> bytes:  # noqa: A002
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format, **options)
+    return file.getvalue()
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(len(shape)).integers(0, 256, shape, dtype=np.uint8)
+
+
+def huge_png() -> bytes:
+    """A PNG of a few bytes whose header promises 20,000 × 20,000 pixels."""
+    header = struct.pack(">II5s", 20_000, 20_000, b"\x08\x00\x00\x00\x00")
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"\x00" * 100)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
+    )
+
+
+# --- the short way through the decoder
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("shape", [(1, 1), (28, 28), (7, 13), (200, 3), (16, 16, 3), (5, 9, 3)])
+def test_small_png_files_decode_as_always(shape: tuple[int, ...], channels: int) -> None:
+    for options in ({}, {"optimize": True}, {"compress_level": 0}):
+        content = encoded(noise(*shape), **options)
+        found = decode_small_png(content, channels)
+        assert (found is not None) == (len(shape) == (2 if channels == 1 else 3))
+        if found is not None:
+            np.testing.assert_array_equal(found, decode(content, channels=channels))  # type: ignore[arg-type]
+        assert png_pixels(content) == shape[0] * shape[1]
+
+
+def test_whatever_is_special_goes_the_long_way() -> None:
+    grey = noise(9, 9)
+    assert decode_small_png(encoded(grey), 1) is not None
+    text = io.BytesIO()
+    Image.fromarray(grey).save(text, "png", dpi=(72, 72))
+    special = {
+        "other chunks": text.getvalue(),
+        "transparent grey": encoded(grey, transparency=3),
+        "palette": encoded(grey, bits=4) if False else _palette(grey),
+        "one bit": _one_bit(grey),
+        "sixteen bits": encoded(noise(9, 9).astype(np.uint16) * 257),
+        "alpha": encoded(noise(9, 9, 4)),
+        "another format": encoded(grey, "bmp"),
+        "more than small": encoded(np.zeros((300, 300), np.uint8)),
+        "trailing bytes": encoded(grey) + b"x",
+        "nothing": b"",
+    }
+    assert [
+        name for name, content in special.items() if decode_small_png(content, 1) is not None
+    ] == []
+
+
+def _palette(grey: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(grey).convert("P").save(file, "png")
+    return file.getvalue()
+
+
+def _one_bit(grey: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(grey).convert("1").save(file, "png")
+    return file.getvalue()
+
+
+@given(place=st.integers(0, 400), value=st.integers(0, 255), cut=st.integers(0, 400))
+def test_a_damaged_file_never_decodes_to_other_pixels(place: int, value: int, cut: int) -> None:
+    content = bytearray(encoded(noise(16, 16)))
+    content[place % len(content)] = value
+    for damaged in (bytes(content), bytes(content[: cut % len(content)])):
+        found = decode_small_png(damaged, 1)
+        if found is not None:
+            np.testing.assert_array_equal(found, decode(damaged, channels=1))
+
+
+# --- limits before work
+
+
+def test_pixels_are_counted_before_they_are_decoded(
+    models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor = models["bands"].predictor
+    assert isinstance(predictor, ImagePredictor)
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("pixels were decoded")
+
+    monkeypatch.setattr("qkv.serving.predictors.images.decode", refuse)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", refuse)
+    with pytest.raises(ImageError, match="more than 1,000,000 pixels"):
+        predictor.read(huge_png(), max_pixels=1_000_000)
+    large = encoded(noise(40, 40), "jpeg")
+    with pytest.raises(ImageError, match="more than 1,599 pixels"):
+        predictor.read(large, max_pixels=1_599)
+    with pytest.raises(ImageError, match="more than 80 pixels"):
+        predictor.read(encoded(noise(9, 9)), max_pixels=80)
+
+
+def test_an_image_of_just_the_limit_is_read(models: Models) -> None:
+    predictor = models["bands"].predictor
+    assert isinstance(predictor, ImagePredictor)
+    for format in ("png", "jpeg", "webp"):  # noqa: A001
+        content = encoded(noise(40, 40), format)
+        assert predictor.read(content, max_pixels=1_600).shape == (1, 16, 16)
+
+
+def test_an_empty_text_is_refused(models: Models) -> None:
+    predictor = models["reviews"].predictor
+    assert isinstance(predictor, TextPredictor)
+    with pytest.raises(QKVError, match="empty"):
+        predictor.read(" \n")
+    assert predictor.read("a good film").tokens == 5
+    assert predictor.read("good " * 5000).tokens == predictor.max_tokens == 40
+
+
+# --- bodies
+
+
+def test_json_gives_texts(models: Models) -> None:
+    one = parse_body(
+        b'{"inputs": "good"}', b"Application/JSON; charset=utf-8", models["reviews"], 9
+    )
+    assert (one.inputs, one.several, one.top_k) == (["good"], False, None)
+    body = json.dumps({"inputs": ["a", "b"], "parameters": {"top_k": 2}}).encode()
+    several = parse_body(body, JSON, models["reviews"], 9)
+    assert (several.inputs, several.several, several.top_k) == (["a", "b"], True, 2)
+
+
+def test_json_gives_images_in_base64(models: Models, picture: Callable[..., bytes]) -> None:
+    content = picture(0)
+    plain = base64.b64encode(content).decode()
+    for text in (plain, f"data:image/png;base64,{plain}"):
+        body = parse_body(json.dumps({"inputs": text}).encode(), JSON, models["bands"], 9)
+        assert body.inputs == [content]
+    body = parse_body(json.dumps({"inputs": [plain, "?"]}).encode(), JSON, models["bands"], 9)
+    assert body.inputs[0] == content
+    assert "not base64" in str(body.inputs[1])
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type", "status"),
+    [
+        (b"", JSON, 400),
+        (b"{", JSON, 400),
+        (b"\xff", JSON, 400),
+        (b"[" * 100_000, JSON, 400),
+        (b"[]", JSON, 422),
+        (b"3", JSON, 422),
+        (b"{}", JSON, 422),
+        (b'{"inputs": null}', JSON, 422),
+        (b'{"inputs": []}', JSON, 422),
+        (b'{"inputs": [1]}', JSON, 422),
+        (b'{"inputs": [["a"]]}', JSON, 422),
+        (b'{"inputs": "a", "parameter": {}}', JSON, 422),
+        (b'{"inputs": "a", "parameters": []}', JSON, 422),
+        (b'{"inputs": "a", "parameters": {"k": 1}}', JSON, 422),
+        (b'{"inputs": "a", "parameters": {"top_k": 0}}', JSON, 422),
+        (b'{"inputs": "a", "parameters": {"top_k": true}}', JSON, 422),
+        (b'{"inputs": "a", "parameters": {"top_k": 1.5}}', JSON, 422),
+        (b'{"inputs": ["a", "b", "c", "d"]}', JSON, 413),
+        (b"a", b"", 415),
+        (b"a", b"text/plain", 415),
+        (b"a", b"image/png", 415),
+        (b"a", b"multipart/form-data; boundary=x", 415),
+    ],
+)
+def test_unfit_bodies_are_refused(
+    models: Models, content: bytes, content_type: bytes, status: int
+) -> None:
+    with pytest.raises(ServingError) as refused:
+        parse_body(content, content_type, models["reviews"], 3)
+    assert refused.value.status == status
+    assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < 300
+
+
+# --- multipart
+
+
+def form(*parts: tuple[str, bytes], boundary: str = "x9x") -> bytes:
+    lines = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="f"\r\n'
+        f"Content-Type: image/png\r\n\r\n".encode()
+        + content
+        + b"\r\n"
+        for name, content in parts
+    ]
+    return b"".join(lines) + f"--{boundary}--\r\n".encode()
+
+
+@given(contents=st.lists(st.binary(max_size=200), max_size=5))
+def test_files_come_out_as_they_went_in(contents: list[bytes]) -> None:
+    body = form(*(("file", content) for content in contents), boundary="b0undary-of-no-content")
+    kind = b"multipart/form-data; boundary=b0undary-of-no-content"
+    assert file_parts(body, kind) == contents
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status"),
+    [
+        (form(("file", b"a")), b"multipart/form-data", 400),
+        (form(("file", b"a"))[:-6], b"multipart/form-data; boundary=x9x", 400),
+        (b"", b"multipart/form-data; boundary=x9x", 400),
+        (b"rubbish", b"multipart/form-data; boundary=x9x", 400),
+        (form(("file", b"a")), b"multipart/form-data; boundary=other", 400),
+        (form(("picture", b"a")), b"multipart/form-data; boundary=x9x", 422),
+    ],
+)
+def test_unfit_forms_are_refused(body: bytes, content_type: bytes, status: int) -> None:
+    with pytest.raises(ServingError) as refused:
+        file_parts(body, content_type)
+    assert refused.value.status == status
+
+
+@given(body=st.binary(max_size=300))
+def test_any_bytes_give_files_or_one_error(body: bytes) -> None:
+    try:
+        file_parts(b"--x\r\n" + body, b"multipart/form-data; boundary=x")
+    except ServingError as error:
+        assert error.status in {400, 413, 422}

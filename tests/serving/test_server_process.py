@@ -1,0 +1,231 @@
+"""A real server process: how it starts, what it withstands, how it stops."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from server_processes import SMALL, ServerProcess, small_server
+
+PREDICT = "/v1/models/a/predict"
+DRAIN_SECONDS = 10.0
+
+
+@pytest.fixture(scope="module")
+def server() -> ServerProcess:
+    """One that several tests ask; none of them stops it."""
+    with small_server(max_body_bytes=100_000, body_timeout_seconds=1.0) as server:
+        yield server
+
+
+def raw(server: ServerProcess, *parts: bytes, pause: float = 0.0) -> bytes:
+    """What comes back for these bytes until the server closes."""
+    received = b""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        try:
+            for part in parts:
+                connection.sendall(part)
+                time.sleep(pause)
+            while piece := connection.recv(65_536):
+                received += piece
+        except ConnectionError:
+            pass
+    return received
+
+
+def test_it_says_where_it_serves_what(server: ServerProcess) -> None:
+    assert re.fullmatch(
+        r"qkv: serving http://127\.0\.0\.1:[1-9]\d* \(models: a, b\); stop with Ctrl-C",
+        server.lines[0],
+    )
+    with server.client() as client:
+        answer = client.post(PREDICT, content=b"hello")
+        assert (answer.status_code, answer.content) == (200, b"hello")
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert "server" not in answer.headers  # what it runs on is nobody's business
+
+
+def test_it_withstands_a_rebound_name_and_a_foreign_page(server: ServerProcess) -> None:
+    with server.client() as client:
+        foreign = {"Host": "rebound.example"}
+        assert client.post(PREDICT, content=b"x", headers=foreign).status_code == 421
+        foreign = {"Origin": "http://evil.example"}
+        assert client.post(PREDICT, content=b"x", headers=foreign).status_code == 403
+        own = {"Origin": server.url}
+        assert client.post(PREDICT, content=b"x", headers=own).status_code == 200
+
+
+def test_a_failure_is_one_answer_not_the_end(server: ServerProcess) -> None:
+    with server.client() as client:
+        answer = client.get("/fail")
+        assert answer.status_code == 500
+        assert sorted(answer.json()) == ["error", "remedy"]
+        assert "content-security-policy" in answer.headers
+        assert client.get("/healthz").status_code == 200
+    assert any("ZeroDivisionError" in line for line in server.lines)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_client_that_sends_too_much_reads_why(server: ServerProcess, chunked: bool) -> None:
+    def pieces() -> object:
+        for _ in range(40):
+            yield b"x" * 10_000
+
+    content = pieces() if chunked else b"x" * 400_000
+    with server.client() as client:
+        answer = client.post(PREDICT, content=content)
+    assert answer.status_code == 413
+    assert "100,000 bytes" in answer.json()["error"]
+    assert answer.headers["connection"] == "close"
+
+
+def test_who_asks_first_sends_nothing_too_large(server: ServerProcess) -> None:
+    head = f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+    received = raw(server, head.encode() + b"Content-Length: 100001\r\n\r\n")
+    assert received.startswith(b"HTTP/1.1 413 ")
+    asked = head.encode() + b"Connection: close\r\nContent-Length: 5\r\n\r\n"
+    assert raw(server, asked).startswith(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+def test_a_body_that_stops_is_refused(server: ServerProcess) -> None:
+    began = time.monotonic()
+    head = f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\n"
+    received = raw(server, head.encode(), b"x" * 10)
+    assert received.startswith(b"HTTP/1.1 408 ")
+    assert json.loads(received.partition(b"\r\n\r\n")[2])["error"]
+    assert time.monotonic() - began < 10
+
+
+def test_the_second_of_two_servers_says_that_the_port_is_taken(server: ServerProcess) -> None:
+    second = subprocess.run(
+        [sys.executable, SMALL, json.dumps({"port": server.port})],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert f"port {server.port} of 127.0.0.1 is taken" in second.stderr
+
+
+def test_silent_connections_hold_no_place(tmp_path: Path) -> None:
+    with small_server(header_timeout_seconds=0.5, max_connections=20) as server:
+        silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(20)]
+        for number, connection in enumerate(silent):
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n"[: number % 20])
+        assert raw(server).startswith(b"HTTP/1.1 429 ")
+        time.sleep(1.5)
+        with server.client() as client:
+            assert client.get("/healthz").status_code == 200
+        for connection in silent:
+            connection.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_stop_it_answers_what_has_begun(number: signal.Signals) -> None:
+    with small_server(drain_seconds=DRAIN_SECONDS) as server, ThreadPoolExecutor(4) as pool:
+        begun = [
+            pool.submit(httpx.post, f"{server.url}{PREDICT}?seconds=1.5", content=b"%d" % index)
+            for index in range(4)
+        ]
+        time.sleep(0.5)
+        with server.client() as client:
+            assert client.get("/readyz").status_code == 200
+            server.send(number)
+            time.sleep(0.2)
+            refused = client.post(PREDICT, content=b"late")
+            assert refused.status_code == 503
+            assert refused.headers["connection"] == "close"
+            assert "stopping" in refused.json()["error"]
+            assert client.get("/readyz").status_code == 503
+            assert client.get("/healthz").status_code == 200
+        answers = [future.result(timeout=20) for future in begun]
+        assert [answer.content for answer in answers] == [b"0", b"1", b"2", b"3"]
+        assert {answer.headers["connection"] for answer in answers} == {"close"}
+        assert server.end(None, within=DRAIN_SECONDS) == 0
+        assert server.lines[1:] == [
+            "qkv: stopping; once more to stop at once",
+            "closed in order",
+            "qkv: stopped",
+        ]
+
+
+def test_idle_it_stops_at_once() -> None:
+    with small_server() as server:
+        with server.client() as client:  # an open connection without a request holds nothing up
+            client.get("/healthz")
+            began = time.monotonic()
+            assert server.end() == 0
+        assert time.monotonic() - began < 3
+
+
+def test_a_second_signal_ends_it_at_once() -> None:
+    with small_server() as server, ThreadPoolExecutor(1) as pool:
+        lost = pool.submit(httpx.post, f"{server.url}{PREDICT}?seconds=30", content=b"x")
+        time.sleep(0.5)
+        server.send(signal.SIGINT)
+        time.sleep(0.3)
+        began = time.monotonic()
+        assert server.end(signal.SIGINT) == 130
+        assert time.monotonic() - began < 3
+        with pytest.raises(httpx.TransportError):
+            lost.result(timeout=10)
+
+
+def test_what_has_no_answer_in_time_is_cut_off_and_counted() -> None:
+    with small_server(drain_seconds=1.0) as server:
+        with ThreadPoolExecutor(1) as pool:
+            lost = pool.submit(httpx.post, f"{server.url}{PREDICT}?seconds=30", content=b"x")
+            time.sleep(0.5)
+            began = time.monotonic()
+            assert server.end() == 1
+            assert time.monotonic() - began < 5
+            with pytest.raises(httpx.TransportError):
+                lost.result(timeout=10)
+        assert server.lines[-1] == "qkv: stopped; after 1 s 1 had no answer"
+
+
+def test_under_load_no_request_is_lost() -> None:
+    """Every request gets its own answer or a clear refusal, until nobody listens any more."""
+    outcomes: list[str] = []
+    stop = threading.Event()
+
+    def ask_on(url: str, name: int) -> None:
+        with httpx.Client(trust_env=False, timeout=20) as client:
+            number = 0
+            while not stop.is_set():
+                content = b"%d-%d" % (name, number)
+                number += 1
+                try:
+                    answer = client.post(f"{url}{PREDICT}?seconds=0.02", content=content)
+                except httpx.ConnectError:
+                    outcomes.append("nobody")
+                    return
+                except httpx.TransportError as error:
+                    outcomes.append(f"lost: {error!r}")
+                    return
+                if answer.status_code == 200 and answer.content == content:
+                    outcomes.append("answered")
+                else:
+                    outcomes.append(f"refused {answer.status_code}")
+
+    with small_server(drain_seconds=DRAIN_SECONDS) as server:
+        threads = [threading.Thread(target=ask_on, args=(server.url, n)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        time.sleep(1.0)
+        assert server.end(within=DRAIN_SECONDS) == 0
+        stop.set()
+        for thread in threads:
+            thread.join(timeout=30)
+    assert set(outcomes) <= {"answered", "refused 503", "nobody"}, set(outcomes)
+    assert outcomes.count("answered") > 50

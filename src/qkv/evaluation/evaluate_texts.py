@@ -14,22 +14,16 @@ The document has the keys of `qkv.evaluation.metrics.evaluate_predictions`, and:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from qkv.errors import RunError
 from qkv.evaluation.calibration import FloatArray
 from qkv.evaluation.lengths import accuracy_by_length
 from qkv.evaluation.metrics import evaluate_predictions, log_softmax
-from qkv.runs import Run
 from qkv.text.classifier import TextClassifier
 from qkv.text.dataset import TextSplit
-from qkv.text.table import TextTableSettings, load_labelled_texts
-from qkv.training.data import fingerprint, load_dataset, test_split
 from qkv.training.progress import Reporter
-from qkv.training.text_recipe import TextRecipe
 
 # Between two reports of progress; as many as are encoded together.
 TEXTS_AT_ONCE = 512
@@ -37,46 +31,19 @@ SCORES = ("examples", "accuracy", "accuracy_interval_95", "loss")
 
 
 def evaluate_texts(
-    run: Run,
     classifier: TextClassifier,
-    recipe: TextRecipe,
-    data: Path | str | None,
-    *,
-    skip_bad: bool,
-    columns: Mapping[str, str],
+    split: TextSplit,
+    known: Mapping[str, Any] | None,
     reporter: Reporter,
 ) -> dict[str, Any]:
     """The document that this module describes.
 
     Args:
-        run: a text run.
-        classifier: that of the run.
-        recipe: that of the run.
-        data: a labelled table or folder of texts, or where the run's own data set is now; None:
-            the run's own test split.
-        skip_bad: leave out rows or files that cannot be used.
-        columns: `text_column` and `label_column` of a table, where they are not the recipe's.
+        classifier: that of a text run.
+        split: what it is evaluated on.
+        known: run.json, if the split is just what the run was tested on; else None.
         reporter: receives progress.
-
-    Raises:
-        QKVError: something the user can mend.
     """
-    if data is not None and _is_labelled(Path(data), recipe, classifier):
-        settings = recipe.data.table_settings().model_dump()
-        split, skipped = load_labelled_texts(
-            data,
-            classifier.class_names,
-            TextTableSettings.parse({**settings, **columns}, where="columns"),
-            skip_bad=skip_bad,
-            progress=reporter.progress("data", "bytes"),
-        )
-        if skipped:
-            reporter.note(
-                f"left out, as they cannot be used: {len(skipped):,} of the rows or files"
-            )
-        own = False
-    else:
-        split, own = _own_test(run, recipe, data, skip_bad=skip_bad, reporter=reporter)
     answers = _answers(classifier, split, reporter)
     documents = {
         model: evaluate_predictions(values, split.labels, classifier.class_names)
@@ -86,48 +53,15 @@ def evaluate_texts(
     lengths = classifier.reading.encoder.prepare(split.texts).rows
     models = {model: {key: scores[key] for key in SCORES} for model, scores in documents.items()}
     verdict = ""
-    if own:
-        record = run.record()
-        models = {model: splits["test"] for model, splits in record["models"].items()}
-        verdict = record["verdict"]
+    if known is not None:
+        models = {model: splits["test"] for model, splits in known["models"].items()}
+        verdict = known["verdict"]
     return {
         **documents[answering],
         "by_length": accuracy_by_length(lengths, split.labels, answers[answering].argmax(axis=1)),
         "models": models,
         "verdict": verdict,
     }
-
-
-def _own_test(
-    run: Run, recipe: TextRecipe, data: Path | str | None, *, skip_bad: bool, reporter: Reporter
-) -> tuple[TextSplit, bool]:
-    """The run's own test split, and whether it is still what the run was tested on."""
-    known = run.record()["data"]
-    dataset = load_dataset(
-        recipe,
-        data if data is not None else known["folder"],
-        skip_bad=skip_bad or bool(known["skipped"]),
-        reporter=reporter,
-    )
-    same = fingerprint(dataset) == known["sha256"]
-    if not same:
-        reporter.note("the data have changed since the run was trained on them")
-    split = test_split(dataset)
-    if not isinstance(split, TextSplit):
-        raise disagreement(run)
-    return split, same
-
-
-def disagreement(run: Run) -> RunError:
-    """What is wrong with a run whose files speak of different tasks."""
-    return RunError(f"{run.path}: config and recipe disagree", remedy="restore the folder")
-
-
-def _is_labelled(data: Path, recipe: TextRecipe, classifier: TextClassifier) -> bool:
-    """Whether a path holds texts under the classes of the model, or a known data set itself."""
-    if recipe.data.dataset == "table" or data.is_file():
-        return True
-    return any((data / name).is_dir() for name in classifier.class_names)
 
 
 def _answers(

@@ -27,11 +27,11 @@ import numpy.typing as npt
 
 from qkv.classifiers import load
 from qkv.errors import DataError, RecipeError
+from qkv.evaluation.examples import labelled_examples
 from qkv.evaluation.metrics import wilson_interval
 from qkv.inspection.choices import chosen_method
 from qkv.inspection.explain import default_method, explain, methods_of
 from qkv.inspection.explanation import Explanation
-from qkv.inspection.labelled_examples import labelled_examples
 from qkv.runs import Run
 from qkv.text.dataset import TextSplit
 from qkv.training.progress import Reporter, Silent
@@ -80,11 +80,12 @@ def evaluate_explanations(
     names = list(dict.fromkeys(chosen_method(name, known, default) for name in asked))
     if not names:
         raise RecipeError("no method is named", remedy=f"name some of {', '.join(known)}")
-    split, source = labelled_examples(
+    examples = labelled_examples(
         opened, classifier, data, skip_bad=skip_bad, columns=columns or {}, reporter=reporter
     )
+    split = examples.split
     if not len(split):
-        raise DataError(f"{source} holds no example", remedy="name others with --data")
+        raise DataError(f"{examples.source} holds no example", remedy="name others with --data")
     chosen = _chosen(len(split), sample, seed)
     progress = reporter.progress("explain", "explanations")
     total = len(chosen) * len(names)
@@ -100,7 +101,7 @@ def evaluate_explanations(
     return {
         "task": "vision" if isinstance(split, ImageSplit) else "text",
         "example": "image" if isinstance(split, ImageSplit) else "text",
-        "data": source,
+        "data": examples.source,
         "examples": len(chosen),
         "seed": seed,
         "default_method": default,

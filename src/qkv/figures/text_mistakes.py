@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
-from matplotlib.text import Text
 
 from qkv.errors import ShapeError
+from qkv.figures.lettering import Measure, drawable, known_letters, measure_with
 from qkv.figures.style import INK, class_colours, house_style, new_figure, percent, short_name
 
 _MOST_MISTAKES = 8
@@ -22,10 +20,7 @@ _LINE, _HEAD, _SPACE = 0.165, 0.28, 0.3  # inches: a line, the line above a text
 _TOP = 0.55
 _CHIP = 0.1
 _PREDICTED_AT = 1.85  # inches from the left of a column
-_MISSING = "▯"
 _LEAST_LETTERS = 8
-
-Measure = Callable[[str], float]
 
 
 @house_style()
@@ -48,8 +43,8 @@ def draw_text_mistakes(mistakes: Sequence[Mapping[str, Any]], class_names: Seque
     columns = min(2, len(shown))
     width = columns * _COLUMN + (columns - 1) * _GAP + 2 * _EDGE
     body, head = FontProperties(size=8.5), FontProperties(size=8.5, weight="bold")
-    measure_body, measure_head = _measure(body), _measure(head)
-    known = _known_letters()
+    measure_body, measure_head = measure_with(body), measure_with(head)
+    known = known_letters()
     texts = [_shortened(_drawable(entry["text"], known), measure_body) for entry in shown]
     rows = [texts[start : start + columns] for start in range(0, len(texts), columns)]
     heights = [_HEAD + _LINE * max(map(len, row)) + _SPACE for row in rows]
@@ -96,29 +91,9 @@ def _check(mistakes: Sequence[Mapping[str, Any]], class_names: Sequence[str]) ->
                 )
 
 
-def _measure(font: FontProperties) -> Measure:
-    """A function from a text on one line to its width in inches."""
-    figure = new_figure(1, 1, layout=False)
-    artist = Text(0, 0, "", fontproperties=font, figure=figure)
-
-    @functools.cache
-    def measure(text: str) -> float:
-        artist.set_text(text)
-        return artist.get_window_extent().width / figure.dpi
-
-    return measure
-
-
-def _known_letters() -> set[int]:
-    """Every character that one of the house's fonts can draw."""
-    fonts = [findfont(FontProperties(family=name)) for name in mpl.rcParams["font.sans-serif"]]
-    return {code for font in fonts for code in get_font(font).get_charmap()}
-
-
 def _drawable(text: str, known: set[int]) -> str:
     """A text on one line, with a box for each letter that cannot be drawn."""
-    line = short_name(text, len(text))
-    return "".join(letter if ord(letter) in known else _MISSING for letter in line)
+    return drawable(short_name(text, len(text)), known)
 
 
 def _fitting(

@@ -9,13 +9,13 @@ import threading
 from contextlib import ExitStack
 
 import pytest
-from serve_small import small_app
 
 from qkv.errors import QKVError
 from qkv.serving import listen
 from qkv.serving.listen import address_of, bind, bound_port, room_for_connections, take_no_more
 from qkv.serving.server import serve_app
 from qkv.serving.settings import ServingSettings
+from serve_small import small_app
 
 
 def test_any_free_port_is_one_for_all_addresses(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,13 +56,20 @@ class Sizes:
 
 
 _QUICK_SEARCH = Search(
-    least_requests=5, burst_seconds=(0.3, 0.3), confirm_seconds=0.3, step=4.0, precision=3.1
+    least_requests=5, burst_seconds=(0.3, 0.3), confirm_seconds=0.3, step=8.0, precision=7.1
 )
 QUICK_SIZES = Sizes(
     inputs={"vision": 8, "text": 4},
     made=True,
     setups=1,
-    effort=Effort(solo=5, rounds=1, guess=8.0, first=_QUICK_SEARCH, search=_QUICK_SEARCH),
+    effort=Effort(
+        solo=5,
+        least_limit_ms=3000.0,
+        rounds=1,
+        guess=8.0,
+        first=_QUICK_SEARCH,
+        search=_QUICK_SEARCH,
+    ),
 )
 
 

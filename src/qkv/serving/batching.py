@@ -231,6 +231,8 @@ class Worker:
     def start(self) -> None:
         """Start the thread; answers are delivered to the event loop that runs now."""
         self.loop = asyncio.get_running_loop()
+        self._ended.clear()
+        self._ending = False
         self.accepts = True
         # A daemon: a computation that outlasts the time to drain does not hold up the exit.
         threading.Thread(target=self._run, name=self._name, daemon=True).start()

@@ -73,6 +73,7 @@ class Engine:
 
     async def start(self) -> None:
         """Start both threads and warm up every model; then the state is `ready`."""
+        self.state = "starting"
         self._switch_seconds = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_SECONDS)
         self._thread.start()

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from qkv.benchmarks.serving.contestant import Contestant
+from qkv.benchmarks.serving.contestant import LEAST_LIMIT_MS, Contestant
 from qkv.benchmarks.serving.generator import LoadGenerator
 from qkv.benchmarks.serving.rates import Found, Search
 from qkv.benchmarks.serving.servers import Kind, Setup
@@ -27,6 +27,7 @@ class Effort:
 
     Attributes:
         solo: requests one at a time.
+        least_limit_ms: for the 99th percentile, however quick a server is alone.
         rounds: measurements of every server.
         guess: requests a second, where nothing is known yet.
         first: the search while nothing is known.
@@ -34,6 +35,7 @@ class Effort:
     """
 
     solo: int = 60
+    least_limit_ms: float = LEAST_LIMIT_MS
     rounds: int = 5
     guess: float = 50.0
     first: Search = field(
@@ -137,7 +139,7 @@ class Contest:
         with contestant:
             contestant.off_by = require_same_scores(setup.name, subject, contestant.scores())
             contestant.expect(subject.expected, TOLERANCES[subject.task])
-            contestant.measure_solo(self._effort.solo)
+            contestant.measure_solo(self._effort.solo, self._effort.least_limit_ms)
             contestant.server.pause()
             yield contestant
 

@@ -98,7 +98,7 @@ class Contestant:
             tolerance=tolerance,
         )
 
-    def measure_solo(self, count: int) -> None:
+    def measure_solo(self, count: int, least_limit_ms: float = LEAST_LIMIT_MS) -> None:
         """Find the median latency of requests one at a time, and with it the limit."""
         self._generator.one_at_a_time(self._target, max(3, count // 4))
         solo = self._generator.one_at_a_time(self._target, count)
@@ -108,7 +108,7 @@ class Contestant:
                 remedy="run its command by itself to see why",
             )
         self.solo_ms = solo["latency_ms"]["p50"]
-        self.limit_ms = max(LEAST_LIMIT_MS, SOLO_FACTOR * self.solo_ms)
+        self.limit_ms = max(least_limit_ms, SOLO_FACTOR * self.solo_ms)
 
     def saturate(self, concurrency: int, seconds: float) -> dict[str, Any]:
         """So many requests always under way, for a time."""

@@ -9,6 +9,9 @@ from typing import Any
 
 from qkv.errors import QKVError
 
+# However slow a server is, a burst without a request says nothing.
+FEWEST_REQUESTS = 5
+
 Offer = Callable[[float, float], dict[str, Any]]
 """Offers a rate for some seconds; what `Burst.run` returns."""
 
@@ -38,7 +41,7 @@ class Search:
     def seconds_at(self, rate: float) -> float:
         """How long a burst at that rate lasts."""
         least, most = self.burst_seconds
-        return min(max(self.least_requests / rate, least), most)
+        return max(min(max(self.least_requests / rate, least), most), FEWEST_REQUESTS / rate)
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,9 @@ class Found:
 
 def borne(burst: dict[str, Any], limit_ms: float) -> bool:
     """Whether a server bore a burst: no error, and a 99th percentile within the limit."""
-    if burst["errors"] or burst["given_up"] or not burst["latency_ms"]:
+    if burst["errors"] or burst["given_up"]:
         return False
-    return bool(burst["latency_ms"]["p99"] <= limit_ms)
+    return not burst["due"] or bool(burst["latency_ms"]["p99"] <= limit_ms)
 
 
 def highest_rate(offer: Offer, start: float, search: Search) -> Found:
@@ -88,9 +91,13 @@ def highest_rate(offer: Offer, start: float, search: Search) -> Found:
                 )
             burst = offer(rate, seconds)
             good = borne(burst, search.limit_ms)
-            p99 = burst["latency_ms"].get("p99")
             tried.append(
-                {"rate": rate, "seconds": burst["sending_seconds"], "borne": good, "p99_ms": p99}
+                {
+                    "rate": rate,
+                    "seconds": burst["sending_seconds"],
+                    "borne": good,
+                    "p99_ms": burst["latency_ms"].get("p99"),
+                }
             )
             if good:
                 return burst

@@ -105,7 +105,11 @@ def json_answer(content: bytes) -> Response:
 
 def described_body(*, several: bool) -> dict[str, Any]:
     """The request body as OpenAPI has it."""
-    text: dict[str, Any] = {"type": "string", "description": "A text, or an image in base64."}
+    text: dict[str, Any] = {
+        "type": "string",
+        "minLength": 1,
+        "description": "A text, or an image in base64.",
+    }
     properties: dict[str, Any] = {"inputs": text}
     if several:
         properties["inputs"] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 
 import torch
@@ -10,7 +11,6 @@ from typing_extensions import TypedDict
 
 from qkv.errors import StudyError
 from qkv.measurement.interleave import quartiles
-from qkv.measurement.samples import sampled
 from qkv.studies.attention_costs import forward_call
 from qkv.studies.attention_kernels import KERNELS, given_and_kept_bytes, matrix_bytes
 from qkv.studies.budget import as_bytes
@@ -20,7 +20,7 @@ LEAST_WIDTH, MOST_WIDTH = 8, 256
 HEAD_DIM = 64
 COMPARED = ("plain", "fused", "linear")
 _FLOAT_BYTES = 4
-_ROUNDS = 5
+_ROUNDS, _SAMPLE_SECONDS = 5, 0.02
 
 
 class Cost(TypedDict):
@@ -119,6 +119,9 @@ def answer_linear_attention(tokens: int, head_dim: int = HEAD_DIM) -> LinearAtte
 def measure_linear_attention(tokens: int, head_dim: int = HEAD_DIM) -> MeasuredCosts:
     """Time a forward pass of each kernel, interleaved; a second or so at the longest.
 
+    Unlike `qkv.measurement.samples`, this leaves the garbage collector alone: collecting all that
+    a server holds, between rounds, would stop the server's other threads for seconds.
+
     Raises:
         StudyError: a length not from 16 to 4,096, or a width not from 8 to 256.
     """
@@ -126,8 +129,13 @@ def measure_linear_attention(tokens: int, head_dim: int = HEAD_DIM) -> MeasuredC
     calls: dict[str, Callable[[], object]] = {
         name: forward_call(name, tokens, head_dim) for name in COMPARED
     }
-    samples = sampled(calls, _ROUNDS)
-    times = {name: quartiles([1e3 * s for s in samples[name].seconds]) for name in COMPARED}
+    for call in calls.values():
+        call()  # the first pays for what later ones find ready
+    samples: dict[str, list[float]] = {name: [] for name in COMPARED}
+    for _ in range(_ROUNDS):
+        for name, call in calls.items():
+            samples[name].append(1e3 * _seconds_of(call))
+    times = {name: quartiles(samples[name]) for name in COMPARED}
     return {
         "tokens": tokens,
         "head_dim": head_dim,
@@ -143,6 +151,18 @@ def measure_linear_attention(tokens: int, head_dim: int = HEAD_DIM) -> MeasuredC
             for name in COMPARED
         ],
     }
+
+
+def _seconds_of(call: Callable[[], object]) -> float:
+    """Of one call, as a mean over so many that the clock's grain does not matter."""
+    started = time.perf_counter()
+    done = 0
+    while True:
+        call()
+        done += 1
+        elapsed = time.perf_counter() - started
+        if elapsed >= _SAMPLE_SECONDS:
+            return elapsed / done
 
 
 def _require(tokens: int, head_dim: int, most: int) -> None:

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from qkv.classifiers import load
     from qkv.evaluation.evaluate import evaluate
     from qkv.experiment import resume, train
+    from qkv.inspection.explain import explain
     from qkv.training.recipe import load_recipe
 
-__all__ = ["QKVError", "evaluate", "load", "load_recipe", "resume", "train"]
+__all__ = ["QKVError", "evaluate", "explain", "load", "load_recipe", "resume", "train"]
 
 # Each name is imported when it is first used, so that `import qkv` does not wait for torch.
 _HOMES = {
     "evaluate": "qkv.evaluation.evaluate",
+    "explain": "qkv.inspection.explain",
     "load": "qkv.classifiers",
     "load_recipe": "qkv.training.recipe",
     "resume": "qkv.experiment",

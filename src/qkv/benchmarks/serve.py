@@ -100,7 +100,10 @@ def measure(*, quick: bool = False, progress: Progress | None = None) -> dict[st
         for task in sizes.inputs
     }
     total = sum(
-        len(tried) + sizes.effort.rounds for ways in setups.values() for tried in ways.values()
+        # A server of one setup is searched once before its rounds.
+        len(tried) + sizes.effort.rounds
+        for ways in setups.values()
+        for tried in ways.values()
     )
     done = 0
 
@@ -125,7 +128,9 @@ def measure(*, quick: bool = False, progress: Progress | None = None) -> dict[st
             guesses: dict[Kind, float] = {}
             sweeps: dict[str, Any] = {}
             for kind in BASELINES:
-                chosen[kind], guesses[kind], sweeps[kind] = contest.choose(ways[kind])
+                chosen[kind], guess, sweeps[kind] = contest.choose(ways[kind])
+                if guess is not None:
+                    guesses[kind] = guess
             measured = contest.compare(chosen, guesses)
             paired = ratios(measured)
             all_ratios |= {

@@ -60,13 +60,14 @@ def bind(host: str, port: int) -> list[socket.socket]:
                 _bind_one(opened, address, port=bound_port(bound) if bound else port)
             except OSError as error:
                 if error.errno != errno.EADDRNOTAVAIL:
-                    raise cannot_listen(host, port, error) from None
+                    raise _cannot_listen(host, port, error) from None
                 refused = error
+                opened.close()
             else:
                 bound.append(opened)
         if not bound:
             assert refused is not None
-            raise cannot_listen(host, port, refused)
+            raise _cannot_listen(host, port, refused)
         for opened in bound:
             opened.setblocking(False)
         on_error.pop_all()
@@ -78,17 +79,17 @@ def bound_port(bound: list[socket.socket]) -> int:
     return int(bound[0].getsockname()[1])
 
 
-def cannot_listen(host: str, port: int, error: OSError) -> QKVError:
-    """The error for an address that cannot be had."""
-    if error.errno == errno.EADDRINUSE:
-        return QKVError(
-            f"port {port} of {host} is taken by another program",
-            remedy="give another --port, or --port 0 for any free one",
-        )
-    if error.errno == errno.EACCES:
-        return QKVError(f"port {port} is for the system only", remedy="give a --port above 1023")
-    reason = os.strerror(error.errno) if error.errno else str(error)
-    return QKVError(f"cannot listen on {address_of(host, port)}: {reason}", remedy="check --host")
+def start_listening(host: str, bound: list[socket.socket], backlog: int) -> None:
+    """Let clients connect; the system holds `backlog` connections until they are accepted.
+
+    Raises:
+        QKVError: another program has come to listen on the port since it was bound.
+    """
+    try:
+        for opened in bound:
+            opened.listen(backlog)
+    except OSError as error:
+        raise _cannot_listen(host, bound_port(bound), error) from None
 
 
 def address_of(host: str, port: int) -> str:
@@ -128,6 +129,19 @@ def take_no_more(bound: list[socket.socket]) -> None:
     for opened in bound:
         with suppress(OSError):  # forbidden by a sandbox: then it is as on other systems
             opened.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filter_)
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> QKVError:
+    """The error for an address that cannot be had."""
+    if error.errno == errno.EADDRINUSE:
+        return QKVError(
+            f"port {port} of {host} is taken by another program",
+            remedy="give another --port, or --port 0 for any free one",
+        )
+    if error.errno == errno.EACCES:
+        return QKVError(f"port {port} is for the system only", remedy="give a --port above 1023")
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return QKVError(f"cannot listen on {address_of(host, port)}: {reason}", remedy="check --host")
 
 
 def _bind_one(opened: socket.socket, address: object, *, port: int) -> None:

@@ -21,8 +21,8 @@ from qkv.serving.listen import (
     address_of,
     bind,
     bound_port,
-    cannot_listen,
     room_for_connections,
+    start_listening,
     take_no_more,
 )
 from qkv.serving.settings import ServingSettings
@@ -67,6 +67,8 @@ def serve(paths: Sequence[Path], settings: ServingSettings, *, say: Say) -> int:
 
 def serve_app(app: FastAPI, sockets: list[socket], settings: ServingSettings, *, say: Say) -> int:
     """Serve an application of `create_app` on bound sockets; see `serve`."""
+    # Not left to the loop: not every one says so if it fails.
+    start_listening(settings.host, sockets, settings.backlog)
     deadlines = Deadlines(
         header_seconds=settings.header_timeout_seconds,
         # The application refuses slow bodies itself; this ends those that nobody reads any more.
@@ -95,18 +97,15 @@ def serve_app(app: FastAPI, sockets: list[socket], settings: ServingSettings, *,
         server=_Server(config), sockets=sockets, traffic=app.state.traffic, settings=settings
     )
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        try:
-            unanswered = runner.run(
-                life.live(
-                    deadlines,
-                    on_ready=lambda: say(
-                        f"qkv: serving http://{address} (models: {names}); stop with Ctrl-C"
-                    ),
-                    on_stop=lambda: say("qkv: stopping; once more to stop at once"),
-                )
+        unanswered = runner.run(
+            life.live(
+                deadlines,
+                on_ready=lambda: say(
+                    f"qkv: serving http://{address} (models: {names}); stop with Ctrl-C"
+                ),
+                on_stop=lambda: say("qkv: stopping; once more to stop at once"),
             )
-        except OSError as error:  # another program began to listen since the socket was bound
-            raise cannot_listen(settings.host, bound_port(sockets), error) from None
+        )
         if unanswered:
             say(f"qkv: stopped; after {settings.drain_seconds:g} s {unanswered} had no answer")
             # A model may still compute for them, and the interpreter would wait for its thread.

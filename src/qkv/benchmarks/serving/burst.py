@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from qkv.benchmarks.serving.latencies import percentiles, status_name
-from qkv.benchmarks.serving.pool import Pool
+from qkv.benchmarks.serving.pool import MOST_CONNECTIONS, Pool
 from qkv.benchmarks.serving.wire import Connection
 
 OK = 200
@@ -47,6 +47,7 @@ class Burst:
             longer, or one has failed; None: it is never given up.
         right: judges bodies, once the burst is over; None: any body will do.
         patience_seconds: how long the last answers are waited for.
+        connections: open at once at most.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Burst:
         limit_seconds: float | None = None,
         right: Right | None = None,
         patience_seconds: float = PATIENCE_SECONDS,
+        connections: int = MOST_CONNECTIONS,
     ) -> None:
         self._requests = requests
         self._arrivals = arrivals
@@ -65,7 +67,7 @@ class Burst:
         self._bounded = limit_seconds is not None
         self._right = right
         self._patience = patience_seconds
-        self._pool = Pool(port, self._answered)
+        self._pool = Pool(port, self._answered, connections)
         self._latencies: list[float | None] = [None] * len(arrivals)
         self._by_status: dict[int, list[float]] = {}
         self._answered_at: list[float] = []

@@ -85,8 +85,13 @@ class Contest:
         self._advance = advance
         self._note = note
 
-    def choose(self, setups: Sequence[Setup]) -> tuple[Setup, float, list[dict[str, Any]]]:
-        """The setup that bears the highest rate, that rate, and all of them with their rates."""
+    def choose(self, setups: Sequence[Setup]) -> tuple[Setup, float | None, list[dict[str, Any]]]:
+        """The setup that bears the highest rate, that rate, and all of them with their rates.
+
+        A setup without a choice is not measured.
+        """
+        if len(setups) == 1:
+            return setups[0], None, []
         rates: list[float] = []
         for setup in setups:
             with self._started(setup) as contestant:

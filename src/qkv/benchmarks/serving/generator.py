@@ -75,12 +75,24 @@ class LoadGenerator:
     ) -> dict[str, Any]:
         """Poisson arrivals at `rate` a second: what `Burst.run` returns."""
         return self._ask(
-            kind="burst",
+            kind="poisson",
             target=name,
             rate=rate,
             seconds=seconds,
             seed=seed,
             limit_seconds=limit_seconds,
+            patience_seconds=patience_seconds,
+        )
+
+    def at_the_same_moment(
+        self, name: str, count: int, *, connections: int, patience_seconds: float
+    ) -> dict[str, Any]:
+        """Requests that are all due at once: what `Burst.run` returns."""
+        return self._ask(
+            kind="burst",
+            target=name,
+            arrivals=[0.0] * count,
+            connections=connections,
             patience_seconds=patience_seconds,
         )
 

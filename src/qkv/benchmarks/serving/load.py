@@ -47,17 +47,12 @@ class Load:
         if kind == "target":
             return self._add_target(name, **command)
         target = self._targets[name]
+        if kind == "poisson":
+            drawn = [command.pop(key) for key in ("rate", "seconds", "seed")]
+            command["arrivals"] = poisson_arrivals(*drawn)
         if kind == "closed":
             return await closed_loop(target.port, target.requests, **command)
-        arrivals = poisson_arrivals(command["rate"], command["seconds"], command["seed"])
-        burst = Burst(
-            target.port,
-            target.requests,
-            arrivals,
-            limit_seconds=command["limit_seconds"],
-            right=target.expected,
-            patience_seconds=command["patience_seconds"],
-        )
+        burst = Burst(target.port, target.requests, right=target.expected, **command)
         return await burst.run()
 
     def _add_target(

@@ -7,8 +7,9 @@ from collections import deque
 
 from qkv.benchmarks.serving.wire import BROKEN, Answer, Connection
 
-MOST_CONNECTIONS = 2000
-"""Open at once; beyond that a request waits here, and its latency grows as if it had been sent."""
+MOST_CONNECTIONS = 900
+"""Open at once unless told otherwise, few enough for the usual limit of open files. Beyond that a
+request waits here, and its latency grows as if it had been sent."""
 
 
 class Pool:
@@ -17,10 +18,12 @@ class Pool:
     Args:
         port: of the server, on this machine.
         on_answer: told of each request's end, with the connection whose `tag` names the request.
+        most: connections that are open at once.
     """
 
-    def __init__(self, port: int, on_answer: Answer) -> None:
+    def __init__(self, port: int, on_answer: Answer, most: int = MOST_CONNECTIONS) -> None:
         self._port = port
+        self._most = most
         self._on_answer = on_answer
         # The last one used is used next, so that there are no more than needed.
         self._free: list[Connection] = []
@@ -42,7 +45,7 @@ class Pool:
                 return
             self._all.discard(connection)
         self._waiting.append((request, tag))
-        if self.connections < MOST_CONNECTIONS:
+        if self.connections < self._most:
             self._open_one()
 
     def close(self) -> None:

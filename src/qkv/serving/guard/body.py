@@ -94,7 +94,10 @@ class BodyLimit:
                 return
             except _RefusedError as error:
                 reading.release()
-                await _refuse_sender(error.refusal, receive, send)
+                if reading.ended:
+                    await error.refusal(scope, receive, send)
+                else:
+                    await _refuse_sender(error.refusal, receive, send)
                 return
             if body is None:  # the client has gone
                 return
@@ -118,25 +121,30 @@ class BodyLimit:
 class _Reading:
     """One body that is being read, and the share of memory that it holds."""
 
-    __slots__ = ("_count", "_limit")
+    __slots__ = ("_count", "_limit", "ended")
 
     def __init__(self, limit: BodyLimit) -> None:
         self._limit = limit
         self._count = 0
+        self.ended = False
 
     async def whole(self, receive: Receive) -> bytes | None:
         """All of the body; None if the client went away before its end."""
-        chunks = []
+        # One buffer: chunks of a byte each would take many times their size if they were kept.
+        buffer = bytearray()
         while True:
             message = await receive()
             if message["type"] != "http.request":
                 return None
             chunk: bytes = message.get("body", b"")
+            self.ended = not message.get("more_body", False)
             self._limit.take(len(chunk), self._count)
             self._count += len(chunk)
-            chunks.append(chunk)
-            if not message.get("more_body", False):
-                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            if self.ended and not buffer:
+                return chunk
+            buffer += chunk
+            if self.ended:
+                return bytes(buffer)
 
     def release(self) -> None:
         """Give back the share of memory."""

@@ -1,0 +1,180 @@
+import asyncio
+import json
+import math
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from stub_server import scores, stub_server
+
+from qkv.benchmarks.serving.answers import Expected, difference, read_scores
+from qkv.benchmarks.serving.burst import Burst, poisson_arrivals
+from qkv.benchmarks.serving.closed_loop import closed_loop
+from qkv.benchmarks.serving.generator import LoadGenerator
+from qkv.benchmarks.serving.latencies import percentiles
+from qkv.benchmarks.serving.wire import request_bytes
+from qkv.errors import QKVError
+
+
+def requests_to(port, bodies=(b"a", b"bc")):
+    return [request_bytes(port, "/predict", "text/plain", body) for body in bodies]
+
+
+def burst(port, arrivals, **options):
+    requests = options.pop("requests", None) or requests_to(port)
+    return asyncio.run(Burst(port, requests, arrivals, **options).run())
+
+
+def test_arrivals_are_poisson():
+    times = poisson_arrivals(200.0, 50.0, seed=1)
+    assert times == poisson_arrivals(200.0, 50.0, seed=1)
+    assert times != poisson_arrivals(200.0, 50.0, seed=2)
+    assert times == sorted(times)
+    assert 0 < times[0] < times[-1] < 50
+    gaps = np.diff(times)
+    # Exponential: mean and standard deviation alike, and no memory.
+    assert gaps.mean() == pytest.approx(1 / 200, rel=0.05)
+    assert gaps.std() == pytest.approx(1 / 200, rel=0.05)
+    assert abs(np.corrcoef(gaps[:-1], gaps[1:])[0, 1]) < 0.05
+
+
+def test_everything_due_is_sent_and_answered():
+    with stub_server() as stub:
+        result = burst(stub.port, poisson_arrivals(300.0, 0.5, seed=0))
+        assert sorted(set(stub.bodies)) == [b"a", b"bc"]
+    assert result["due"] == result["sent"] == result["answered"] == len(stub.bodies) > 100
+    assert result["errors"] == result["unanswered"] == 0
+    assert not result["given_up"]
+    assert result["by_status"].keys() == {"200"}
+    latency = result["latency_ms"]
+    assert 0 < latency["p50"] <= latency["p90"] <= latency["p99"] <= latency["max"]
+    assert sum(result["answers_each_second"]) <= result["answered"]
+    assert 1 <= result["connections"] <= 100
+
+
+def test_latency_counts_from_the_time_at_which_a_request_was_due():
+    # Ten requests due at once, 20 ms each, one after the other: the last waits 200 ms. A generator
+    # that sent each after the answer to the one before would find 20 ms for all.
+    with stub_server(seconds=0.02) as stub:
+        together = burst(stub.port, [0.0] * 10)
+        after_each_other = asyncio.run(
+            closed_loop(stub.port, requests_to(stub.port), concurrency=1, count=10)
+        )
+        # On one connection the generator itself holds them up, and is not excused either.
+        held_up = burst(stub.port, [0.0] * 10, connections=1)
+    assert together["latency_ms"]["max"] >= 200
+    assert held_up["latency_ms"]["max"] >= 200
+    assert held_up["connections"] == 1
+    assert after_each_other["sent"] == after_each_other["answered"] == 10
+    assert 20 <= after_each_other["latency_ms"]["p50"] < 100
+
+
+def test_a_lost_burst_is_given_up():
+    with stub_server(seconds=0.03) as stub:
+        arrivals = poisson_arrivals(200.0, 20.0, seed=0)
+        result = burst(stub.port, arrivals, limit_seconds=0.05)
+    assert result["given_up"]
+    assert result["sent"] < len(arrivals) / 2
+    assert result["sending_seconds"] < 10
+    # What was still under way when it was given up is nobody's fault.
+    assert result["errors"] == 0
+
+
+@pytest.mark.parametrize(
+    ("reply", "status"),
+    [
+        (lambda number, _: (429 if number % 2 else 200, b"x"), "429"),
+        (lambda number, _: None if number % 2 else (200, b"x"), "broken"),
+    ],
+)
+def test_failures_are_errors(reply, status):
+    with stub_server(reply) as stub:
+        result = burst(stub.port, [0.01 * n for n in range(10)])
+        bounded = burst(stub.port, [0.01 * n for n in range(200)], limit_seconds=5.0)
+    assert result["errors"] == result["by_status"][status]["count"] == 5
+    assert result["answered"] == 5
+    assert bounded["given_up"]
+    assert bounded["sent"] < 200
+
+
+def test_nobody_listens():
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        result = burst(unused.getsockname()[1], [0.0, 0.01])
+    assert result["by_status"]["broken"]["count"] == result["errors"] == 2
+
+
+def test_an_answer_without_end_is_unanswered():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        result = burst(silent.getsockname()[1], [0.0, 0.01], patience_seconds=0.2)
+    assert result["unanswered"] == result["errors"] == 2
+
+
+def test_answers_of_other_requests_are_wrong():
+    expected = Expected([{"x": 0.2, "y": 0.8}, {"x": 0.7, "y": 0.3}], tolerance=0.01)
+    right = {b"a": scores(y=0.8, x=0.205), b"bc": scores(x=0.7, y=0.3)}
+    with stub_server(lambda _, body: (200, right[body])) as stub:
+        good = burst(stub.port, [0.0] * 6, right=expected)
+    swapped = {b"a": right[b"bc"], b"bc": right[b"a"]}
+    with stub_server(lambda number, body: (200, (swapped if number == 3 else right)[body])) as stub:
+        bad = burst(stub.port, [0.0] * 6, right=expected)
+    assert (good["wrong_answers"], good["errors"]) == (0, 0)
+    assert (bad["wrong_answers"], bad["errors"]) == (1, 1)
+
+
+def test_scores_are_compared_by_label():
+    assert read_scores(scores(a=0.25, b=0.75)) == {"a": 0.25, "b": 0.75}
+    assert difference({"a": 0.25, "b": 0.75}, {"b": 0.5, "a": 0.5}) == 0.25
+    assert difference({"a": 1.0}, {"b": 1.0}) == math.inf
+    for body in (b"{}", b"[1]", b"nothing", b'[{"label": "a"}]', b"3"):
+        assert not Expected([{"a": 1.0}], 0.1)(0, body)
+    assert not Expected([{"a": 1.0}], 0.1)(0, b'[{"label": "a", "score": NaN}]')
+    # Request 5 of two inputs repeats the second.
+    assert Expected([{"a": 1.0}, {"a": 0.0}], 0.1)(5, scores(a=0.05))
+
+
+def test_percentiles_are_nearest_ranks():
+    milliseconds = [n / 1000 for n in range(100, 0, -1)]
+    found = percentiles(milliseconds)
+    assert found == pytest.approx({"p50": 50, "p90": 90, "p99": 99, "max": 100})
+    assert percentiles([0.003]) == pytest.approx({"p50": 3, "p90": 3, "p99": 3, "max": 3})
+    assert percentiles([]) == {}
+
+
+def test_the_generator_is_a_process_that_ends_with_the_benchmark():
+    expected = [{"x": 1.0}, {"x": 0.0}]
+    answers = {b"a": scores(x=1.0), b"bc": scores(x=0.0)}
+    with stub_server(lambda _, body: (200, answers[body])) as stub, LoadGenerator() as generator:
+        generator.add_target("t", stub.port, requests_to(stub.port), expected=expected)
+        result = generator.burst("t", 200.0, 0.3, seed=1, limit_seconds=5.0)
+        assert result["answered"] == result["due"] > 20
+        assert result["wrong_answers"] == 0
+        assert generator.one_at_a_time("t", 4)["answered"] == 4
+        at_once = generator.at_once("t", 3, 0.2)
+        assert at_once["answered"] == at_once["sent"] > 3
+        moment = generator.at_the_same_moment("t", 20, connections=7, patience_seconds=5.0)
+        assert (moment["answered"], moment["connections"]) == (20, 7)
+        process = generator._process
+        assert process.poll() is None
+    assert process.poll() is not None
+    with pytest.raises(QKVError, match="has ended"), LoadGenerator() as generator:
+        generator._process.kill()
+        generator.one_at_a_time("t", 1)
+
+
+def test_the_process_ends_with_its_input():
+    command = [sys.executable, "-m", "qkv.benchmarks.serving.load"]
+    target = {"kind": "target", "target": "t", "port": 1, "requests": []}
+    line = json.dumps({**target, "expected": None, "tolerance": 0.0})
+    done = subprocess.run(command, input=line, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"requests": 0})
+
+
+def test_making_load_needs_neither_torch_nor_numpy():
+    code = (
+        "import sys, qkv.benchmarks.serving.load as l; print({'torch', 'numpy'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

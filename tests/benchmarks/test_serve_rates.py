@@ -63,6 +63,12 @@ def test_a_server_that_bears_nothing_or_everything_ends_the_search():
         assert len(server.offered) == 40
 
 
+def test_nothing_is_offered_beyond_the_ceiling():
+    server = Server(float("inf"))
+    assert highest_rate(server, 100.0, Search(step=1.5, ceiling=300.0)).rate == 225.0
+    assert [rate for rate, _ in server.offered] == [100.0, 150.0, 225.0, 225.0]
+
+
 @pytest.mark.parametrize(
     ("change", "good"),
     [

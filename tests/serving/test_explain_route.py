@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from asgi_calls import Client, ask, run, started
 from starlette.testclient import TestClient
 
-from asgi_calls import Client, ask, run, started
 from qkv.inspection.explain import explain
 from qkv.serving.app import create_app
 from qkv.serving.models import Models

@@ -20,6 +20,8 @@ from qkv.serving.models import Models
 from qkv.serving.settings import ServingSettings
 
 EXAMPLES = 15
+# Each takes half a second.
+FEW = 3
 ERROR = {"$ref": "#/components/schemas/ErrorAnswer"}
 
 
@@ -167,7 +169,10 @@ def test_the_api_is_as_described(address: str, name: str) -> None:
     excluded = [positive_data_acceptance] if name in OF_MEANING else []
 
     @given(case=operation.as_strategy())
-    @settings(max_examples=3 if name.endswith("/measure") else EXAMPLES, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=3 if name.endswith("/measure") else EXAMPLES,
+        suppress_health_check=list(HealthCheck),
+    )
     def as_described(case: Any) -> None:
         case.path_parameters = {**(case.path_parameters or {}), **known}
         case.call_and_validate(excluded_checks=excluded)

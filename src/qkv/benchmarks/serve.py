@@ -56,7 +56,12 @@ class Sizes:
 
 
 _QUICK_SEARCH = Search(
-    least_requests=5, burst_seconds=(0.3, 0.3), confirm_seconds=0.3, step=8.0, precision=7.1
+    least_requests=5,
+    burst_seconds=(0.3, 0.3),
+    confirm_seconds=0.3,
+    step=4.0,
+    precision=3.1,
+    ceiling=16.0,
 )
 QUICK_SIZES = Sizes(
     inputs={"vision": 8, "text": 4},
@@ -64,7 +69,7 @@ QUICK_SIZES = Sizes(
     setups=1,
     effort=Effort(
         solo=5,
-        least_limit_ms=3000.0,
+        least_limit_ms=1000.0,
         rounds=1,
         guess=8.0,
         first=_QUICK_SEARCH,

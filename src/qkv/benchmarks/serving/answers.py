@@ -22,10 +22,15 @@ def read_scores(body: bytes) -> dict[str, float]:
 
 
 def difference(one: Scores, other: Scores) -> float:
-    """The greatest difference between two scores of a label; infinite if the labels differ."""
+    """The greatest difference between two scores of a label.
+
+    Infinite if the labels differ, or a score is not a number.
+    """
     if one.keys() != other.keys():
         return math.inf
-    return max(abs(score - other[label]) for label, score in one.items())
+    differences = [abs(score - other[label]) for label, score in one.items()]
+    # The maximum of numbers and NaN may be either.
+    return math.inf if any(map(math.isnan, differences)) else max(differences, default=0.0)
 
 
 class Expected:
@@ -47,5 +52,4 @@ class Expected:
         except ValueError:
             return False
         expected = self._scores[number % len(self._scores)]
-        # Written so that NaN is wrong too.
         return difference(found, expected) <= self._tolerance

@@ -27,6 +27,7 @@ class Search:
         confirm_seconds: the last burst, at the rate that is reported; 0: none.
         step: factor between rates until one is borne and one is not.
         precision: the highest rate borne and the lowest not borne differ by no more, as a share.
+        ceiling: requests a second beyond which is not searched.
         bursts: at most; a server that ends neither way by then is not measurable.
     """
 
@@ -36,6 +37,7 @@ class Search:
     confirm_seconds: float = 8.0
     step: float = 1.12
     precision: float = 0.04
+    ceiling: float = math.inf
     bursts: int = 40
 
     def seconds_at(self, rate: float) -> float:
@@ -121,12 +123,14 @@ def highest_rate(offer: Offer, start: float, search: Search) -> Found:
 
 
 def _bracket(bears: Callable[[float], bool], start: float, search: Search) -> tuple[float, float]:
-    """A rate that is borne, and a higher one that is not."""
+    """A rate that is borne, and a higher one that is not, or the same at the ceiling."""
     rate = start
-    if bears(rate):
-        while bears(rate * search.step):
-            rate *= search.step
-        return rate, rate * search.step
-    while not bears(rate / search.step):
-        rate /= search.step
-    return rate / search.step, rate
+    if not bears(rate):
+        while not bears(rate / search.step):
+            rate /= search.step
+        return rate / search.step, rate
+    while rate * search.step <= search.ceiling:
+        if not bears(rate * search.step):
+            return rate, rate * search.step
+        rate *= search.step
+    return rate, rate

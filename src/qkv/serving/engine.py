@@ -20,7 +20,7 @@ State = Literal["starting", "ready", "draining"]
 
 # While one thread computes, the other waits this long at most before it gets the interpreter. Of
 # the default, 5 ms, a model would lose up to that after each of its hundreds of operations.
-SWITCH_SECONDS = 0.001
+SWITCH_SECONDS = 0.0001
 
 
 class Engine:

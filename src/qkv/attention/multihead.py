@@ -42,7 +42,9 @@ WEIGHTS: dict[AttentionKernel, KernelWeights] = {
     "linear": linear_attention_weights,
 }
 
-# Up to this many tokens `short_multihead_attention` beats torch's fused kernel on a CPU.
+# Up to this many tokens `short_multihead_attention` beats torch's fused kernel on a CPU where a
+# gradient is wanted; without one the fused kernel is 5 to 45 % faster (in float32 with 50 tokens and
+# heads of 64, 5 % slower).
 SHORT_TOKENS = 260
 
 
@@ -126,6 +128,7 @@ class MultiHeadAttention(nn.Module):
     def _is_short(self, tokens: Tensor) -> bool:
         return (
             self.kernel == "softmax"
+            and torch.is_grad_enabled()
             and tokens.device.type == "cpu"
             and tokens.shape[1] <= SHORT_TOKENS
             and not torch.compiler.is_compiling()

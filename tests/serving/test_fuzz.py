@@ -1,7 +1,7 @@
 """Requests drawn from the API's description, and hostile ones: never an unplanned 5xx.
 
-A real server process answers them. `QKV_FUZZ_REQUESTS=20000 pytest tests/serving/test_fuzz.py
---timeout 3600` sends that many; `QKV_FUZZ_SEED` draws others.
+A real server process answers them. `QKV_FUZZ_REQUESTS=20000 pytest tests/serving/test_fuzz.py -s
+--timeout 3600` sends that many and counts the answers; `QKV_FUZZ_SEED` draws others.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ WORK = ("predict", "explain", "attention")
 FORM = "multipart/form-data; boundary=edge"
 
 
-def drawn(count: int) -> Callable[[Any], Any]:
-    """Settings of a property that is tried `count` times."""
+def drawn(count: int, more: int = 0) -> Callable[[Any], Any]:
+    """Settings of a property that is tried `count` times, with other draws for each `more`."""
 
     def decorate(test: Any) -> Any:
         bounded = settings(
@@ -41,7 +41,7 @@ def drawn(count: int) -> Callable[[Any], Any]:
             database=None,
             suppress_health_check=list(HealthCheck),
         )
-        return seed(SEED)(bounded(test))
+        return seed(SEED + 1000 * more)(bounded(test))
 
     return decorate
 
@@ -63,24 +63,27 @@ def test_requests_drawn_from_the_description(server: ServerProcess) -> None:
     schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
     operations = [result.ok() for result in schema.get_all_operations()]
     assert len(operations) >= 15
-    each = max(1, REQUESTS // 2 // len(operations))
     statuses: Counter[int] = Counter()
     ids = st.sampled_from([*KNOWN, *KNOWN, None])
+    wanted = REQUESTS // 2
+    more = 0
     with requests.Session() as session:
-        for operation in operations:
+        # Again and again: some operations have few different requests.
+        while (missing := wanted - sum(statuses.values())) > 0:
+            for operation in operations:
 
-            @drawn(each)
-            @given(case=operation.as_strategy(), known=ids)
-            def ask(case: Any, known: str | None) -> None:
-                if known is not None and "model_id" in (case.path_parameters or {}):
-                    case.path_parameters["model_id"] = known
-                response = case.call(session=session, timeout=60)
-                statuses[response.status_code] += 1
-                assert response.status_code < 500, (case.as_curl_command(), response.text)
+                @drawn(max(1, missing // len(operations)), more)
+                @given(case=operation.as_strategy(), known=ids)
+                def ask(case: Any, known: str | None) -> None:
+                    if known is not None and "model_id" in (case.path_parameters or {}):
+                        case.path_parameters["model_id"] = known
+                    response = case.call(session=session, timeout=60)
+                    statuses[response.status_code] += 1
+                    assert response.status_code < 500, (case.as_curl_command(), response.text)
 
-            ask()
-    # Hypothesis may run out of different requests where there are few.
-    assert sum(statuses.values()) >= len(operations)
+                ask()
+            more += 1
+    sys.stdout.write(f"\ndrawn from the description: {dict(statuses)}\n")
     assert {200, 404, 422} <= statuses.keys()
 
 
@@ -115,28 +118,34 @@ def test_hostile_bodies(server: ServerProcess, picture: Callable[..., bytes]) ->
     image = picture(1)
     text = json.dumps({"inputs": ["good film", "bad film"], "parameters": {"top_k": 2}}).encode()
     deep = b"[" * 3000 + b"]" * 3000
-    bodies = st.one_of(
-        mutated(image),
-        mutated(text),
-        mutated(form(image)),
-        mutated(b'{"inputs": "\\ud800 \\u0000 ' + "é\U0001f600\u202e".encode() + b'"}'),
+    words = mutated(b'{"inputs": "\\ud800 \\u0000 ' + "é\U0001f600\u202e".encode() + b'"}')
+    odd = ["text/html", "application/json; charset=utf-16", "", "image/", "a/b; " + "x" * 300]
+    matched = st.one_of(
+        st.tuples(mutated(image), st.sampled_from(["image/png", "image/jpeg"])),
+        st.tuples(mutated(text), st.just("application/json")),
+        st.tuples(words, st.just("application/json")),
+        st.tuples(mutated(form(image)), st.just(FORM)),
+    )
+    others = st.one_of(
         st.sampled_from([b"", b"{}", b"null", b"NaN", b'{"inputs": []}', b"1e999", deep]),
         st.binary(max_size=200),
+        mutated(image),
+        mutated(text),
     )
-    usual = ["image/png", "image/jpeg", "application/json", FORM, "multipart/form-data"]
-    odd = ["text/html", "application/json; charset=utf-16", "", "image/", "a/b; " + "x" * 300]
-    kinds = st.sampled_from([*usual, *odd])
+    kinds = ["image/png", "application/json", FORM, "multipart/form-data", *odd]
+    contents = st.one_of(matched, matched, st.tuples(others, st.sampled_from(kinds)))
     parameters = st.dictionaries(
         st.sampled_from(["top_k", "method", "label", "layer", "head", "query", "all"]),
         st.sampled_from(["0", "1", "-1", "mean", "99999999999999999999", "true", "é", "", "1.5"]),
-        max_size=3,
+        max_size=2,
     )
     statuses: Counter[int] = Counter()
     with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=60) as client:
 
         @drawn(REQUESTS // 2)
-        @given(bodies, kinds, parameters, st.sampled_from([*KNOWN, "no"]), st.sampled_from(WORK))
-        def ask(body: bytes, kind: str, query: dict[str, str], model: str, work: str) -> None:
+        @given(contents, parameters, st.sampled_from([*KNOWN, *KNOWN, "no"]), st.sampled_from(WORK))
+        def ask(content: tuple[bytes, str], query: dict[str, str], model: str, work: str) -> None:
+            body, kind = content
             headers = {"Content-Type": kind} if kind else {}
             answer = client.post(
                 f"/v1/models/{model}/{work}", content=body, headers=headers, params=query
@@ -147,5 +156,6 @@ def test_hostile_bodies(server: ServerProcess, picture: Callable[..., bytes]) ->
                 assert set(answer.json()) == {"error", "remedy"}
 
         ask()
+    sys.stdout.write(f"\nhostile: {dict(statuses)}\n")
     assert sum(statuses.values()) >= REQUESTS // 2
-    assert len(statuses) >= 3
+    assert {200, 404, 415, 422} <= statuses.keys()

@@ -40,7 +40,7 @@ class Effort:
     guess: float = 50.0
     first: Search = field(
         default_factory=lambda: Search(
-            burst_seconds=(2.0, 4.0), confirm_seconds=0.0, step=1.5, precision=0.12
+            burst_seconds=(1.5, 4.0), confirm_seconds=0.0, step=2.0, precision=0.12, chances=1
         )
     )
     search: Search = field(default_factory=Search)

@@ -110,6 +110,7 @@ def main() -> None:
     parser.add_argument("--max-batch-size", type=int, required=True)
     parser.add_argument("--batch-timeout", type=float, required=True, help="seconds")
     parser.add_argument("--fast-queue", action="store_true", help="ZeroMQ between the processes")
+    parser.add_argument("--workers", type=int, default=1, help="processes that compute")
     options = parser.parse_args()
     api = (VisionAPI if options.task == "vision" else TextAPI)(
         options.run,
@@ -119,7 +120,10 @@ def main() -> None:
         api_path="/predict",
     )
     server = litserve.LitServer(
-        api, accelerator="cpu", workers_per_device=1, fast_queue=options.fast_queue
+        api,
+        accelerator="cpu",
+        workers_per_device=options.workers,
+        fast_queue=options.fast_queue,
     )
     server.run(
         host="127.0.0.1",

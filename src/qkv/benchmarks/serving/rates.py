@@ -27,6 +27,7 @@ class Search:
         confirm_seconds: the last burst, at the rate that is reported; 0: none.
         step: factor between rates until one is borne and one is not.
         precision: the highest rate borne and the lowest not borne differ by no more, as a share.
+        chances: of a burst to be borne, before its rate counts as too high: a machine has hiccups.
         ceiling: requests a second beyond which is not searched.
         bursts: at most; a server that ends neither way by then is not measurable.
     """
@@ -37,6 +38,7 @@ class Search:
     confirm_seconds: float = 8.0
     step: float = 1.12
     precision: float = 0.04
+    chances: int = 2
     ceiling: float = math.inf
     bursts: int = 40
 
@@ -71,8 +73,7 @@ def borne(burst: dict[str, Any], limit_ms: float) -> bool:
 def highest_rate(offer: Offer, start: float, search: Search) -> Found:
     """Find the highest rate that is borne.
 
-    A burst that is not borne is offered once more before it counts: a machine has hiccups. A rate
-    that is not confirmed is lowered by the precision.
+    A rate that is not confirmed is lowered by the precision.
 
     Args:
         offer: offers a rate.
@@ -84,8 +85,8 @@ def highest_rate(offer: Offer, start: float, search: Search) -> Found:
     """
     tried: list[dict[str, Any]] = []
 
-    def bears(rate: float, seconds: float, chances: int = 2) -> dict[str, Any] | None:
-        for _ in range(chances):
+    def bears(rate: float, seconds: float) -> dict[str, Any] | None:
+        for _ in range(search.chances):
             if len(tried) >= search.bursts:
                 raise QKVError(
                     f"no highest rate after {len(tried)} bursts; the last was {rate:.3g} a second",

@@ -83,10 +83,15 @@ def encoder_attention(
 def _require(classifier: TextClassifier, layer: int, head: int | None) -> None:
     encoder = classifier.reading.encoder.encoder
     layers = attention_layers(classifier)
-    if not layers:
+    if not encoder.packs:
         raise RecipeError(
             f"{encoder.files.name} runs as a whole and does not hand out its attention",
             remedy="explain the text by another method, or choose an encoder of the kind of bert",
+        )
+    if not layers:
+        raise RecipeError(
+            f"the classifier reads the word embeddings of {encoder.files.name}, and no layer",
+            remedy="explain the text by another method, or train upon a layer",
         )
     if layer not in layers:
         raise RecipeError(

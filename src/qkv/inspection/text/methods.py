@@ -54,7 +54,8 @@ def _occlusion(text: MaskedText, label: int, seed: int) -> FloatArray:
 
 def _shapley(text: MaskedText, label: int, seed: int) -> FloatArray:
     spans = equal_spans(text.parts, SHAPLEY_PARTS)
-    return spans.shared(shapley_values(MaskedSpans(text, spans), label, seed=seed))
+    values = shapley_values(MaskedSpans(text, spans), label, unit="log odds", seed=seed)
+    return spans.shared(values)
 
 
 def _pool_weights(text: MaskedText, label: int, seed: int) -> FloatArray:
@@ -66,7 +67,7 @@ TEXT_METHODS: dict[str, TextMethod] = {
     "state-gradients": TextMethod(_state_gradients, signed=True, unit=UNIT),
     "occlusion": TextMethod(_occlusion, signed=True, unit="probability"),
     "integrated-gradients": TextMethod(_integrated_gradients, signed=True, unit=UNIT),
-    "shapley": TextMethod(_shapley, signed=True, unit="probability"),
+    "shapley": TextMethod(_shapley, signed=True, unit=UNIT),
     "pool-weights": TextMethod(_pool_weights, signed=False, unit="attention weight"),
 }
 

@@ -49,7 +49,9 @@ def path_integral(
             (start + alpha * move).detach().requires_grad_(True)
             for start, move in zip(starts, moves, strict=True)
         ]
-        slopes = torch.autograd.grad(score(points).sum(), points)
+        # Of torch's recurrent networks cuDNN knows gradients only while they train.
+        with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
+            slopes = torch.autograd.grad(score(points).sum(), points)
         for total, slope in zip(sums, slopes, strict=True):
             total += torch.einsum("p,prw->rw", share, slope)
     return [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from qkv.inspection.masked import FloatArray
@@ -36,12 +35,11 @@ def state_gradients(masked: MaskedText, label: int, *, steps: int = STEPS) -> Fl
     def score(parts: list[Tensor]) -> Tensor:
         return answer.log_odds(head(parts[0], mask.expand(len(parts[0]), -1)))
 
-    with torch.enable_grad():
-        (shares,) = path_integral(
-            score,
-            [states.mean(dim=1, keepdim=True).expand_as(states)],
-            [states],
-            steps=steps,
-            points_at_once=max(STATES_AT_ONCE // states.shape[1], 1),
-        )
+    (shares,) = path_integral(
+        score,
+        [states.mean(dim=1, keepdim=True).expand_as(states)],
+        [states],
+        steps=steps,
+        points_at_once=max(STATES_AT_ONCE // states.shape[1], 1),
+    )
     return masked.read.by_word(shares.cpu().numpy()) + answer.ngram_contributions()

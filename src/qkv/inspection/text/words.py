@@ -55,5 +55,6 @@ def words_of_pieces(words: tuple[Word, ...], offsets: IntArray) -> IntArray:
     starts = np.array([word.start for word in words], dtype=np.int64)
     found = np.searchsorted(ends, offsets[:, 0], side="right")
     inside = np.minimum(found, len(words) - 1)
-    touches = (found < len(words)) & (starts[inside] < offsets[:, 1])
+    some = offsets[:, 0] < offsets[:, 1]
+    touches = some & (found < len(words)) & (starts[inside] < offsets[:, 1])
     return np.where(touches, inside, NO_WORD)

@@ -190,11 +190,14 @@ class Encoder:
             )
         if self.block_rows is None:
             return self._stack.attention(windows, layer, head, self.device, None)
-        # Blocks as large as ever, so that states are those that a head reads; a window in each.
-        return [
-            self._stack.attention([window], layer, head, self.device, self.block_rows)[0]
-            for window in windows
-        ]
+        # In the blocks in which states are computed, so that it is the attention that made them.
+        weights: list[Tensor] = [torch.empty(0)] * len(windows)
+        for indices, rows in self._blocks(np.array([len(w) for w in windows], dtype=np.int64)):
+            some = [windows[index] for index in indices]
+            found = self._stack.attention(some, layer, head, self.device, rows)
+            for index, part in zip(indices, found, strict=True):
+                weights[index] = part
+        return weights
 
     @cached_property
     def differentiable(self) -> StackedEncoder | WholeEncoder:

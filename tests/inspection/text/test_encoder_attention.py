@@ -1,0 +1,224 @@
+"""Attention of the encoder is that of transformers, and computing it changes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+import torch
+from tiny_text_models import (
+    HEADS,
+    LAYERS,
+    LONG,
+    TEXT,
+    VARIANTS,
+    WINDOWS,
+    own_bert,
+    tiny_classifier,
+)
+
+from qkv.errors import RecipeError, ShapeError
+from qkv.inspection.text.encoder_attention import attention_layers, encoder_attention
+from qkv.inspection.text.read_text import ReadText
+from qkv.text.encoder import Encoder
+from qkv.text.encoder.model import BLOCK_ROWS
+from qkv.text.encoder.stack import LayerStack
+
+WINDOWS_OF_IDS = [
+    np.random.default_rng(length).integers(4, 40, length).astype(np.int32) for length in (9, 1, 40)
+]
+
+
+def encoder_of(bert: Path, precision: str = "float32") -> Encoder:
+    return tiny_classifier(bert, precision=precision).reading.encoder.encoder
+
+
+def by_transformers(bert: Path, ids: np.ndarray) -> list[torch.Tensor]:
+    """(heads, tokens, tokens) of each layer."""
+    with torch.no_grad():
+        answer: Any = own_bert(bert)(
+            torch.from_numpy(ids.astype(np.int64))[None], output_attentions=True
+        )
+    return [layer[0] for layer in answer.attentions]
+
+
+def test_every_layer_and_head_is_that_of_transformers(bert: Path) -> None:
+    encoder = encoder_of(bert)
+    expected = [by_transformers(bert, ids) for ids in WINDOWS_OF_IDS]
+    for layer in range(1, LAYERS + 1):
+        found = encoder.attention(WINDOWS_OF_IDS, layer)
+        for number, weights in enumerate(found):
+            assert weights.dtype == torch.float32
+            torch.testing.assert_close(weights, expected[number][layer - 1], atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(weights.sum(dim=2), torch.ones(weights.shape[:2]))
+        for head in range(HEADS):
+            for one, every in zip(
+                encoder.attention(WINDOWS_OF_IDS, layer, head), found, strict=True
+            ):
+                torch.testing.assert_close(one[0], every[head], atol=1e-6, rtol=1e-5)
+                assert len(one) == 1
+    assert not torch.allclose(found[0][0], found[0][1], atol=0.05)
+
+
+@pytest.mark.parametrize("unfrozen", [1, 2, "all"])
+def test_so_is_that_of_trained_layers(bert: Path, unfrozen: Literal["all"] | int) -> None:
+    classifier = tiny_classifier(bert, unfrozen=unfrozen)
+    assert attention_layers(classifier) == (1, 2, 3)
+    read = ReadText(classifier, TEXT)
+    expected = by_transformers(bert, read.windows[0].input_ids)
+    count = len(read.words_read)
+    for layer in (1, 2, 3):
+        for head in range(HEADS):
+            found = encoder_attention(classifier, TEXT, layer, head)
+            words = by_words(read, [expected[layer - 1][head].numpy()])
+            # States below trained layers are rounded to float16.
+            np.testing.assert_allclose(found, words, atol=5e-3)
+            assert found.shape == (count, count)
+
+
+def test_trained_layers_show_their_own_attention(bert: Path) -> None:
+    classifier = tiny_classifier(bert, unfrozen=1)
+    before = [encoder_attention(classifier, TEXT, layer, None) for layer in (2, 3)]
+    assert classifier.model.top is not None
+    with torch.no_grad():
+        for parameter in classifier.model.top.parameters():
+            parameter.mul_(1.5)
+    after = [encoder_attention(classifier, TEXT, layer, None) for layer in (2, 3)]
+    np.testing.assert_array_equal(before[0], after[0])
+    assert abs(before[1] - after[1]).max() > 0.01
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_states_do_not_change_by_being_watched(bert: Path, precision: str) -> None:
+    encoder = encoder_of(bert, precision)
+    before = encoder.packed_states(WINDOWS_OF_IDS, [1, 3])
+    for layer in range(1, LAYERS + 1):
+        encoder.attention(WINDOWS_OF_IDS, layer)
+    assert torch.equal(encoder.packed_states(WINDOWS_OF_IDS, [1, 3]), before)
+
+
+@pytest.mark.parametrize("by_size", [False, True])
+def test_what_is_watched_is_what_is_computed(
+    bert: Path, by_size: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In bfloat16 a block of another size would give other states, and other attention."""
+    encoder = encoder_of(bert, "bfloat16")
+    if by_size:
+        encoder.compute_windows_by_size()
+    blocks: list[tuple[int | None, list[int]]] = []
+    original = LayerStack._embedded
+
+    def seen(self: LayerStack, windows: Any, device: torch.device, rows: int | None) -> Any:
+        blocks.append((rows, sorted(len(window) for window in windows)))
+        return original(self, windows, device, rows)
+
+    monkeypatch.setattr(LayerStack, "_embedded", seen)
+    encoder.packed_states(WINDOWS_OF_IDS, [3])
+    computed = list(blocks)
+    blocks.clear()
+    weights = encoder.attention(WINDOWS_OF_IDS, 3)
+    assert blocks == computed
+    assert {rows for rows, _ in blocks} == {64 if by_size else BLOCK_ROWS}
+    assert [one.shape[1] for one in weights] == [len(ids) for ids in WINDOWS_OF_IDS]
+    for ids, one in zip(WINDOWS_OF_IDS, weights, strict=True):
+        expected = by_transformers(bert, ids)[2]
+        torch.testing.assert_close(one, expected, atol=0.1, rtol=0)
+        assert torch.equal(encoder.attention([ids], 3)[0], one)
+
+
+def by_words(read: ReadText, weights: list[np.ndarray]) -> np.ndarray:
+    """From pieces to words one by one: the mean over those of a row, the sum over a column's."""
+    places = {word: number for number, word in enumerate(read.words_read.tolist())}
+    total = np.zeros((len(places), len(places)))
+    pieces = np.zeros(len(places))
+    for window, weight in zip(read.windows, weights, strict=True):
+        kept = range(len(window.words))[window.keep]
+        for i in kept:
+            if window.words[i] < 0:
+                continue
+            asking = places[int(window.words[i])]
+            pieces[asking] += 1
+            for j, word in enumerate(window.words.tolist()):
+                if word >= 0:
+                    total[asking, places[word]] += weight[i, j]
+    return total / pieces[:, None]
+
+
+def test_words_of_several_pieces(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """[CLS] the k ##i ##w ##i . [SEP]."""
+    classifier = tiny_classifier(bert)
+    weights = torch.arange(64, dtype=torch.float32).reshape(1, 8, 8)
+    monkeypatch.setattr(Encoder, "attention", lambda *_: [weights])
+    found = encoder_attention(classifier, "the kiwi.", 1, 0)
+    # Row i holds 8·i … 8·i + 7; "the" is token 1, "kiwi" 2 to 5, "." 6.
+    the = [9, 10 + 11 + 12 + 13, 14]
+    kiwi = [(17 + 25 + 33 + 41) / 4, (18 + 19 + 20 + 21) + 4 * (0 + 8 + 16 + 24) / 4, 22 + 12]
+    stop = [49, 50 + 51 + 52 + 53, 54]
+    np.testing.assert_allclose(found, [the, kiwi, stop])
+    np.testing.assert_allclose(encoder_attention(classifier, "the kiwi.", 1, 0, 1), kiwi)
+
+
+@pytest.mark.parametrize(
+    "truncation", [{"kind": "head"}, {"kind": "tail"}, WINDOWS], ids=lambda one: one["kind"]
+)
+def test_words_attend_within_their_windows(bert: Path, truncation: dict[str, Any]) -> None:
+    classifier = tiny_classifier(bert, truncation=truncation)
+    read = ReadText(classifier, LONG)
+    expected = [by_transformers(bert, window.input_ids) for window in read.windows]
+    for head in (0, 1, None):
+        chosen = [
+            (one[1].mean(dim=0) if head is None else one[1][head]).numpy() for one in expected
+        ]
+        found = encoder_attention(classifier, LONG, 2, head)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, by_words(read, chosen), atol=1e-5)
+        np.testing.assert_array_equal(encoder_attention(classifier, LONG, 2, head, 4), found[4])
+    sums = found.sum(axis=1)
+    assert (sums < 1).all()
+    assert (sums > 0.3).all()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_layers_are_those_that_are_read(bert: Path, variant: str) -> None:
+    classifier = tiny_classifier(bert, **{**VARIANTS[variant], "stacked": False})
+    layers = attention_layers(classifier)
+    assert layers == ((1, 2) if variant == "mean of layers" else (1, 2, 3))
+    for layer in layers:
+        weights = encoder_attention(classifier, TEXT, layer, None)
+        assert (weights >= 0).all()
+    with pytest.raises(RecipeError, match=f"reads no layer {layers[-1] + 1} of .*; name a layer"):
+        encoder_attention(classifier, TEXT, layers[-1] + 1, None)
+    with pytest.raises(RecipeError, match="reads no layer 0"):
+        encoder_attention(classifier, TEXT, 0, None)
+
+
+def test_what_there_is_not(bert: Path) -> None:
+    classifier = tiny_classifier(bert)
+    with pytest.raises(RecipeError, match="has no head 2; name a head from 0 to 1"):
+        encoder_attention(classifier, TEXT, 1, 2)
+    with pytest.raises(RecipeError, match="no word 3 among the 3 that are read; name 0 to 2"):
+        encoder_attention(classifier, "a good film", 1, 0, 3)
+    bottom = tiny_classifier(bert, layers=0)
+    assert attention_layers(bottom) == ()
+    with pytest.raises(RecipeError, match=r"reads the word embeddings of .*, and no layer"):
+        encoder_attention(bottom, TEXT, 1, None)
+    encoder = encoder_of(bert)
+    for layer, head in ((0, None), (1, 2)):
+        with pytest.raises(RecipeError, match=f"no attention of layer {layer}, head {head}"):
+            encoder.attention(WINDOWS_OF_IDS, layer, head)
+    with pytest.raises(ShapeError, match="41 tokens"):
+        encoder.attention([np.zeros(41, dtype=np.int32)], 1)
+
+
+def test_an_encoder_that_runs_as_a_whole(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    classifier = tiny_classifier(bert)
+    encoder = classifier.reading.encoder.encoder
+    monkeypatch.setattr(encoder, "packs", False)
+    monkeypatch.setattr(encoder, "_stack", None)
+    assert attention_layers(classifier) == ()
+    with pytest.raises(RecipeError, match="runs as a whole and does not hand out its attention"):
+        encoder_attention(classifier, TEXT, 1, None)
+    with pytest.raises(RecipeError, match="runs as a whole and does not hand out its attention"):
+        encoder.attention(WINDOWS_OF_IDS, 1)

@@ -1,0 +1,148 @@
+"""A text explained: by every method, for every kind of classifier and every class."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_text_models import LONG, TEXT, VARIANTS, tiny_classifier
+
+from qkv.errors import DataError, RecipeError
+from qkv.inspection.faithfulness import measure_faithfulness
+from qkv.inspection.occlusion import occlusion
+from qkv.inspection.shapley import shapley_values
+from qkv.inspection.text import explain as module
+from qkv.inspection.text import methods as methods_module
+from qkv.inspection.text.explain import explain_text
+from qkv.inspection.text.integrated_gradients import integrated_gradients
+from qkv.inspection.text.masked import MaskedText
+from qkv.inspection.text.methods import DEFAULT_TEXT_METHOD, TEXT_METHODS, text_methods
+from qkv.inspection.text.pool_weights import pool_weights
+from qkv.inspection.text.spans import MaskedSpans, equal_spans
+from qkv.inspection.text.state_gradients import state_gradients
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_method_explains_every_kind_of_classifier(bert: Path, variant: str) -> None:
+    classifier = tiny_classifier(bert, **VARIANTS[variant])
+    names = text_methods(classifier)
+    assert names[0] == DEFAULT_TEXT_METHOD
+    assert set(TEXT_METHODS) - set(names) == (
+        {"pool-weights"} if VARIANTS[variant].get("head") else set()
+    )
+    prediction = classifier.predict([TEXT])[0]
+    for method in names:
+        found = explain_text(classifier, TEXT, method=method)
+        assert (found.method, found.label, found.input) == (method, prediction.label, TEXT)
+        assert found.probability == pytest.approx(prediction.probability, abs=1e-4)
+        assert found.probabilities == pytest.approx(prediction.probabilities, abs=1e-4)
+        assert found.contributions.dtype == np.float64
+        assert found.contributions.shape == (len(found.words),)
+        assert np.isfinite(found.contributions).all()
+        assert np.ptp(found.contributions) > 0
+        assert found.signed or found.contributions.min() >= 0
+        assert found.faithfulness.deletion[0] == pytest.approx(found.probability)
+        assert found.seconds > 0
+        assert found.read == len(found.words)
+
+
+def test_the_document_holds_everything(bert: Path) -> None:
+    classifier = tiny_classifier(bert, classes=3, stacked=True)
+    found = explain_text(classifier, TEXT, method="occlusion", label="plain", name="line 4")
+    document = json.loads(json.dumps(found.document(), allow_nan=False))
+    assert document["task"] == "text"
+    assert document["input"] == "line 4"
+    assert document["text"] == TEXT
+    assert document["label"] == "plain"
+    assert document["method"] == "occlusion"
+    assert (document["unit"], document["signed"]) == ("probability", True)
+    assert set(document["probabilities"]) == {"bad", "good", "plain"}
+    assert sum(document["probabilities"].values()) == pytest.approx(1)
+    assert document["probability"] == document["probabilities"]["plain"]
+    assert len(document["contributions"]) == len(document["words"]) == document["read"]
+    for word in document["words"]:
+        assert TEXT[word["start"] : word["end"]] == word["text"]
+    assert document["faithfulness"]["score"] == found.faithfulness.score
+    assert document["faithfulness"]["curves"]["fractions"][-1] == 1
+
+
+def test_methods_are_what_they_are_called(bert: Path) -> None:
+    classifier = tiny_classifier(bert)
+    masked = MaskedText(classifier, TEXT)
+    expected = {
+        "state-gradients": state_gradients(masked, 0),
+        "integrated-gradients": integrated_gradients(masked, 0),
+        "occlusion": occlusion(masked, 0),
+        "shapley": shapley_values(masked, 0, unit="log odds", seed=7),
+        "pool-weights": pool_weights(classifier, masked.read),
+    }
+    assert set(expected) == set(TEXT_METHODS)
+    for name, values in expected.items():
+        found = explain_text(classifier, TEXT, method=name, label="bad", seed=7)
+        np.testing.assert_allclose(found.contributions, values, atol=1e-4)
+        again = explain_text(classifier, TEXT, method=name, label="bad", seed=7)
+        np.testing.assert_array_equal(found.contributions, again.contributions)
+        assert found.faithfulness == again.faithfulness
+    other = explain_text(classifier, TEXT, method="shapley", label="bad", seed=8)
+    assert abs(other.contributions - expected["shapley"]).max() > 1e-4
+
+
+def test_of_a_long_text_spans_are_taken_away(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(methods_module, "OCCLUDED_PARTS", 5)
+    classifier = tiny_classifier(bert)
+    masked = MaskedText(classifier, TEXT)
+    spans = equal_spans(masked.parts, 5)
+    expected = spans.shared(occlusion(MaskedSpans(masked, spans), 1))
+    found = explain_text(classifier, TEXT, method="occlusion", label="good")
+    np.testing.assert_allclose(found.contributions, expected, atol=1e-5)
+
+
+def test_words_that_nothing_reads_contribute_nothing(bert: Path) -> None:
+    classifier = tiny_classifier(bert)
+    for method in text_methods(classifier):
+        found = explain_text(classifier, LONG, method=method)
+        assert 0 < found.read < len(found.words)
+        if method not in {"occlusion", "shapley"}:
+            # Without a word of the beginning, one behind the cut comes into sight.
+            assert not found.contributions[found.read :].any()
+    stacked = explain_text(tiny_classifier(bert, stacked=True), LONG)
+    assert stacked.read == len(stacked.words)
+    windows = explain_text(tiny_classifier(bert, **VARIANTS["windows"]), LONG)
+    assert windows.read == len(windows.words)
+
+
+def test_the_measure_is_that_of_all_explanations(bert: Path) -> None:
+    classifier = tiny_classifier(bert)
+    found = explain_text(classifier, TEXT, method="occlusion", seed=3)
+    masked = MaskedText(classifier, TEXT)
+    label = classifier.class_names.index(found.label)
+    assert found.faithfulness == measure_faithfulness(masked, found.contributions, label, seed=3)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "orders", "steps"),
+    [(200, 8, 16), (512, 5, 16), (1000, 2, 16), (2000, 2, 9), (50_000, 2, 6)],
+)
+def test_a_long_text_is_measured_more_coarsely(
+    bert: Path, monkeypatch: pytest.MonkeyPatch, tokens: int, orders: int, steps: int
+) -> None:
+    classifier = tiny_classifier(bert)
+    read = len(MaskedText(classifier, LONG).read.windows[0].input_ids)
+    monkeypatch.setattr(module, "MEASURED_TOKENS", module.MEASURED_TOKENS * read // tokens)
+    found = explain_text(classifier, LONG, method="pool-weights").faithfulness
+    assert found.random_orders == orders
+    assert len(found.fractions) == steps + 1
+
+
+def test_what_there_is_not(bert: Path) -> None:
+    classifier = tiny_classifier(bert, head="gru")
+    with pytest.raises(RecipeError, match="called 'occlusoin'; did you mean 'occlusion'"):
+        explain_text(classifier, TEXT, method="occlusoin")
+    with pytest.raises(DataError, match="no class 'goood'; did you mean 'good'"):
+        explain_text(classifier, TEXT, label="goood")
+    with pytest.raises(DataError, match="the text is empty"):
+        explain_text(classifier, "  ")
+    with pytest.raises(RecipeError, match="a GRUHead pools without attention weights"):
+        explain_text(classifier, TEXT, method="pool-weights")

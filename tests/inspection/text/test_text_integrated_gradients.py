@@ -1,0 +1,194 @@
+"""Integrated gradients upon embeddings and upon states: complete, and equal to Captum's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from captum.attr import IntegratedGradients
+from tiny_text_models import LONG, TEXT, VARIANTS, log_odds_of, own_bert, tiny_classifier
+from torch import Tensor
+
+from qkv.inspection.text import integrated_gradients as module
+from qkv.inspection.text import state_gradients as states_module
+from qkv.inspection.text.answer import Answer
+from qkv.inspection.text.integrated_gradients import integrated_gradients, path_gradients
+from qkv.inspection.text.masked import MaskedText
+from qkv.inspection.text.path_integral import path_integral
+from qkv.inspection.text.state_gradients import state_gradients
+
+COARSE, FINE = 8, 128
+
+
+def odds(logits: Tensor, label: int) -> Tensor:
+    """The definition, at the temperature of the tiny classifiers."""
+    share = (logits.double() / 1.3).softmax(dim=1)[:, label]
+    return (share / (1 - share)).log()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_path_is_paid_for_in_full(bert: Path, variant: str) -> None:
+    classifier = tiny_classifier(bert, **VARIANTS[variant])
+    masked = MaskedText(classifier, LONG)
+    for label in range(len(classifier.class_names)):
+        answer = Answer(masked, label)
+        found = path_gradients(masked, answer, steps=FINE)
+        total = found.words.sum() + found.elsewhere
+        assert total == pytest.approx(found.change, abs=2e-3 * max(1, abs(found.change)))
+        assert abs(found.words).max() > 0.01
+        # The end of the path is the classifier's own answer.
+        gap = answer.log_odds(classifier.neural_logits([LONG])).item()
+        assert gap == pytest.approx(log_odds_of(classifier, LONG, label), abs=1e-4)
+        assert not found.words[np.setdiff1d(np.arange(masked.parts), masked.read.words_read)].any()
+
+
+def test_more_steps_come_nearer(bert: Path) -> None:
+    masked = MaskedText(tiny_classifier(bert), TEXT)
+    answer = Answer(masked, 1)
+    gaps = []
+    for steps in (1, COARSE, FINE):
+        found = path_gradients(masked, answer, steps=steps)
+        gaps.append(abs(found.words.sum() + found.elsewhere - found.change))
+    assert gaps[2] < 2e-3 < gaps[0]
+    assert gaps[2] < gaps[1]
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_upon_embeddings_it_agrees_with_captum(
+    bert: Path, classes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TOKENS_AT_ONCE", 60)
+    classifier = tiny_classifier(bert, classes=classes)
+    masked = MaskedText(classifier, TEXT)
+    model = own_bert(bert)
+    (window,) = masked.read.windows
+    ids = torch.from_numpy(window.input_ids.astype(np.int64))[None]
+    pad = ids.clone()
+    pad[0, 1:-1] = classifier.reading.encoder.tokenizer.pad_id
+    embed = model.get_input_embeddings()
+
+    def forward(embeddings: Tensor) -> Tensor:
+        states = model(inputs_embeds=embeddings).last_hidden_state
+        mask = torch.ones(states.shape[:2], dtype=torch.bool)
+        return classifier.model.head(states, mask)
+
+    for label in range(classes):
+        captum = IntegratedGradients(lambda x, label=label: odds(forward(x), label))
+        expected = captum.attribute(
+            embed(ids).detach(), embed(pad).detach(), n_steps=COARSE, method="gausslegendre"
+        )
+        pieces = expected.sum(dim=2)[0].detach().numpy()
+        words = np.zeros(masked.parts)
+        np.add.at(words, window.words[1:-1], pieces[1:-1])
+        found = path_gradients(masked, Answer(masked, label), steps=COARSE)
+        np.testing.assert_allclose(found.words, words, atol=1e-4, rtol=1e-3)
+        # Special tokens are the same at both ends.
+        assert found.elsewhere == 0
+        assert pieces[0] == pieces[-1] == 0
+        assert abs(words).max() > 0.05
+
+
+@pytest.mark.parametrize(
+    "variant", ["attention", "gru", "mean of layers", "three classes", "windows"]
+)
+def test_upon_states_it_agrees_with_captum(
+    bert: Path, variant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(states_module, "STATES_AT_ONCE", 100)
+    classifier = tiny_classifier(bert, **VARIANTS[variant])
+    masked = MaskedText(classifier, LONG)
+    states, mask = masked.read.states()
+    mean = states.mean(dim=1, keepdim=True).expand_as(states)
+
+    def forward(points: Tensor) -> Tensor:
+        return odds(classifier.model.head(points, mask.expand(len(points), -1)), 1)
+
+    captum = IntegratedGradients(forward)
+    expected = captum.attribute(states, mean, n_steps=COARSE, method="gausslegendre")
+    rows = expected.sum(dim=2)[0].detach().numpy()
+    found = state_gradients(masked, 1, steps=COARSE)
+    for word in range(masked.parts):
+        here = rows[masked.read.words_of_states == word].sum()
+        assert found[word] == pytest.approx(here, abs=1e-4, rel=1e-3)
+    special = rows[masked.read.words_of_states == -1].sum()
+    with torch.no_grad():
+        change = (forward(states) - forward(mean)).item()
+    # Complete already at so few steps.
+    assert found.sum() + special == pytest.approx(change, abs=0.02 * abs(change) + 1e-3)
+
+
+@pytest.mark.parametrize("compute", [integrated_gradients, state_gradients])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_ngrams_part_is_added(bert: Path, classes: int, compute: Any) -> None:
+    stacked = tiny_classifier(bert, classes=classes, stacked=True)
+    masked = MaskedText(stacked, TEXT)
+    for label in range(classes):
+        answer = Answer(masked, label)
+        beside = answer.ngram_contributions()
+        together = compute(masked, label, steps=COARSE)
+        if classes == 2:
+            # The text model's part is what it says alone, by its weight in the stack.
+            alone = MaskedText(tiny_classifier(bert, classes=2), TEXT)
+            np.testing.assert_allclose(
+                together, 0.7 * compute(alone, label, steps=COARSE) + beside, atol=1e-4
+            )
+        else:
+            assert np.isfinite(together).all()
+            assert abs(together - beside).max() > 1e-4
+        assert abs(beside).max() > 0.05
+
+
+def test_which_class_is_explained(bert: Path) -> None:
+    masked = MaskedText(tiny_classifier(bert), TEXT)
+    for compute in (integrated_gradients, state_gradients):
+        one, other = (compute(masked, label) for label in (0, 1))
+        # Of two classes what speaks for the one speaks against the other.
+        np.testing.assert_allclose(one, -other, atol=1e-5)
+        assert abs(one).max() > 0.01
+
+
+def test_gradients_are_had_where_none_are_kept(bert: Path) -> None:
+    classifier = tiny_classifier(bert, unfrozen=1)
+    masked = MaskedText(classifier, TEXT)
+    expected = [compute(masked, 1) for compute in (integrated_gradients, state_gradients)]
+    with torch.no_grad():
+        found = [compute(masked, 1) for compute in (integrated_gradients, state_gradients)]
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(one, other)
+    for parameter in classifier.model.parameters():
+        assert parameter.grad is None
+
+
+def test_a_linear_score_is_divided_exactly() -> None:
+    generator = torch.Generator().manual_seed(0)
+    parts = [torch.randn(1, rows, 4, generator=generator) for rows in (3, 5)]
+    slopes = [torch.randn(part.shape[1:], generator=generator) for part in parts]
+    starts = [torch.ones_like(part) for part in parts]
+    found = path_integral(
+        lambda points: sum((p * s).sum(dim=(1, 2)) for p, s in zip(points, slopes, strict=True)),  # type: ignore[arg-type,return-value]
+        starts,
+        parts,
+        steps=1,
+        points_at_once=1,
+    )
+    for share, part, slope in zip(found, parts, slopes, strict=True):
+        assert share.dtype == torch.float64
+        expected = ((part - 1) * slope).sum(dim=2)[0].double()
+        torch.testing.assert_close(share, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_batches_of_points_do_not_show() -> None:
+    end = torch.randn(1, 6, 3, generator=torch.Generator().manual_seed(1))
+
+    def score(points: list[Tensor]) -> Tensor:
+        return points[0].pow(3).sum(dim=(1, 2))
+
+    # Degree 3: two points are exact.
+    for at_once in (1, 2, 5, 9):
+        (found,) = path_integral(
+            score, [torch.zeros_like(end)], [end], steps=5, points_at_once=at_once
+        )
+        torch.testing.assert_close(found, end.double().pow(3).sum(dim=2)[0], atol=1e-5, rtol=1e-5)

@@ -54,7 +54,11 @@ def serve(
     device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda or mps.")] = "auto",
     threads: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="Threads of a computation.", show_default=False),
+        typer.Option(metavar="N", min=1, help="Threads of one prediction.", show_default=False),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Predictions side by side.", show_default=False),
     ] = None,
     max_body: Annotated[
         int, typer.Option(metavar="MIB", min=1, max=1024, help="Largest body of a request.")
@@ -85,6 +89,7 @@ def serve(
         "no_auth": no_auth,
         "device": device,
         "threads": threads,
+        "workers": workers,
         "max_body_bytes": max_body * MEBIBYTE,
         "queue_size": queue_size,
         "drain_seconds": drain_seconds,

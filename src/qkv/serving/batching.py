@@ -1,8 +1,8 @@
-"""Requests of many clients computed together: bounded queues before one thread.
+"""Requests of many clients computed together: bounded queues before a few threads.
 
 There is no artificial wait. While one batch is computed the next gathers, so that batches grow with
-the load, and a lone request is computed at once. The event loop and the thread meet once a batch,
-not once a request.
+the load, and a lone request is computed at once. The event loop and a thread meet once a batch, not
+once a request.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Batcher(Generic[Item, Result]):
         cost: what an item counts of the budget, at least 1.
         budget: cost of one batch at most; an item that costs more is computed alone.
         queue_size: items that may wait, those in computation not counted.
-        worker: the thread that computes; its own if None.
+        worker: what computes; a thread of its own if None.
         observe: told of each batch on the event loop: items, cost, seconds.
     """
 
@@ -148,12 +148,17 @@ class Batcher(Generic[Item, Result]):
                 with suppress(ValueError):  # it is being computed
                     self._waiting.remove(place)
 
-    def take(self) -> list[_Place[Item, Result]]:
-        """The next batch, empty if nothing waits; the caller holds the worker's lock."""
+    def take(self, threads: int) -> list[_Place[Item, Result]]:
+        """The next batch, empty if nothing waits; the caller holds the worker's lock.
+
+        Args:
+            threads: that have nothing to do, the caller's among them; they share what waits.
+        """
         batch: list[_Place[Item, Result]] = []
         left = self._budget
         waiting = self._waiting
-        while waiting and (not batch or waiting[0].cost <= left):
+        share = -(-len(waiting) // threads)
+        while waiting and len(batch) < share and (not batch or waiting[0].cost <= left):
             place = waiting.popleft()
             left -= place.cost
             batch.append(place)
@@ -204,19 +209,24 @@ class Batcher(Generic[Item, Result]):
 
 
 class Worker:
-    """One thread that computes the batches of one or more queues, in turn.
+    """Threads that compute the batches of one or more queues, in turn; a batch is one thread's.
 
     Args:
-        name: of the thread.
-        prepare: called on the thread before its first batch.
+        name: of the threads.
+        prepare: called on each thread before its first batch.
+        threads: how many.
     """
 
-    def __init__(self, name: str, *, prepare: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, name: str, *, prepare: Callable[[], None] | None = None, threads: int = 1
+    ) -> None:
         self._name = name
         self._prepare = prepare
+        self._threads = threads
         self._batchers: list[Batcher[Any, Any]] = []
         self._turn = 0
-        self._idle = False
+        self._idle = 0
+        self._running = 0
         self._ending = False
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._ended = asyncio.Event()
@@ -229,28 +239,31 @@ class Worker:
         self._batchers.append(batcher)
 
     def start(self) -> None:
-        """Start the thread; answers are delivered to the event loop that runs now."""
+        """Start the threads; answers are delivered to the event loop that runs now."""
         self.loop = asyncio.get_running_loop()
         self._ended.clear()
         self._ending = False
         self.accepts = True
-        # A daemon: a computation that outlasts the time to drain does not hold up the exit.
-        threading.Thread(target=self._run, name=self._name, daemon=True).start()
+        self._idle, self._running = 0, self._threads
+        for _ in range(self._threads):
+            # A daemon: a computation that outlasts the time to drain does not hold up the exit.
+            threading.Thread(target=self._run, name=self._name, daemon=True).start()
 
     def refuse(self) -> None:
         """Take nothing new."""
         self.accepts = False
 
     async def drain(self) -> None:
-        """Refuse what is new, answer what waits, and end the thread.
+        """Refuse what is new, answer what waits, and end the threads.
 
-        Cancelled, it refuses what still waits; the thread ends after its batch.
+        Cancelled, it refuses what still waits; a thread ends after its batch.
         """
         if not hasattr(self, "loop"):
             return
         self.refuse()
         self._ending = True
-        self._bell.put(None)
+        for _ in range(self._threads):
+            self._bell.put(None)
         try:
             await self._ended.wait()
         except asyncio.CancelledError:
@@ -261,12 +274,10 @@ class Worker:
     def wake(
         self, waiting: deque[_Place[Item, Result]], places: Sequence[_Place[Item, Result]]
     ) -> None:
-        """Add places to a queue, and wake the thread if it has nothing to do."""
+        """Add places to a queue, and wake a thread if one has nothing to do."""
         with self.lock:
             waiting.extend(places)
-            idle, self._idle = self._idle, False
-        if idle:
-            self._bell.put(None)
+            self._ring()
 
     def _run(self) -> None:
         if self._prepare is not None:
@@ -281,7 +292,11 @@ class Worker:
             deliver = batcher.compute(batch)
             if not self._tell(deliver):
                 return
-        self._tell(self._ended.set)
+        with self.lock:
+            self._running -= 1
+            last = not self._running
+        if last:
+            self._tell(self._ended.set)
 
     def _tell(self, call: Callable[[], None]) -> bool:
         """Have the event loop call something; False if the loop is closed."""
@@ -297,8 +312,16 @@ class Worker:
             count = len(self._batchers)
             for step in range(count):
                 batcher = self._batchers[(self._turn + step) % count]
-                if batch := batcher.take():
+                if batch := batcher.take(self._idle + 1):
                     self._turn = (self._turn + step + 1) % count
+                    if any(queue.waiting for queue in self._batchers):
+                        self._ring()
                     return batcher, batch
-            self._idle = True
+            self._idle += 1
             return self._batchers[0], []
+
+    def _ring(self) -> None:
+        """Wake a thread, if one has nothing to do; the caller holds the lock."""
+        if self._idle:
+            self._idle -= 1
+            self._bell.put(None)

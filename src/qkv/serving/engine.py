@@ -1,4 +1,4 @@
-"""The two threads that compute: one for predictions, one for looks inside a model."""
+"""The threads that compute: some for predictions, one for looks inside a model."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from qkv.serving.settings import ServingSettings
 Answer = TypeVar("Answer")
 State = Literal["starting", "ready", "draining"]
 
+# More would fight for the interpreter.
+MAX_WORKERS = 4
+
 # While one thread computes, the other waits this long at most before it gets the interpreter. Of
 # the default, 5 ms, a model would lose up to that after each of its hundreds of operations.
 SWITCH_SECONDS = 0.0001
@@ -26,7 +29,7 @@ SWITCH_SECONDS = 0.0001
 class Engine:
     """Computes for the routes, on threads of its own.
 
-    Predictions of all models share one thread, in turn, so that they do not fight for the
+    Predictions of all models share their threads, in turn, so that they do not fight for the
     processor; explanations and attention have another, so that a long one delays no prediction.
 
     Args:
@@ -47,9 +50,9 @@ class Engine:
     ) -> None:
         self.state: State = "starting"
         self._models = models
-        self._threads = settings.threads
-        self._thread = Worker("predictions", prepare=self._prepare)
-        self._inspection = Worker("inspection", prepare=self._prepare)
+        workers, self._threads = _threads(models, settings)
+        self._workers = Worker("predictions", prepare=self._prepare, threads=workers)
+        self._inspection = Worker("inspection")
         budgets = {"images": settings.batch_images, "tokens": settings.batch_tokens}
         self.batchers: dict[str, Batcher[Any, Scores]] = {
             model.id: Batcher(
@@ -57,7 +60,7 @@ class Engine:
                 cost=model.predictor.cost,
                 budget=budgets[model.predictor.unit],
                 queue_size=settings.queue_size,
-                worker=self._thread,
+                worker=self._workers,
                 observe=observe(model.id, model.predictor.unit) if observe else None,
             )
             for model in models.values()
@@ -72,11 +75,11 @@ class Engine:
         self._switch_seconds = sys.getswitchinterval()
 
     async def start(self) -> None:
-        """Start both threads and warm up every model; then the state is `ready`."""
+        """Start the threads and warm up every model; then the state is `ready`."""
         self.state = "starting"
         self._switch_seconds = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_SECONDS)
-        self._thread.start()
+        self._workers.start()
         self._inspection.start()
         for model in self._models.values():
             # On a thread of its own kind: the first computation of each thread sets things up.
@@ -91,7 +94,7 @@ class Engine:
         self.state = "draining"
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._thread.drain())
+                group.create_task(self._workers.drain())
                 group.create_task(self._inspection.drain())
         finally:
             sys.setswitchinterval(self._switch_seconds)
@@ -155,5 +158,16 @@ class Engine:
 
     def _prepare(self) -> None:
         # OpenMP keeps the number of threads for each thread that asks it for some.
-        if self._threads is not None:
-            torch.set_num_threads(self._threads)
+        torch.set_num_threads(self._threads)
+
+
+def _threads(models: Models, settings: ServingSettings) -> tuple[int, int]:
+    """How many predictions are computed side by side, and the threads of one.
+
+    On a CPU two computations of one thread each outrun one of two, which wait for each other after
+    every operation; a GPU takes one at a time.
+    """
+    cores = torch.get_num_threads()
+    on_cpu = all(model.classifier.device.type == "cpu" for model in models.values())
+    workers = settings.workers or (min(cores, MAX_WORKERS) if on_cpu else 1)
+    return workers, settings.threads or max(1, cores // workers)

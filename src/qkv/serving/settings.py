@@ -35,7 +35,9 @@ class ServingSettings(Settings):
     device: DeviceName = "auto"
     """Where the models run: auto, cpu, cuda or mps."""
     threads: int | None = Field(default=None, ge=1, le=1024)
-    """Threads of one computation on a CPU; None: as many as torch takes."""
+    """Threads of one prediction on a CPU; None: so many that all cores are taken."""
+    workers: int | None = Field(default=None, ge=1, le=64)
+    """Predictions computed side by side; None: on a CPU one a core, at most 4; else one."""
 
     max_body_bytes: int = Field(default=10 * MEBIBYTE, ge=1, le=1024 * MEBIBYTE)
     """Largest body of a request, bytes."""

@@ -78,6 +78,20 @@ def test_so_is_that_of_trained_layers(bert: Path, unfrozen: Literal["all"] | int
             assert found.shape == (count, count)
 
 
+def test_trained_layers_do_not_attend_to_padding(bert: Path) -> None:
+    top = encoder_of(bert).top(2)
+    generator = torch.Generator().manual_seed(0)
+    states = torch.randn(2, 7, 16, generator=generator)
+    mask = torch.arange(7) < torch.tensor([7, 4])[:, None]
+    for layer in (1, 2):
+        whole, padded = top.attention(states, mask, layer, None)
+        assert whole.shape == padded.shape == (HEADS, 7, 7)
+        assert not padded[:, :, 4:].any()
+        (alone,) = top.attention(states[1:, :4], mask[1:, :4], layer, None)
+        torch.testing.assert_close(padded[:, :4, :4], alone, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(whole.sum(dim=2), torch.ones(HEADS, 7))
+
+
 def test_trained_layers_show_their_own_attention(bert: Path) -> None:
     classifier = tiny_classifier(bert, unfrozen=1)
     before = [encoder_attention(classifier, TEXT, layer, None) for layer in (2, 3)]

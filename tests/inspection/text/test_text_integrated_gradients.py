@@ -45,6 +45,16 @@ def test_the_path_is_paid_for_in_full(bert: Path, variant: str) -> None:
         assert not found.words[np.setdiff1d(np.arange(masked.parts), masked.read.words_read)].any()
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_path_ends_at_the_answer(bert: Path, variant: str) -> None:
+    classifier = tiny_classifier(bert, **VARIANTS[variant])
+    model = module._Model(classifier, MaskedText(classifier, LONG).read)
+    found = model.logits(model.embeddings()).detach()
+    # The classifier rounds states to float16.
+    torch.testing.assert_close(found, classifier.neural_logits([LONG]), atol=3e-3, rtol=1e-3)
+    assert not torch.allclose(model.logits(model.baseline()), found, atol=3e-3, rtol=1e-3)
+
+
 def test_more_steps_come_nearer(bert: Path) -> None:
     masked = MaskedText(tiny_classifier(bert), TEXT)
     answer = Answer(masked, 1)

@@ -71,7 +71,10 @@ TEXT_METHODS: dict[str, TextMethod] = {
     "pool-weights": TextMethod(_pool_weights, signed=False, unit="attention weight"),
 }
 
-# Of these the most faithful on validation reviews, and among the quickest.
+# The most faithful on 40 training reviews of IMDB under the fast recipe, and the second quickest: a
+# mean score of 0.81, before occlusion (0.80, of 31), integrated gradients (0.77), Shapley values
+# (0.70, of 31) and pool weights (0.22); random orders 0.01. Deletion beat random orders on all of
+# them, that by pool weights on 31. `qkv evaluate --explanations` measures a run's own.
 DEFAULT_TEXT_METHOD = "state-gradients"
 
 

@@ -11,7 +11,8 @@ const STEP_MILLISECONDS = 750;
 /** @param {object} context of the view. */
 export function createAttention({ model, api, signal, tell }) {
   const { grid_size: grid } = model.input;
-  const { layers, heads, class_token: hasToken } = model.attention;
+  const { heads, class_token: hasToken } = model.attention;
+  const layers = model.attention.layers.length;
   const wholeName = hasToken ? "the class token" : "all patches";
   const still = matchMedia("(prefers-reduced-motion: reduce)");
 

@@ -173,8 +173,6 @@ def served(
     return serve(vision_run, text_run)
 
 
-
-
 @pytest.fixture
 def visit(browser: Browser, served: Served) -> Iterator[Callable[..., Page]]:
     """Opens a view in a fresh browser context: `visit("#/colours/images", color_scheme="dark")`.

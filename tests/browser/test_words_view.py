@@ -17,7 +17,7 @@ A_TEXT = "a good film with a dull end"
 @pytest.fixture
 def page(visit: Visit) -> Page:
     page = visit("#/reviews/words")
-    page.wait_for_function("() => document.querySelector('textarea').value.length > 0")
+    page.wait_for_function("() => document.querySelector('textarea')?.value.length > 0")
     return page
 
 
@@ -42,7 +42,7 @@ def test_typing_is_answered(page: Page) -> None:
 def test_words_are_shaded_by_what_they_contribute(page: Page) -> None:
     explain(page, A_TEXT)
     strengths = page.locator(".words .word").evaluate_all(
-        "(words) => words.map((word) => Number(getComputedStyle(word).getPropertyValue('--strength')))"
+        "(words) => words.map((one) => +getComputedStyle(one).getPropertyValue('--strength'))"
     )
     assert len(strengths) == 7
     assert max(strengths) > 0.9
@@ -63,7 +63,7 @@ def test_a_word_tells_its_number_when_pointed_at_and_by_the_keyboard(page: Page)
 def test_attention_of_a_word(page: Page) -> None:
     explain(page, A_TEXT)
     with page.expect_response(lambda response: "/attention" in response.url) as asked:
-        page.get_by_text("Where it attends", exact=True).click()
+        page.get_by_role("radio", name="Where it attends").check()
     assert asked.value.status == 200
     page.locator(".words.takes, .reading .takes").first.wait_for()
     before = page.locator(".reading").get_attribute("data-painted")
@@ -79,14 +79,14 @@ def test_markup_in_a_text_is_text(page: Page) -> None:
     with page.expect_response(lambda response: "/explain" in response.url):
         page.get_by_role("button", name="Explain", exact=True).click()
     page.wait_for_function(
-        "(text) => document.querySelector('.words').textContent === text", arg=text
+        "(text) => document.querySelector('.words')?.textContent === text", arg=text
     )
     assert page.locator(".words img, .words b").count() == 0
 
 
 def test_a_server_that_has_gone_is_told(visit: Visit) -> None:
     page = visit("#/reviews/words", expect_errors=True)
-    page.wait_for_function("() => document.querySelector('textarea').value.length > 0")
+    page.wait_for_function("() => document.querySelector('textarea')?.value.length > 0")
     page.context.set_offline(True)
     page.locator("textarea").fill("a text that nobody answers")
     page.wait_for_function(

@@ -43,6 +43,7 @@ bench: $(VENV)/.installed-bench ## measure qkv against its baselines; keeps the 
 	$(BIN)/qkv bench encode --out benchmarks/results/encode.json
 	$(BIN)/qkv bench text-epoch --out benchmarks/results/text-epoch.json
 	$(BIN)/qkv bench serve --out benchmarks/results/serve.json
+	$(BIN)/qkv bench serve-overload --out benchmarks/results/serve-overload.json
 
 examples: $(VENV)/.installed-dev ## run the notebooks anew and save their outputs
 	$(BIN)/python examples/execute.py

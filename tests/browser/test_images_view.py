@@ -89,7 +89,7 @@ def test_pointing_at_a_patch_shows_where_it_attends_without_a_request(page: Page
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
     before = painted(page)
-    patch = page.locator(".attention [aria-label^='Patch']").nth(5)
+    patch = page.locator(".attention [aria-label^='Patch ']").nth(5)
     patch.hover()
     page.wait_for_function(
         "() => document.querySelector('.attention').dataset.painted.endsWith('/5')"
@@ -99,7 +99,7 @@ def test_pointing_at_a_patch_shows_where_it_attends_without_a_request(page: Page
 
 
 def test_patches_are_reached_by_the_keyboard(page: Page) -> None:
-    page.locator(".attention [aria-label^='Patch'][tabindex='0']").focus()
+    page.locator(".attention [aria-label^='Patch '][tabindex='0']").focus()
     first = painted(page)
     page.keyboard.press("ArrowRight")
     second = painted(page)
@@ -131,7 +131,7 @@ def test_first_paint_and_pointing_are_quick(visit: Visit) -> None:
     hover = page.evaluate(
         """async () => {
             const section = document.querySelector('.attention');
-            const patches = [...section.querySelectorAll('[aria-label^="Patch"]')];
+            const patches = [...section.querySelectorAll('[aria-label^="Patch "]')];
             const times = [];
             for (const patch of patches) {
                 const before = performance.now();

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,7 +63,7 @@ def picture() -> Callable[..., bytes]:
     return lambda label, seed=0, **size: as_png(band(label, seed, **size))
 
 
-@pytest.fixture(scope="session")
+@contextmanager
 def undrawn() -> Iterator[None]:
     """Figures take longer than the training, and no answer of a server shows them."""
     with pytest.MonkeyPatch.context() as patch:
@@ -71,7 +72,7 @@ def undrawn() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def vision_run(undrawn: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def vision_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on 90 grey images of three classes; shared, so no test may change it."""
     images = tmp_path_factory.mktemp("images") / "bands"
     for label, name in enumerate(BANDS):
@@ -79,11 +80,12 @@ def vision_run(undrawn: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for seed in range(30):
             (images / name / f"{seed:02}.png").write_bytes(as_png(band(label, seed)))
     recipe = load_recipe("vision", None, list(VISION))
-    return qkv.train(recipe, out=tmp_path_factory.mktemp("vision") / "Bands", data=images).path
+    with undrawn():
+        return qkv.train(recipe, out=tmp_path_factory.mktemp("vision") / "Bands", data=images).path
 
 
 @pytest.fixture(scope="session")
-def text_run(undrawn: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def text_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on 60 short texts of three classes; shared, so no test may change it."""
     settings = [
         f"encoder.name={tiny_bert(tmp_path_factory.mktemp('encoders') / 'bert')}",
@@ -95,7 +97,8 @@ def text_run(undrawn: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     table = write_reviews(tmp_path_factory.mktemp("tables") / "reviews.csv")
     recipe = load_recipe("text", None, settings)
-    return qkv.train(recipe, out=tmp_path_factory.mktemp("text") / "reviews", data=table).path
+    with undrawn():
+        return qkv.train(recipe, out=tmp_path_factory.mktemp("text") / "reviews", data=table).path
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -51,6 +52,15 @@ class ServerProcess:
         self._reader.start()
         assert ready.wait(START_SECONDS), self.lines
         assert self.url, self.lines
+
+    def says(self, words: str, *, within: float = 10) -> bool:
+        """Whether it writes a line with these words in time; what it writes is read by a thread."""
+        deadline = time.monotonic() + within
+        while not any(words in line for line in list(self.lines)):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        return True
 
     @property
     def port(self) -> int:

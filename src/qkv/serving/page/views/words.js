@@ -38,7 +38,7 @@ export async function render(container, context) {
       "div",
       { class: "words-grid" },
       make("section", { class: "panel text-source" }, make("h2", {}, "A text"), source.element),
-      make("section", { class: "panel text-answer" }, make("h2", {}, "What it reads in it"), name, bars.element),
+      make("section", { class: "panel text-answer" }, make("h2", {}, "What it answers"), name, bars.element),
       reading.element,
       make("section", { class: "panel text-gallery" }, make("h2", {}, "Test examples"), gallery.element),
     ),
@@ -57,7 +57,7 @@ export async function render(container, context) {
     text = now;
     truth = null;
     name.textContent = "";
-    reading.await();
+    reading.wait();
     predicting = setTimeout(predict, PREDICT_MILLISECONDS);
     explaining = setTimeout(
       () => reading.show(text, { explain: countWords(text) < WORDS_WHILE_TYPED }),

@@ -40,7 +40,7 @@ export function createAttention({ model, api, signal }, { again, changed, progre
       turnTo(value);
     },
   );
-  const headPlace = make("div");
+  const headPlace = make("div", { class: "heads" });
   const play = make("button", { type: "button", class: "plain", onclick: toggle });
   signal.addEventListener("abort", halt);
   still.addEventListener("change", namePlay, { signal });
@@ -151,7 +151,7 @@ export function createAttention({ model, api, signal }, { again, changed, progre
 
   return {
     intro: "Point at a word to see which words it attends to. Click to keep it.",
-    controls: make("div", { class: "row bottom" }, layerRow, headPlace, play),
+    controls: make("div", { class: "row bottom" }, layerRow, play, headPlace),
     below: null,
 
     has: (now) => text === now && kept.has(`${layer}/${head}`),
@@ -207,7 +207,6 @@ export function createAttention({ model, api, signal }, { again, changed, progre
         said: own ? `The pool takes ${own} from “${found.words[pointed].text}”.` : told(values, from),
         low: "0",
         high: limit ? percent(limit, 1) : "",
-        signed: false,
         name: `${layer}/${head}/${from ?? "all"}`,
       };
     },

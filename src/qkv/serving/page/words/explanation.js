@@ -39,6 +39,9 @@ export function createExplanation({ model, api, signal }, { again, progress }) {
     },
   );
 
+  const isFor = (found, text) =>
+    found?.asked.text === text && found.asked.method === method && found.asked.label === label;
+
   function told(word) {
     const { contributions, words, label: about, signed: bothWays, unit, read } = explained;
     if (word >= read) return `“${words[word].text}” is not read: the text is longer than the model reads.`;
@@ -79,7 +82,7 @@ export function createExplanation({ model, api, signal }, { again, progress }) {
     below: faith,
 
     /** Whether this very text is explained, by this method and for this class. */
-    has: (text) => explained?.asked === `${method}/${label}/${text}`,
+    has: (text) => isFor(explained, text),
     stop: () => asking.abort(),
     words: () => explained?.words ?? null,
 
@@ -90,7 +93,7 @@ export function createExplanation({ model, api, signal }, { again, progress }) {
       asking = mine;
       const query = new URLSearchParams({ method, ...(label && { label }) });
       const done = progress("Explaining", () => mine.abort());
-      const asked = `${method}/${label}/${text}`;
+      const asked = { method, label, text };
       try {
         const found = await api.post(
           `/v1/models/${encodeURIComponent(model.id)}/explain?${query}`,
@@ -117,7 +120,6 @@ export function createExplanation({ model, api, signal }, { again, progress }) {
         said: word === null ? toldOfAll() : told(word),
         low: bothWays ? `against “${about}” ${number(-limit)}` : number(0),
         high: bothWays ? `${number(limit)} for “${about}”` : number(limit),
-        signed: bothWays,
         name: `${explained.method}/${word ?? "all"}`,
       };
     },

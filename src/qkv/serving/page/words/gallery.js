@@ -43,8 +43,8 @@ export function createGallery({ model, api, signal, tell, query }, chosen) {
       { class: "row bottom" },
       choiceList("Truly", [...every, ...names], truth, (value) => { truth = value; restart(); }),
       choiceList("Answered", [...every, ...names], predicted, (value) => { predicted = value; restart(); }),
-      make("label", { class: "check" }, wrongBox, "Only mistakes"),
     ),
+    make("label", { class: "check" }, wrongBox, "Only mistakes"),
     list,
     make("div", { class: "row apart" }, back, range, on),
   );

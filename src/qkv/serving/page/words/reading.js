@@ -22,6 +22,7 @@ export function createReading(context) {
   let lens = lenses.why;
   let text = "";
   let pointed = null;
+  let loading = 0;
 
   const surface = createSurface({
     pointed: (word) => paint(word),
@@ -101,7 +102,10 @@ export function createReading(context) {
       return;
     }
     const asked = text;
+    loading += 1;
+    const turn = loading;
     element.setAttribute("aria-busy", "true");
+    if (!element.dataset.painted) said.textContent = "";
     try {
       if (mine !== lenses.why || !mine.has(asked)) await mine.load(asked);
     } catch (error) {
@@ -109,7 +113,7 @@ export function createReading(context) {
       if (!signal.aborted && !mine.has(asked)) refuse(error);
       return;
     } finally {
-      element.removeAttribute("aria-busy");
+      if (turn === loading) element.removeAttribute("aria-busy");
     }
     if (mine !== lens || asked !== text) return;
     element.classList.remove("stale");
@@ -121,7 +125,8 @@ export function createReading(context) {
   }
 
   function refuse(error) {
-    clear(error.name === "AbortError" ? "Stopped. Press Explain to try again." : "There is nothing to show.");
+    const again = lens === lenses.why ? "Press Explain" : "Choose a layer";
+    clear(error.name === "AbortError" ? `Stopped. ${again} to try again.` : "There is nothing to show.");
     tell(error);
   }
 
@@ -129,13 +134,11 @@ export function createReading(context) {
     pointed = word;
     if (!lens.has(text) || !lens.words()) return;
     const picture = lens.picture(word);
-    surface.element.classList.toggle("takes", picture.takes);
-    legend.element.classList.toggle("takes", picture.takes);
     surface.note(word, picture.tip);
     surface.mark(picture.mark);
-    surface.shade(picture.values, picture.limit);
+    surface.shade(picture.values, picture.limit, picture.takes);
     surface.cut(picture.read);
-    legend.show(picture.signed, picture.low, picture.high);
+    legend.show(picture.takes, picture.low, picture.high);
     said.textContent = picture.said;
     element.dataset.painted = picture.name;
   }
@@ -144,7 +147,7 @@ export function createReading(context) {
     element,
 
     /** The text is being changed: what is shown is of an earlier one. */
-    await() {
+    wait() {
       lens.stop();
       element.classList.add("stale");
     },

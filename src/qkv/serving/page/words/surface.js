@@ -4,12 +4,17 @@ import { make } from "../elements.js";
 import { rove } from "../roving.js";
 
 const LEVELS = 40;
-// Below 1, so that the many small shares can be told from none; the legend is drawn alike.
-const BEND = 0.75;
 
-/** How strong a shade is, 0 to 1, for a value among values up to a limit. */
-export function strength(value, limit) {
-  return limit > 0 ? Math.min(Math.abs(value) / limit, 1) ** BEND : 0;
+// Of attention most is small beside a word or two: below 1, so that it can be seen at all.
+const BEND = 0.6;
+
+/**
+ * How strong a shade is, 0 to 1, for a value among values up to a limit. The legend is drawn by
+ * this as well.
+ */
+export function strength(value, limit, takes) {
+  const share = limit > 0 ? Math.min(Math.abs(value) / limit, 1) : 0;
+  return takes ? share ** BEND : share;
 }
 
 /**
@@ -33,14 +38,18 @@ export function createSurface({ pointed, pinned }) {
     const word = wordOf(event);
     if (word !== null) pointed(word);
   });
-  line.addEventListener("pointerleave", () => {
+  line.addEventListener("pointerleave", (event) => {
+    // A finger that is lifted has left as well; what it touched stays until it touches elsewhere.
+    if (event.pointerType === "touch") return;
     const focused = places.get(document.activeElement);
     pointed(focused !== undefined && spans[focused].matches(":focus-visible") ? focused : null);
   });
   line.addEventListener("focusin", (event) => {
     if (event.target.matches(":focus-visible")) pointed(wordOf(event));
   });
-  line.addEventListener("focusout", () => pointed(null));
+  line.addEventListener("focusout", (event) => {
+    if (!line.contains(event.relatedTarget)) pointed(null);
+  });
   line.addEventListener("click", (event) => pinned(wordOf(event)));
   line.addEventListener("keydown", (event) => {
     const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
@@ -139,11 +148,13 @@ export function createSurface({ pointed, pinned }) {
      *
      * @param {ArrayLike<number>} values one a word; later words have none.
      * @param {number} limit the size of a value with the full shade.
+     * @param {boolean} takes shares that are taken, rather than what speaks for and against.
      */
-    shade(values, limit) {
+    shade(values, limit, takes) {
+      line.classList.toggle("takes", takes);
       for (let place = 0; place < spans.length; place += 1) {
         const value = values[place] ?? 0;
-        const level = Math.round(LEVELS * strength(value, limit)) * (value < 0 ? -1 : 1);
+        const level = Math.round(LEVELS * strength(value, limit, takes)) * (value < 0 ? -1 : 1);
         if (level === levels[place]) continue;
         const { classList, style } = spans[place];
         if (level < 0 !== levels[place] < 0) classList.toggle("against", level < 0);

@@ -169,6 +169,19 @@ def test_a_word_tells_its_number_when_pointed_at_and_by_the_keyboard(page: Page)
     assert page.locator(".words .word[tabindex='0']").all_inner_texts() == ["dull"]
 
 
+def test_a_word_that_was_touched_keeps_telling(visit: Visit) -> None:
+    page = visit("#/reviews/words", has_touch=True, viewport={"width": 390, "height": 800})
+    page.locator(".words .word").first.wait_for()
+    explain(page, A_TEXT)
+    for word in (1, 4):
+        page.locator(".words .word").nth(word).tap()
+        page.locator(f".reading[data-painted$='/{word}']").wait_for()
+        page.wait_for_timeout(100)
+        assert page.locator(".tip").is_visible()
+    page.locator(".reading h2").tap()
+    page.locator(".reading[data-painted$='/all']").wait_for()
+
+
 def test_arrows_lead_to_the_line_above_and_below(page: Page) -> None:
     explain(page, " ".join(["a", "longer", "word", "or", "so"] * 11))
     page.locator(".words .word").nth(3).focus()
@@ -274,7 +287,7 @@ def test_whatever_is_in_a_text_is_text(page: Page, text: str) -> None:
 
 def test_what_takes_long_can_be_stopped(page: Page) -> None:
     held: list[Route] = []
-    page.route("**/explain?*", held.append)
+    page.route("**/explain?*", lambda route: held.append(route))
     page.locator("textarea").fill(LONG_TEXT)
     page.get_by_role("button", name="Explain", exact=True).click()
     page.get_by_role("status").get_by_text("Explaining").wait_for()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tiny_encoders import save_tiny_encoder
 
 from qkv.text.encoder import Encoder, load_encoder, locate_encoder
-from qkv.text.encoder.model import WINDOW_ROWS
+from qkv.text.encoder.blocks import ROWS_STEP, WINDOW_ROWS, blocks_by_size
 from qkv.text.prepared import join, prepare
 from qkv.text.tokens import Tokenizer
 from qkv.text.truncation import TruncationSettings
@@ -49,15 +49,17 @@ def test_states_do_not_depend_on_the_other_windows(encoder: Encoder, lengths: li
 
 
 @given(lengths=st.lists(st.integers(1, POSITIONS), min_size=1, max_size=30))
-def test_the_rows_of_a_window_follow_from_its_length(encoder: Encoder, lengths: list[int]) -> None:
+def test_the_rows_of_a_window_follow_from_its_length(lengths: list[int]) -> None:
     seen: dict[int, int] = {}
-    for indices, rows in encoder._blocks(np.array(lengths)):
-        assert sum(lengths[index] for index in indices) <= rows
-        for index in indices.tolist():
+    for block in blocks_by_size(np.array(lengths)):
+        assert sum(lengths[index] for index in block.windows) <= block.rows
+        assert not block.masked or len(block.windows) == 1
+        for index in block.windows.tolist():
             assert index not in seen
-            seen[index] = rows
+            seen[index] = block.rows
     for index, length in enumerate(lengths):
-        assert seen[index] == next((rows for rows in WINDOW_ROWS if length <= rows), length)
+        alone = -(-length // ROWS_STEP) * ROWS_STEP
+        assert seen[index] == next((rows for rows in WINDOW_ROWS if length <= rows), alone)
 
 
 def test_states_are_nearly_those_of_large_blocks(folder: Path, encoder: Encoder) -> None:
@@ -67,6 +69,17 @@ def test_states_are_nearly_those_of_large_blocks(folder: Path, encoder: Encoder)
     one, other = (e.packed_states(windows, [1, 3]) for e in (encoder, usual))
     assert (one - other).abs().max() < 0.1
     assert (one - other).abs().mean() < 0.01
+
+
+def test_attention_of_a_long_window_leaves_the_filling_out(folder: Path, encoder: Encoder) -> None:
+    files = locate_encoder(str(folder), None)
+    usual = load_encoder(files, device=torch.device("cpu"), precision="bfloat16")
+    windows = windows_of([131, 160])
+    pairs = zip(encoder.attention(windows, 2), usual.attention(windows, 2), strict=True)
+    for window, (weights, expected) in zip(windows, pairs, strict=True):
+        assert weights.shape[1:] == (len(window), len(window))
+        torch.testing.assert_close(weights.sum(dim=-1), torch.ones(weights.shape[:2]))
+        torch.testing.assert_close(weights, expected, atol=0.05, rtol=0)
 
 
 def test_other_precisions_are_left_as_they_are(folder: Path) -> None:

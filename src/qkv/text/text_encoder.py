@@ -27,6 +27,8 @@ FORMAT = 1
 # Texts whose windows are in work together: what bounds memory, beside the longest text itself.
 # Enough that the last block of each group, which is not full, costs little.
 GROUP_TOKENS = 65_536
+# So many tokens leave few gaps in memory; asking after every single text would cost a tenth of it.
+RELEASE_TOKENS = 16_384
 
 
 class TextEncoder:
@@ -64,6 +66,7 @@ class TextEncoder:
         self.encoder = encoder
         self.tokenizer = tokenizer
         self.settings = settings
+        self._since_release = 0
         self.dim = encoder.dim
         self.layers = _layers(encoder, settings, below)
         self.identity: dict[str, Any] = {**encoder.identity, "tokenizer_sha256": tokenizer.sha256}
@@ -122,7 +125,10 @@ class TextEncoder:
             for text in texts.tolist():
                 # Joined even if it is one: a copy, where a part would hold its whole batch.
                 yield text, torch.cat([states.pop(w) for w in prepared.windows_of(text).tolist()])
-            release_free_memory()
+            self._since_release += int(lengths.sum())
+            if self._since_release >= RELEASE_TOKENS:
+                self._since_release = 0
+                release_free_memory()
 
     def input_ids(self, texts: Sequence[str]) -> list[npt.NDArray[np.int32]]:
         """Tokens of each text with the special ones, int32 (tokens,), cut to one window.

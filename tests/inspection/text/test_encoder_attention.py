@@ -23,7 +23,7 @@ from qkv.errors import RecipeError, ShapeError
 from qkv.inspection.text.encoder_attention import attention_layers, encoder_attention
 from qkv.inspection.text.read_text import ReadText
 from qkv.text.encoder import Encoder
-from qkv.text.encoder.model import BLOCK_ROWS
+from qkv.text.encoder.blocks import BLOCK_ROWS, Block
 from qkv.text.encoder.stack import LayerStack
 
 WINDOWS_OF_IDS = [
@@ -124,9 +124,10 @@ def test_what_is_watched_is_what_is_computed(
     blocks: list[tuple[int | None, list[int]]] = []
     original = LayerStack._embedded
 
-    def seen(self: LayerStack, windows: Any, device: torch.device, rows: int | None) -> Any:
+    def seen(self: LayerStack, windows: Any, device: torch.device, block: Block | None) -> Any:
+        rows = None if block is None else block.rows
         blocks.append((rows, sorted(len(window) for window in windows)))
-        return original(self, windows, device, rows)
+        return original(self, windows, device, block)
 
     monkeypatch.setattr(LayerStack, "_embedded", seen)
     encoder.packed_states(WINDOWS_OF_IDS, [3])

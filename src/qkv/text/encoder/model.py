@@ -13,9 +13,9 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from qkv.errors import RecipeError, ShapeError
-from qkv.labelled import IntArray
-from qkv.text.bins import fill_bins
+from qkv.text.encoder.blocks import BLOCK_ROWS, Block, blocks_by_size, equal_blocks
 from qkv.text.encoder.files import EncoderFiles
+from qkv.text.encoder.laid_out import lay_out_linears
 from qkv.text.encoder.stack import LayerStack, mean_of
 from qkv.text.encoder.top import EncoderTop, StackedEncoder, WholeEncoder
 
@@ -23,17 +23,6 @@ if TYPE_CHECKING:
     from qkv.text.encoder.load import LoadedModel
 
 Ids = npt.NDArray[np.int32]
-
-# In bfloat16 a product of matrices is rounded to eight bits, and the order of its sums, which shows
-# then, is chosen by the number of rows: so that number is always this one. (Measured: any row of a
-# product is the same at any place among any others as long as their number is; 1024 rows are 8 to
-# 10 % slower, 4096 not faster.)
-BLOCK_ROWS = 2048
-# Where single texts are waited for, such a block would be computed mostly in vain. There a short
-# window goes into the smallest of these blocks, a longer one is computed by itself: either way the
-# number of rows follows from the window's own length, so its states still are its own.
-WINDOW_ROWS = (64, 128)
-
 
 class Encoder:
     """A pretrained encoder with frozen weights.
@@ -85,6 +74,8 @@ class Encoder:
         self.block_rows: int | None = None
         if self.packs and dtype == torch.bfloat16:
             self.block_rows = max(BLOCK_ROWS, self.positions)
+            if device.type == "cpu":
+                lay_out_linears(self._module)
         self.by_size = False
         self.identity: dict[str, Any] = {
             "name": files.name,
@@ -192,10 +183,10 @@ class Encoder:
             return self._stack.attention(windows, layer, head, self.device, None)
         # In the blocks in which states are computed, so that it is the attention that made them.
         weights: list[Tensor] = [torch.empty(0)] * len(windows)
-        for indices, rows in self._blocks(np.array([len(w) for w in windows], dtype=np.int64)):
-            some = [windows[index] for index in indices]
-            found = self._stack.attention(some, layer, head, self.device, rows)
-            for index, part in zip(indices, found, strict=True):
+        for block in self._blocks(windows):
+            some = [windows[index] for index in block.windows]
+            found = self._stack.attention(some, layer, head, self.device, block)
+            for index, part in zip(block.windows, found, strict=True):
                 weights[index] = part
         return weights
 
@@ -250,30 +241,22 @@ class Encoder:
     ) -> Tensor:
         if self.block_rows is None:
             return stack.packed(windows, layers, self.device, None)
-        lengths = [len(window) for window in windows]
         parts: list[Tensor] = [torch.empty(0)] * len(windows)
-        for indices, rows in self._blocks(np.array(lengths, dtype=np.int64)):
-            block = stack.packed([windows[index] for index in indices], layers, self.device, rows)
-            states = torch.split(block, [lengths[index] for index in indices])
-            for index, part in zip(indices, states, strict=True):
+        for block in self._blocks(windows):
+            some = [windows[index] for index in block.windows]
+            states = stack.packed(some, layers, self.device, block)
+            split = torch.split(states, [len(window) for window in some])
+            for index, part in zip(block.windows, split, strict=True):
                 parts[index] = part
         return torch.cat(parts)
 
-    def _blocks(self, lengths: IntArray) -> Iterator[tuple[IntArray, int]]:
-        """Windows that are computed together, and the rows that they are filled up to."""
+    def _blocks(self, windows: Sequence[npt.NDArray[Any]]) -> Iterator[Block]:
+        """Windows that are computed together."""
         assert self.block_rows is not None
-        if not self.by_size:
-            yield from (
-                (indices, self.block_rows) for indices in fill_bins(lengths, self.block_rows)
-            )
-            return
-        smaller = 0
-        for rows in WINDOW_ROWS:
-            fitting = np.flatnonzero((lengths > smaller) & (lengths <= rows))
-            yield from ((fitting[found], rows) for found in fill_bins(lengths[fitting], rows))
-            smaller = rows
-        for index in np.flatnonzero(lengths > smaller):
-            yield np.array([index]), int(lengths[index])
+        lengths = np.array([len(window) for window in windows], dtype=np.int64)
+        if self.by_size:
+            return blocks_by_size(lengths)
+        return equal_blocks(lengths, self.block_rows)
 
     def _by_the_model(self, windows: Sequence[npt.NDArray[Any]], layers: Sequence[int]) -> Tensor:
         rows = [torch.from_numpy(window.astype(np.int64)) for window in windows]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from qkv.text.encoder.blocks import Block
 from qkv.text.encoder.packed import AskedWeights
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class LayerStack:
         windows: Sequence[npt.NDArray[Any]],
         layers: Sequence[int],
         device: torch.device,
-        rows: int | None,
+        block: Block | None,
     ) -> Tensor:
         """States of windows end to end, the mean of some layers.
 
@@ -57,16 +58,16 @@ class LayerStack:
             windows: integer (tokens,) each.
             layers: which layers; those above the highest are not computed.
             device: where the model is.
-            rows: tokens that the batch is filled up to, by a window that is thrown away; None: as
-                many as there are.
+            block: how many rows they are filled up to, by a window that is thrown away; None: as
+                many as there are tokens.
 
         Returns:
             (tokens of all windows, dim).
         """
-        states, lengths = self._embedded(windows, device, rows)
+        states, seen = self._embedded(windows, device, block)
         read = {0: states}
         for number, layer in enumerate(self.layers[: max(layers)], start=1):
-            states = layer(states, None, text_lengths=lengths)
+            states = layer(states, **seen)
             if number in layers:
                 read[number] = states
         total = sum(map(len, windows))
@@ -78,7 +79,7 @@ class LayerStack:
         layer: int,
         head: int | None,
         device: torch.device,
-        rows: int | None,
+        block: Block | None,
     ) -> list[Tensor]:
         """Attention weights of a layer, on the way that `packed` goes.
 
@@ -87,30 +88,29 @@ class LayerStack:
             layer: which, from 1.
             head: which, from 0; None: all.
             device: where the model is.
-            rows: as in `packed`.
+            block: as in `packed`.
 
         Returns:
             Float32 (heads, tokens, tokens) of each window.
         """
-        states, lengths = self._embedded(windows, device, rows)
+        states, seen = self._embedded(windows, device, block)
         for below in self.layers[: layer - 1]:
-            states = below(states, None, text_lengths=lengths)
+            states = below(states, **seen)
         asked = AskedWeights(len(windows), head)
-        self.layers[layer - 1](states, None, text_lengths=lengths, asked=asked)
-        return asked.weights
+        self.layers[layer - 1](states, **seen, asked=asked)
+        pairs = zip(windows, asked.weights, strict=True)
+        return [weights[:, : len(window), : len(window)] for window, weights in pairs]
 
     def _embedded(
-        self, windows: Sequence[npt.NDArray[Any]], device: torch.device, rows: int | None
-    ) -> tuple[Tensor, list[int]]:
-        """What the first layer reads (1, tokens, dim), and the lengths of all that stands in it."""
+        self, windows: Sequence[npt.NDArray[Any]], device: torch.device, block: Block | None
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """What the first layer reads (1, tokens, dim), and what tells layers who sees whom."""
         lengths = [len(window) for window in windows]
         total = sum(lengths)
-        ids = np.concatenate(windows).astype(np.int64)
-        positions = np.concatenate([np.arange(length) for length in lengths])
-        if rows is not None and rows > total:
-            lengths.append(rows - total)
-            # The filling stands at one position: it may be longer than there are positions.
-            ids, positions = (np.pad(array, (0, rows - total)) for array in (ids, positions))
+        filling = 0 if block is None else block.rows - total
+        # The filling stands at one position: it may be longer than there are positions.
+        ids = np.pad(np.concatenate(windows).astype(np.int64), (0, filling))
+        positions = np.pad(np.concatenate([np.arange(length) for length in lengths]), (0, filling))
         positions += self.first_position
         states = self.embeddings(
             input_ids=torch.from_numpy(ids)[None].to(device),
@@ -118,7 +118,13 @@ class LayerStack:
         )
         if self.projection is not None:
             states = self.projection(states)
-        return states, lengths
+        if block is None or not block.masked:
+            texts = [*lengths, filling] if filling else lengths
+            return states, {"attention_mask": None, "text_lengths": texts}
+        if not filling:
+            return states, {"attention_mask": None}
+        is_token = torch.arange(block.rows, device=device) < total
+        return states, {"attention_mask": is_token[None, None, None]}
 
 
 def mean_of(states: Sequence[Tensor]) -> Tensor:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar
 
@@ -14,6 +16,9 @@ from qkv.serving.errors import NotServingError
 from qkv.serving.models import Models, ServedModel
 from qkv.serving.predictors import Scores
 from qkv.serving.settings import ServingSettings
+
+# The event loop goes first: its turns are short, and clients wait for them.
+COMPUTING_NICENESS = 5
 
 Answer = TypeVar("Answer")
 State = Literal["starting", "ready", "draining"]
@@ -159,6 +164,8 @@ class Engine:
     def _prepare(self) -> None:
         # OpenMP keeps the number of threads for each thread that asks it for some.
         torch.set_num_threads(self._threads)
+        if sys.platform == "linux":  # elsewhere it would be the whole process
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), COMPUTING_NICENESS)
 
 
 def _threads(models: Models, settings: ServingSettings) -> tuple[int, int]:

@@ -15,6 +15,8 @@ from fastapi import FastAPI
 
 from qkv.serving.guard.body import LINGER_SECONDS
 from qkv.serving.guard.connections import Deadlines, bounded
+from qkv.serving.guard.early import EarlyRefusals
+from qkv.serving.guard.full import is_full_at
 from qkv.serving.guard.keys import read_keys
 from qkv.serving.guard.traffic import Traffic
 from qkv.serving.listen import (
@@ -59,14 +61,30 @@ def serve(paths: Sequence[Path], settings: ServingSettings, *, say: Say) -> int:
         read_keys(settings.api_key_file)  # a mistake in it should not wait for the models
     sockets = bind(settings.host, settings.port)
     try:
-        return serve_app(_application(paths, settings), sockets, settings, say=say)
+        app = _application(paths, settings)
+        return serve_app(app, sockets, settings, say=say, early=_early_refusals(app))
     finally:
         for opened in sockets:
             opened.close()
 
 
-def serve_app(app: FastAPI, sockets: list[socket], settings: ServingSettings, *, say: Say) -> int:
-    """Serve an application of `create_app` on bound sockets; see `serve`."""
+def serve_app(
+    app: FastAPI,
+    sockets: list[socket],
+    settings: ServingSettings,
+    *,
+    say: Say,
+    early: EarlyRefusals | None = None,
+) -> int:
+    """Serve an application with `app.state.traffic` and `models` on bound sockets; see `serve`.
+
+    Args:
+        app: what answers.
+        sockets: bound, and closed by the caller.
+        settings: the limits.
+        say: as in `serve`.
+        early: what need not reach the application.
+    """
     # Not left to the loop: not every one says so if it fails.
     start_listening(settings.host, sockets, settings.backlog)
     deadlines = Deadlines(
@@ -77,7 +95,7 @@ def serve_app(app: FastAPI, sockets: list[socket], settings: ServingSettings, *,
     )
     config = uvicorn.Config(
         app,
-        http=bounded(deadlines),
+        http=bounded(deadlines, early),
         ws="none",
         lifespan="on",
         interface="asgi3",
@@ -197,6 +215,17 @@ def _application(paths: Sequence[Path], settings: ServingSettings) -> FastAPI:
     from qkv.serving.models import open_models
 
     return create_app(open_models(paths, device=settings.device), settings)
+
+
+def _early_refusals(app: FastAPI) -> EarlyRefusals:
+    """What need not reach the application."""
+    engine, traffic, metrics = app.state.engine, app.state.traffic, app.state.metrics
+
+    def is_full(target: bytes) -> bool:
+        # While it drains, it is the application that says so.
+        return not traffic.draining and is_full_at(engine.is_full, target)
+
+    return EarlyRefusals(is_full=is_full, on_refused=metrics.refused_early)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -83,8 +83,8 @@ def with_server(
 
 async def talk(port: int, *parts: bytes, pause: float = 0.0) -> tuple[bytes, float]:
     """Send the parts; return all that came until the server closed, and the seconds until then."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
     began = time.monotonic()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
     received = b""
     try:
         for part in parts:

@@ -21,6 +21,8 @@ from qkv.errors import QKVError
 
 LEAST_LIMIT_MS = 130.0
 SOLO_FACTOR = 3.0
+# So many requests would each wake the generator, which has its processor from the server.
+OVERLOAD_TICK_SECONDS = 0.005
 SETTLE_SECONDS = 60.0
 
 
@@ -125,6 +127,7 @@ class Contestant:
             seed=seed,
             limit_seconds=None,
             patience_seconds=patience_seconds,
+            tick_seconds=OVERLOAD_TICK_SECONDS,
         )
 
     def highest_rate(self, start: float, search: Search, seed: int) -> Found:

@@ -72,6 +72,7 @@ class LoadGenerator:
         seed: int,
         limit_seconds: float | None,
         patience_seconds: float = PATIENCE_SECONDS,
+        tick_seconds: float = 0.0,
     ) -> dict[str, Any]:
         """Poisson arrivals at `rate` a second: what `Burst.run` returns."""
         return self._ask(
@@ -82,6 +83,7 @@ class LoadGenerator:
             seed=seed,
             limit_seconds=limit_seconds,
             patience_seconds=patience_seconds,
+            tick_seconds=tick_seconds,
         )
 
     def at_the_same_moment(

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from http import HTTPStatus
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from qkv.serving.guard.headers import SECURITY_HEADERS
-from qkv.serving.guard.refusal import Refusal
+from qkv.serving.guard.early import EarlyProtocol, EarlyRefusals
+from qkv.serving.guard.headers import refusal_bytes
+from qkv.serving.guard.refusal import CLOSE, Refusal
 
 MAX_HEAD_BYTES = 65_536
 
@@ -66,8 +66,8 @@ class Deadlines:
             self.close_late()
 
 
-class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 on httptools, within the bounds of `deadlines`."""
+class BoundedProtocol(EarlyProtocol):
+    """HTTP/1.1 within the bounds of `deadlines`."""
 
     deadlines: Deadlines  # given by `bounded`
 
@@ -169,19 +169,11 @@ class BoundedProtocol(HttpToolsProtocol):
     def _refuse(self, refusal: Refusal) -> None:
         """Answer outside of the application, and close."""
         if self._is_idle():  # an answer must not stand in the middle of another
-            phrase = HTTPStatus(refusal.status).phrase
-            lines = [f"HTTP/1.1 {refusal.status} {phrase}\r\n".encode()]
-            headers = (
-                *self.server_state.default_headers,
-                *refusal.start["headers"],
-                *SECURITY_HEADERS,
-                (b"connection", b"close"),
-            )
-            lines += [name + b": " + value + b"\r\n" for name, value in headers]
-            self.transport.write(b"".join([*lines, b"\r\n", refusal.body["body"]]))
+            headers = self.server_state.default_headers
+            self.transport.write(refusal_bytes(refusal, headers, CLOSE))
         self.transport.close()
 
 
-def bounded(deadlines: Deadlines) -> type[BoundedProtocol]:
-    """A protocol class for uvicorn with these bounds."""
-    return type("BoundedHTTP", (BoundedProtocol,), {"deadlines": deadlines})
+def bounded(deadlines: Deadlines, early: EarlyRefusals | None = None) -> type[BoundedProtocol]:
+    """A protocol class for uvicorn with these bounds and early refusals."""
+    return type("BoundedHTTP", (BoundedProtocol,), {"deadlines": deadlines, "early": early})

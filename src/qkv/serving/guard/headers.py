@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from qkv.serving.guard.refusal import CLOSE, Refusal
+from qkv.serving.guard.refusal import CLOSE, Header, Refusal
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -77,6 +79,29 @@ class SecurityHeaders:
             if started:
                 raise  # only cutting the connection can still tell the client
             await _FAILED(scope, receive, send_with_headers)
+
+
+def refusal_bytes(refusal: Refusal, default_headers: Sequence[Header], *more: Header) -> bytes:
+    """A whole HTTP/1.1 answer that refuses, for where there is no application to send it.
+
+    Args:
+        refusal: what it says.
+        default_headers: those of the server, which change with time.
+        more: beside them, the refusal's own and `SECURITY_HEADERS`.
+    """
+    status, rest = _fixed_parts(refusal, more)
+    return b"".join([status, *map(_line, default_headers), rest])
+
+
+@lru_cache(maxsize=32)
+def _fixed_parts(refusal: Refusal, more: tuple[Header, ...]) -> tuple[bytes, bytes]:
+    status = f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}\r\n".encode()
+    headers = (*refusal.start["headers"], *SECURITY_HEADERS, *more)
+    return status, b"".join([*map(_line, headers), b"\r\n", refusal.body["body"]])
+
+
+def _line(header: Header) -> bytes:
+    return header[0] + b": " + header[1] + b"\r\n"
 
 
 _FAILED = Refusal(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from starlette.types import Message, Receive, Scope, Send
 
-Headers = Sequence[tuple[bytes, bytes]]
+Header = tuple[bytes, bytes]
 CLOSE = (b"connection", b"close")
 
 
@@ -21,7 +21,9 @@ class Refusal:
         headers: more of them, names in lower case.
     """
 
-    def __init__(self, status: int, error: str, *, remedy: str, headers: Headers = ()) -> None:
+    def __init__(
+        self, status: int, error: str, *, remedy: str, headers: Sequence[Header] = ()
+    ) -> None:
         self.status = status
         body = json.dumps({"error": error, "remedy": remedy}).encode()
         self.start: Message = {

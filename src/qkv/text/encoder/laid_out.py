@@ -25,7 +25,7 @@ class LaidOutLinear(nn.Module):
         self._bias = None if linear.bias is None else linear.bias.detach()
 
     def forward(self, x: Tensor) -> Tensor:
-        """x Wᵀ + b."""
+        """The product with the transposed weights, plus the bias."""
         product: Tensor = torch.ops.mkldnn._linear_pointwise(
             x, self._weight, self._bias, "none", [], ""
         )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Ids = npt.NDArray[np.int32]
 
+
 class Encoder:
     """A pretrained encoder with frozen weights.
 

@@ -84,13 +84,15 @@ def litserve_setups(task: Task) -> list[Setup]:
     """Ways to set up LitServe, of which the fastest is measured."""
     cores = os.cpu_count() or 1
     sizes = {"vision": (16, 64), "text": (4, 16)}[task]
+    # One process of one core, one of all, and one for each.
+    ways = [{"threads": 1}, {"threads": cores}, {"threads": 1, "workers": cores}]
     setups = [
-        {"threads": threads, "max-batch-size": size, "batch-timeout": 0.005}
-        for threads in sorted({1, cores})
+        {**way, "max-batch-size": size, "batch-timeout": 0.005}
+        for way in (ways if cores > 1 else ways[:1])
         for size in sizes
     ]
     if task == "vision":  # where what passes between the processes weighs most
-        setups.append({**setups[0], "fast-queue": True})
+        setups.append({**setups[-2], "fast-queue": True})
     return [Setup("litserve", options) for options in setups]
 
 

@@ -1,0 +1,88 @@
+"""The threads that compute, and how a full queue of theirs is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+
+import pytest
+import torch
+from fastapi import FastAPI
+
+from qkv.serving import server
+from qkv.serving.app import create_app
+from qkv.serving.engine import COMPUTING_NICENESS, Engine
+from qkv.serving.models import Models
+from qkv.serving.settings import ServingSettings
+
+Seen = tuple[str, int, int]
+
+
+def of_this_thread() -> Seen:
+    """Its name, its threads within an operation, and its niceness."""
+    niceness = os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) if os.name != "nt" else 0
+    return threading.current_thread().name, torch.get_num_threads(), niceness
+
+
+def computed_by(models: Models, monkeypatch: pytest.MonkeyPatch, count: int) -> list[Seen]:
+    """What computes each of `count` inputs that come one after another."""
+    model = next(iter(models.values()))
+    seen: list[Seen] = []
+
+    def compute(items: list[object]) -> list[Exception]:
+        seen.append(of_this_thread())
+        return [ValueError("not computed") for _ in items]
+
+    monkeypatch.setattr(model.predictor, "compute", compute)
+    monkeypatch.setattr(model.predictor, "warm_up", lambda: None)
+    engine = Engine(models, ServingSettings(workers=2, threads=1))
+
+    async def run() -> None:
+        await engine.start()
+        for _ in range(count):
+            await engine.predict(model, [object()])
+        await engine.drain()
+
+    asyncio.run(run())
+    return seen
+
+
+def test_what_computes_has_its_threads_and_yields_to_the_event_loop(
+    models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = of_this_thread()
+    seen = computed_by(models, monkeypatch, 4)
+    assert len(seen) == 4
+    for name, threads, niceness in seen:
+        assert name.startswith("predictions")
+        assert threads == 1
+        assert niceness == (COMPUTING_NICENESS if sys.platform == "linux" else before[2])
+    assert of_this_thread() == before
+
+
+@pytest.fixture
+def full_app(models: Models, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
+    """A server whose queue for predictions of `bands` is full."""
+    app = create_app(models, ServingSettings())
+    monkeypatch.setattr(
+        app.state.engine, "is_full", lambda *asked: asked == ("bands", "predict"), raising=True
+    )
+    return app
+
+
+def test_a_full_queue_is_refused_early_and_counted(full_app: FastAPI) -> None:
+    early = server._early_refusals(full_app)
+    assert early.is_full(b"/v1/models/bands/predict")
+    assert early.is_full(b"/v1/models/bands/predict?top_k=2")
+    for other in (b"/v1/models/bands/explain", b"/v1/models/reviews/predict", b"/v1/models", b"*"):
+        assert not early.is_full(other)
+    early.on_refused()
+    counted = 'qkv_requests_total{method="POST",route="none",status="429"} 1.0'
+    assert counted in full_app.state.metrics.render().decode()
+
+
+def test_a_server_that_stops_says_that_rather_than_that_it_is_full(full_app: FastAPI) -> None:
+    full_app.state.traffic.draining = True
+    assert not server._early_refusals(full_app).is_full(b"/v1/models/bands/predict")

@@ -79,6 +79,8 @@ def create_app(models: Models, settings: ServingSettings) -> FastAPI:
         version=version("qkv"),
         description=_DESCRIPTION,
         lifespan=lifespan,
+        # The names of a generated client's functions.
+        generate_unique_id_function=lambda route: route.name,
         # Both would have the browser fetch scripts from elsewhere.
         docs_url=None,
         redoc_url=None,

@@ -79,9 +79,9 @@ class AttentionChoices(Answer):
     """Whose attention can be asked for."""
 
     layers: list[int | Literal["head"]]
-    """Layers, from the lowest; `head` is the pooling of a text model."""
+    """Layers, counted from 1, the lowest; `head` is the pooling of a text model."""
     heads: int
-    """Attention heads of each numbered layer."""
+    """Attention heads of each numbered layer; they are counted from 0."""
     class_token: bool
     """Whether the first token stands for the whole image."""
     pool: bool
@@ -136,9 +136,9 @@ class AttentionAnswer(Answer):
     model_config = ConfigDict(use_attribute_docstrings=True, extra="allow")
 
     layer: int | Literal["head"]
-    """Of which layer."""
+    """Of which layer, counted from 1, the lowest; `head`: the pooling of a text model."""
     head: int | Literal["mean"]
-    """Of which head, or the mean of all."""
+    """Of which head, counted from 0, or the mean of all."""
     query: int | None
     """Which patch or word attends; null: the class token or the pool, or all of them."""
     grid_size: int | None = None

@@ -233,6 +233,8 @@ def test_every_method_that_is_offered_works(
             outcome = qkv("explain", folder, given, "--method", method, "--json")
             assert outcome.code == 0, (method, outcome.err)
             assert outcome.json["method"] == method
+            has_gap = outcome.json["completeness_gap"] is not None
+            assert has_gap == method.endswith("-gradients")
 
 
 def test_evaluate_measures_explanations(qkv: Call, run: Path) -> None:

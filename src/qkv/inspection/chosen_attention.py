@@ -112,6 +112,8 @@ def _with(
             seed=seed,
         ),
         seconds=seconds,
+        completeness_gap=None,
+        coarsened=None,
     )
 
 

@@ -154,6 +154,52 @@ class AttentionAnswer(Answer):
     """Of a text."""
 
 
+class ExplanationAnswer(Answer):
+    """How much each part of an input speaks for a class, and how far to believe that."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True, extra="allow")
+
+    task: Literal["vision", "text"]
+    """Whether it is of an image or of a text."""
+    input: str
+    """The text, or `image`."""
+    method: str
+    """How it was found."""
+    label: str
+    """The explained class."""
+    probability: float
+    """That the model gives it."""
+    probabilities: dict[str, float]
+    """Of every class."""
+    contributions: list[float]
+    """One a patch, row by row, or one a word."""
+    signed: bool
+    """Whether the method tells what speaks for the class from what speaks against it."""
+    unit: str
+    """Of a contribution."""
+    faithfulness: dict[str, Any]
+    """Its own measure: curves of deletion and insertion, and those of random orders."""
+    seconds: float
+    """That it took, its measure not counted."""
+    completeness_gap: float | None
+    """How far the contributions are from the sum that the method owes, in their unit; null of
+    methods that owe none."""
+    coarsened: str | None
+    """What was done more coarsely because the input is long, in words; null if nothing."""
+    pixels: list[list[int]] | list[list[list[int]]] | None = None
+    """Of an image: what the model saw, grey or with three colours a pixel."""
+    grid_size: int | None = None
+    """Of an image: patches along a side."""
+    heat: list[list[float]] | None = None
+    """Of an image: contributions at its resolution."""
+    text: str | None = None
+    """Of a text: as it was given."""
+    words: list[TextWord] | None = None
+    """Of a text: one a contribution."""
+    read: int | None = None
+    """Of a text: words that the model read before the text was cut."""
+
+
 class Health(Answer):
     """How the server is."""
 

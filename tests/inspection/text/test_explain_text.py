@@ -46,6 +46,12 @@ def test_every_method_explains_every_kind_of_classifier(bert: Path, variant: str
         assert found.faithfulness.deletion[0] == pytest.approx(found.probability)
         assert found.seconds > 0
         assert found.read == len(found.words)
+        document = found.document()
+        assert document["coarsened"] is None
+        if method in {"integrated-gradients", "state-gradients"}:
+            assert abs(document["completeness_gap"]) < 0.05
+        else:
+            assert document["completeness_gap"] is None
 
 
 def test_the_document_holds_everything(bert: Path) -> None:
@@ -72,8 +78,8 @@ def test_methods_are_what_they_are_called(bert: Path) -> None:
     classifier = tiny_classifier(bert)
     masked = MaskedText(classifier, TEXT)
     expected = {
-        "state-gradients": state_gradients(masked, 0),
-        "integrated-gradients": integrated_gradients(masked, 0),
+        "state-gradients": state_gradients(masked, 0).contributions,
+        "integrated-gradients": integrated_gradients(masked, 0).contributions,
         "occlusion": occlusion(masked, 0),
         "shapley": shapley_values(masked, 0, unit="log odds", seed=7),
         "pool-weights": pool_weights(classifier, masked.read),

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from qkv.inspection.attribution import Attribution
 from qkv.inspection.masked import FloatArray
 from qkv.inspection.text.answer import Answer
 from qkv.inspection.text.masked import MaskedText
@@ -37,9 +38,14 @@ class PathGradients:
     elsewhere: float
     change: float
 
+    @property
+    def gap(self) -> float:
+        """How far that sum is from the change: the error of the steps."""
+        return float(self.words.sum()) + self.elsewhere - self.change
 
-def integrated_gradients(masked: MaskedText, label: int, *, steps: int = STEPS) -> FloatArray:
-    """What each word adds to the log odds of a class, (words,).
+
+def integrated_gradients(masked: MaskedText, label: int, *, steps: int = STEPS) -> Attribution:
+    """What each word adds to the log odds of a class, (words,), with the gap of the path.
 
     The text model's part is that of `path_gradients`. Where n-grams answer beside it, what they
     lose by the word is added.
@@ -50,7 +56,9 @@ def integrated_gradients(masked: MaskedText, label: int, *, steps: int = STEPS) 
         steps: points of the integral.
     """
     answer = Answer(masked, label)
-    return path_gradients(masked, answer, steps=steps).words + answer.ngram_contributions()
+    found = path_gradients(masked, answer, steps=steps)
+    contributions = found.words + answer.ngram_contributions()
+    return Attribution(contributions, found.gap, answer.coarsened)
 
 
 def path_gradients(masked: MaskedText, answer: Answer, *, steps: int = STEPS) -> PathGradients:

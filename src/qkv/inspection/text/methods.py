@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from qkv.inspection.masked import FloatArray
+from qkv.inspection.attribution import Attribution
 from qkv.inspection.occlusion import occlusion
 from qkv.inspection.shapley import shapley_values
 from qkv.inspection.text.answer import UNIT
@@ -26,41 +26,42 @@ class TextMethod:
     """One way.
 
     Attributes:
-        compute: from a text, a class and a seed to contributions, float64 (words,).
+        compute: from a text, a class and a seed to contributions, (words,).
         signed: whether it tells what speaks for a class from what speaks against it.
         unit: of a contribution.
     """
 
-    compute: Callable[[MaskedText, int, int], FloatArray]
+    compute: Callable[[MaskedText, int, int], Attribution]
     signed: bool
     unit: str
 
 
-def _state_gradients(text: MaskedText, label: int, seed: int) -> FloatArray:
+def _state_gradients(text: MaskedText, label: int, seed: int) -> Attribution:
     del seed
     return state_gradients(text, label)
 
 
-def _integrated_gradients(text: MaskedText, label: int, seed: int) -> FloatArray:
+def _integrated_gradients(text: MaskedText, label: int, seed: int) -> Attribution:
     del seed
     return integrated_gradients(text, label)
 
 
-def _occlusion(text: MaskedText, label: int, seed: int) -> FloatArray:
+def _occlusion(text: MaskedText, label: int, seed: int) -> Attribution:
     del seed
     spans = equal_spans(text.parts, OCCLUDED_PARTS)
-    return spans.shared(occlusion(MaskedSpans(text, spans), label))
+    values = occlusion(MaskedSpans(text, spans), label)
+    return Attribution(spans.shared(values), coarsened=spans.coarsened)
 
 
-def _shapley(text: MaskedText, label: int, seed: int) -> FloatArray:
+def _shapley(text: MaskedText, label: int, seed: int) -> Attribution:
     spans = equal_spans(text.parts, SHAPLEY_PARTS)
     values = shapley_values(MaskedSpans(text, spans), label, unit="log odds", seed=seed)
-    return spans.shared(values)
+    return Attribution(spans.shared(values), coarsened=spans.coarsened)
 
 
-def _pool_weights(text: MaskedText, label: int, seed: int) -> FloatArray:
+def _pool_weights(text: MaskedText, label: int, seed: int) -> Attribution:
     del label, seed
-    return pool_weights(text.classifier, text.read)
+    return Attribution(pool_weights(text.classifier, text.read))
 
 
 TEXT_METHODS: dict[str, TextMethod] = {

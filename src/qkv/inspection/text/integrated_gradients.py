@@ -12,6 +12,7 @@ from torch import Tensor
 from qkv.inspection.attribution import Attribution
 from qkv.inspection.masked import FloatArray
 from qkv.inspection.text.answer import Answer
+from qkv.inspection.text.bounds import bounded_steps
 from qkv.inspection.text.masked import MaskedText
 from qkv.inspection.text.path_integral import path_integral
 from qkv.inspection.text.read_text import ReadText
@@ -44,7 +45,9 @@ class PathGradients:
         return float(self.words.sum()) + self.elsewhere - self.change
 
 
-def integrated_gradients(masked: MaskedText, label: int, *, steps: int = STEPS) -> Attribution:
+def integrated_gradients(
+    masked: MaskedText, label: int, *, steps: int | None = None
+) -> Attribution:
     """What each word adds to the log odds of a class, (words,), with the gap of the path.
 
     The text model's part is that of `path_gradients`. Where n-grams answer beside it, what they
@@ -53,12 +56,16 @@ def integrated_gradients(masked: MaskedText, label: int, *, steps: int = STEPS) 
     Args:
         masked: the text, and what answered.
         label: the class.
-        steps: points of the integral.
+        steps: points of the integral; None: `STEPS`, or fewer of a long text.
     """
-    answer = Answer(masked, label)
+    answer, notes = Answer(masked, label), []
+    if steps is None:
+        steps = bounded_steps(masked, STEPS)
+        notes += [f"{steps} steps in place of {STEPS}"] if steps < STEPS else []
+    notes += [answer.coarsened] if answer.coarsened else []
     found = path_gradients(masked, answer, steps=steps)
     contributions = found.words + answer.ngram_contributions()
-    return Attribution(contributions, found.gap, answer.coarsened)
+    return Attribution(contributions, found.gap, "; ".join(notes) or None)
 
 
 def path_gradients(masked: MaskedText, answer: Answer, *, steps: int = STEPS) -> PathGradients:

@@ -79,6 +79,10 @@ class StudyError(QKVError):
     """A study is asked for what it cannot do."""
 
 
+class ServerStartError(QKVError):
+    """What is to be served fails before the first request."""
+
+
 class InterruptedRunError(QKVError):
     """The user stopped a run; what it reached is saved and can be resumed."""
 

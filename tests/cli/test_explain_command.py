@@ -131,11 +131,11 @@ def test_json_beside_out_is_only_the_document(
 
 
 def test_attention_of_a_layer_and_head_from_a_patch(qkv: Call, run: Path, image: Path) -> None:
-    asked = ("--layer", "0", "--head", "1", "--query", "1,2")
+    asked = ("--layer", "1", "--head", "1", "--query", "1,2")
     outcome = qkv("explain", run, image, *asked, "--json")
     assert outcome.code == 0, outcome.err
     document = outcome.json
-    assert document["method"] == "attention, layer 0, head 1, from 1,2"
+    assert document["method"] == "attention, layer 1, head 1, from 1,2"
     assert not document["signed"]
     classifier: Any = library.load(run)
     from qkv.inspection.vision.attention import attention_map
@@ -146,7 +146,7 @@ def test_attention_of_a_layer_and_head_from_a_patch(qkv: Call, run: Path, image:
     np.testing.assert_allclose(document["contributions"], grid.reshape(-1), atol=1e-6)
     step = 8 // side
     np.testing.assert_allclose(np.array(document["heat"])[::step, ::step], grid, atol=1e-6)
-    mean = qkv("explain", run, image, "--layer", "0", "--method", "attention", "--json").json
+    mean = qkv("explain", run, image, "--layer", "1", "--method", "attention", "--json").json
     plain = qkv("explain", run, image, "--method", "attention", "--json").json
     np.testing.assert_allclose(mean["contributions"], plain["contributions"], atol=1e-6)
     assert mean["faithfulness"] == plain["faithfulness"]
@@ -170,11 +170,12 @@ def test_attention_from_a_word(qkv: Call, text_run: Path) -> None:
         (["--class", "bleu"], "the model knows no class 'bleu'; did you mean 'blue'?"),
         (["--out", "map.gif"], "map.gif does not say its format; end its name in one of .png"),
         (["--out", "nowhere/map.png"], "cannot write nowhere/map.png: there is no folder nowhere"),
-        (["--layer", "7"], "there is no layer 7"),
-        (["--layer", "0", "--query", "9,9"], "there is no patch '9,9'; name its row"),
-        (["--layer", "0", "--query", "one"], "there is no patch 'one'; name its row"),
+        (["--layer", "7"], "there is no layer 7; name one from 1 to 1"),
+        (["--layer", "0"], "--layer"),
+        (["--layer", "1", "--query", "9,9"], "there is no patch '9,9'; name its row"),
+        (["--layer", "1", "--query", "one"], "there is no patch 'one'; name its row"),
         (["--head", "1"], "--head and --query are of a layer; name it with --layer"),
-        (["--layer", "0", "--method", "rollout"], "--layer is for attention, not for rollout"),
+        (["--layer", "1", "--method", "rollout"], "--layer is for attention, not for rollout"),
         (["--seed", "-1"], "--seed"),
     ],
 )
@@ -232,6 +233,8 @@ def test_every_method_that_is_offered_works(
             outcome = qkv("explain", folder, given, "--method", method, "--json")
             assert outcome.code == 0, (method, outcome.err)
             assert outcome.json["method"] == method
+            has_gap = outcome.json["completeness_gap"] is not None
+            assert has_gap == method.endswith("-gradients")
 
 
 def test_evaluate_measures_explanations(qkv: Call, run: Path) -> None:

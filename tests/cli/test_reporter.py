@@ -86,6 +86,25 @@ def test_plain_data_progress_speaks_seldom(
     ]
 
 
+@pytest.mark.parametrize(
+    ("seconds", "speed"),
+    [(0.01, "100 texts/s"), (0.4, "2.5 texts/s"), (1.0, "1.0 texts/s"), (3.6, "3.6 s/text")],
+)
+def test_slow_work_is_told_by_the_seconds_of_one(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    speed: str,
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("qkv.cli.reporter.time.monotonic", lambda: clock[0])
+    show = PlainReporter().progress("explain", "texts")
+    show(0, 1000)
+    clock[0] = 1000 * seconds
+    show(1000, 1000)
+    assert f"1,000 of 1,000 texts  {speed}  " in capsys.readouterr().err
+
+
 def test_a_terminal_gets_bars_and_keeps_the_epochs(terminal: Terminal) -> None:
     with contextlib.redirect_stderr(terminal), make_reporter() as reporter:
         assert isinstance(reporter, TerminalReporter)

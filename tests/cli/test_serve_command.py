@@ -106,6 +106,21 @@ def test_without_the_extra_it_says_how_to_get_it(
     assert "pip install 'qkv[serve]'" in line
 
 
+def test_a_model_that_fails_at_its_first_computation_is_one_line(
+    qkv: Call, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qkv.serving.predictors import ImagePredictor
+
+    def fail(_: ImagePredictor) -> None:
+        raise RuntimeError("not enough memory:\n  tried to allocate 8 GiB")
+
+    monkeypatch.setattr(ImagePredictor, "warm_up", fail)
+    line = mistake(qkv("serve", run, "--port", "0"))
+    assert str(run) in line
+    assert "RuntimeError: not enough memory: tried to allocate 8 GiB" in line
+    assert "--device" in line
+
+
 def test_the_help_says_what_stops_it(qkv: Call) -> None:
     outcome = qkv("serve", "--help")
     assert outcome.code == 0

@@ -23,6 +23,8 @@ COMMON: dict[str, Any] = {
     "unit": "probability",
     "faithfulness": measure_faithfulness(additive([0.25, 0.5]), VALUES, 1),
     "seconds": 0.5,
+    "completeness_gap": -0.125,
+    "coarsened": None,
 }
 
 

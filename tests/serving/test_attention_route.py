@@ -26,14 +26,14 @@ Picture = Callable[..., bytes]
 def test_a_patch_attends_as_inspection_says(
     client: TestClient, models: Models, picture: Picture, head: str, query: int | None
 ) -> None:
-    asked = f"{BANDS}?layer=1&head={head}" + ("" if query is None else f"&query={query}")
+    asked = f"{BANDS}?layer=2&head={head}" + ("" if query is None else f"&query={query}")
     found = client.post(asked, content=picture(1), headers=PNG).json()
     predictor = models["bands"].predictor
     assert isinstance(predictor, ImagePredictor)
     pixels = predictor.read(picture(1), max_pixels=10**6)
     number = None if head == "mean" else int(head)
     expected = attention_map(predictor.classifier, pixels, 1, number, query)
-    assert found["layer"] == 1
+    assert found["layer"] == 2
     assert found["head"] == ("mean" if number is None else number)
     assert found["query"] == query
     assert found["grid_size"] == 4
@@ -42,7 +42,7 @@ def test_a_patch_attends_as_inspection_says(
 
 
 def test_all_tokens_come_at_once(client: TestClient, models: Models, picture: Picture) -> None:
-    found = client.post(f"{BANDS}?layer=0&head=1&all=true", content=picture(2), headers=PNG).json()
+    found = client.post(f"{BANDS}?layer=1&head=1&all=true", content=picture(2), headers=PNG).json()
     predictor = models["bands"].predictor
     assert isinstance(predictor, ImagePredictor)
     pixels = predictor.read(picture(2), max_pixels=10**6)
@@ -55,7 +55,18 @@ def test_the_last_layer_and_the_mean_are_what_is_meant(
     client: TestClient, picture: Picture
 ) -> None:
     found = client.post(BANDS, content=picture(0), headers=PNG).json()
-    assert (found["layer"], found["head"], found["query"]) == (1, "mean", None)
+    assert (found["layer"], found["head"], found["query"]) == (2, "mean", None)
+
+
+@pytest.mark.parametrize("path", [BANDS, REVIEWS])
+def test_layers_are_counted_from_one_for_images_and_texts(client: TestClient, path: str) -> None:
+    layers = client.get(path.removesuffix("/attention")).json()["attention"]["layers"]
+    assert layers[:2] == [1, 2]
+    for layer in layers:
+        found = client.get(f"{path}?example=0&layer={layer}")
+        assert (found.status_code, found.json()["layer"]) == (200, layer)
+    answer = client.get(f"{path}?example=0&layer=9").json()
+    assert answer["remedy"].startswith("choose one of 1, 2")
 
 
 def test_words_attend_as_inspection_says(client: TestClient, models: Models) -> None:
@@ -93,7 +104,17 @@ def test_an_example_needs_no_body(client: TestClient) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["layer=2", "layer=head", "layer=x", "layer=-1", "head=2", "head=", "query=16", "query=-1"],
+    [
+        "layer=3",
+        "layer=0",
+        "layer=head",
+        "layer=x",
+        "layer=-1",
+        "head=2",
+        "head=",
+        "query=16",
+        "query=-1",
+    ],
 )
 def test_what_is_not_there_is_refused(client: TestClient, picture: Picture, query: str) -> None:
     answer = client.post(f"{BANDS}?{query}", content=picture(0), headers=PNG)

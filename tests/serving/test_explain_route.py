@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 from qkv.inspection.explain import explain
 from qkv.serving.app import create_app
 from qkv.serving.models import Models
+from qkv.serving.schemas import ExplanationAnswer
 from qkv.serving.settings import ServingSettings
 
 BANDS, REVIEWS = "/v1/models/bands/explain", "/v1/models/reviews/explain"
@@ -38,6 +39,7 @@ def test_an_image_is_explained(client: TestClient, models: Models, picture: Pict
 
 def test_a_text_is_explained(client: TestClient) -> None:
     found = client.post(REVIEWS, json={"inputs": "the film was good"}).json()
+    ExplanationAnswer.model_validate(found)
     assert found["task"] == "text"
     assert [word["text"] for word in found["words"]] == ["the", "film", "was", "good"]
     assert len(found["contributions"]) == 4
@@ -49,6 +51,9 @@ def test_method_and_label_can_be_chosen(client: TestClient, picture: Picture) ->
     for method in methods:
         answer = client.post(f"{BANDS}?method={method}&label=low%20end", files=files)
         assert answer.status_code == 200, method
+        ExplanationAnswer.model_validate(answer.json())
+        has_gap = answer.json()["completeness_gap"] is not None
+        assert has_gap == (method == "integrated-gradients")
         assert (answer.json()["method"], answer.json()["label"]) == (method, "low end")
 
 

@@ -74,7 +74,7 @@ def test_the_list_names_every_model(client: TestClient) -> None:
 def test_a_vision_model_says_what_a_page_needs(client: TestClient) -> None:
     found = client.get("/v1/models/bands").json()
     assert found["input"] == {"image_size": 16, "channels": 1, "patch_size": 4, "grid_size": 4}
-    assert found["attention"]["layers"] == [0, 1]
+    assert found["attention"]["layers"] == [1, 2]
     assert found["attention"]["heads"] == 2
     assert found["attention"]["class_token"] is True
     assert found["default_method"] in found["methods"]

@@ -56,7 +56,8 @@ def explain(
         int | None,
         typer.Option(
             metavar="N",
-            help="Show the attention of this layer, from 0; for texts of the encoder, from 1.",
+            min=1,
+            help="Show the attention of this layer, from 1, the lowest; for texts, of the encoder.",
             show_default=False,
         ),
     ] = None,
@@ -64,6 +65,7 @@ def explain(
         int | None,
         typer.Option(
             metavar="N",
+            min=0,
             help="With --layer: of this head, from 0.  [default: the mean of all]",
             show_default=False,
         ),

@@ -37,6 +37,10 @@ def print_explanation(document: Mapping[str, Any]) -> None:
         f"{document['seconds']:.2f} s" if document["seconds"] < 1 else duration(document["seconds"])
     )
     lines["method"] = f"{method_name(document['method'])}, {took}"
+    if document["completeness_gap"] is not None:
+        lines["gap"] = f"{document['completeness_gap']:+.2g} {document['unit']} from complete"
+    if document["coarsened"] is not None:
+        lines["coarsened"] = document["coarsened"]
     lines["faithfulness"] = faithfulness_sentence(document["faithfulness"], "this explanation")
     for name, text in lines.items():
         console.print(f"{name:<14}{printable(text)}", soft_wrap=True)

@@ -169,9 +169,17 @@ class _Pace:
         rate = (done - before) / (now - since) if now - since > SECONDS_BEFORE_RATE else 0.0
         if not rate:
             return _amount(done, total, self._unit)
-        speed = mebibytes(round(rate)) if self._unit == "bytes" else f"{rate:,.0f} {self._unit}"
         left = duration((total - done) / rate)
-        return f"{_amount(done, total, self._unit)}  {speed}/s  {left} left"
+        return f"{_amount(done, total, self._unit)}  {_speed(rate, self._unit)}  {left} left"
+
+
+def _speed(rate: float, unit: str) -> str:
+    """Units a second, or the seconds of one where a second is too short for it."""
+    if unit == "bytes":
+        return f"{mebibytes(round(rate))}/s"
+    if rate < 1:
+        return f"{duration(1 / rate)}/{unit.removesuffix('s')}"
+    return f"{rate:.1f} {unit}/s" if rate < 9.95 else f"{rate:,.0f} {unit}/s"
 
 
 def _amount(done: int, total: int, unit: str) -> str:

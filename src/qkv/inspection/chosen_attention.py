@@ -38,7 +38,7 @@ def explain_attention(
     Args:
         classifier: of images or texts.
         given: an image or a text.
-        layer: of the model, from 0; for texts of the encoder, from 1.
+        layer: from 1, the lowest: a block of the model, or for texts a layer of the encoder.
         head: from 0; None: the mean of all.
         query: what attends: `ROW,COLUMN` of a patch, both from 1, or a word, of which the first
             is taken. None: the class token, or the mean over all patches or words.
@@ -71,13 +71,16 @@ def _of_image(
     label: str | None,
     seed: int,
 ) -> Explanation:
+    depth = classifier.model.settings.depth
+    if not 1 <= layer <= depth:
+        raise DataError(f"there is no layer {layer}", remedy=f"name one from 1 to {depth}")
     base = explain(classifier, given, method=METHOD, label=label, seed=seed)
     assert isinstance(base, ImageExplanation)
     pixels = base.pixels[None] if base.pixels.ndim == 2 else base.pixels.transpose(2, 0, 1)
     masked = MaskedImage(classifier, np.ascontiguousarray(pixels))
     began = time.perf_counter()
     patch = None if query is None else _patch(query, base.grid_size)
-    grid = attention_map(classifier, masked.pixels, layer, head, patch)
+    grid = attention_map(classifier, masked.pixels, layer - 1, head, patch)
     side = len(base.pixels) // base.grid_size
     base = dataclasses.replace(base, heat=grid.repeat(side, axis=0).repeat(side, axis=1))
     contributions = grid.astype(np.float64).reshape(-1)
@@ -109,6 +112,8 @@ def _with(
             seed=seed,
         ),
         seconds=seconds,
+        completeness_gap=None,
+        coarsened=None,
     )
 
 

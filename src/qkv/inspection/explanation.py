@@ -27,6 +27,9 @@ class Explanation:
         unit: what a contribution is measured in, such as `probability` or `attention weight`.
         faithfulness: its own measure, on this very input.
         seconds: that the explanation took, its faithfulness not counted.
+        completeness_gap: how far the contributions are from the sum that the method owes, in their
+            unit; None of methods that owe none.
+        coarsened: what was done more coarsely because the input is long, in words; None if nothing.
     """
 
     input: str
@@ -39,6 +42,8 @@ class Explanation:
     unit: str
     faithfulness: Faithfulness
     seconds: float
+    completeness_gap: float | None = None
+    coarsened: str | None = None
 
     def document(self) -> dict[str, Any]:
         """All of it as JSON values; figures are drawn from this."""
@@ -53,6 +58,8 @@ class Explanation:
             "unit": self.unit,
             "faithfulness": self.faithfulness.document(),
             "seconds": self.seconds,
+            "completeness_gap": self.completeness_gap,
+            "coarsened": self.coarsened,
         }
 
 

@@ -33,7 +33,7 @@ def image_attention(
     Args:
         classifier: a vision model.
         pixels: uint8 (channels, size, size).
-        layer: a number from 0; None: the last.
+        layer: a number from 1, the lowest; None: the last.
         head: a number from 0, or `mean`.
         query: the patch that attends, row by row; None: the class token or, in a model without
             one, the mean over patches.
@@ -43,9 +43,9 @@ def image_attention(
         DataError: there is no such layer, head or patch.
     """
     settings = classifier.model.settings
-    layers = [str(number) for number in range(settings.depth)]
+    layers = [str(number) for number in range(1, settings.depth + 1)]
     number = int(_one_of("layer", layers[-1] if layer is None else layer, layers))
-    weights = attention_weights(classifier, pixels, number)
+    weights = attention_weights(classifier, pixels, number - 1)
     _one_of("head", head, ["mean", *(str(index) for index in range(len(weights)))])
     matrix = weights.mean(axis=0) if head == "mean" else weights[int(head)]
     first = int(classifier.model.class_token is not None)
@@ -76,7 +76,8 @@ def text_attention_answer(
     Args:
         classifier: a text model.
         text: with at least one word.
-        layer: a number from 1, or `head`; None: `head`, or the last layer if it does not pool.
+        layer: a number from 1, the lowest, or `head`; None: `head`, or the last layer if it does
+            not pool.
         head: a number from 0, or `mean`.
         query: the word that attends; None: the pool, or every word.
 

@@ -1,22 +1,23 @@
-"""Requests of many clients computed together: bounded queues before a few threads.
+"""Requests of many clients computed together: a bounded queue before a few threads.
 
 There is no artificial wait. While one batch is computed the next gathers, so that batches grow with
 the load, and a lone request is computed at once. The event loop and a thread meet once a batch, not
-once a request.
+once a request. The threads are `qkv.serving.worker`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from queue import SimpleQueue
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from qkv.serving.errors import NotServingError, QueueFullError
+from qkv.serving.worker import Worker
+
+__all__ = ["Batcher", "Observer", "Worker"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -37,7 +38,7 @@ class _Place(Generic[Item, Result]):
 class Batcher(Generic[Item, Result]):
     """A bounded queue whose items are computed together, first come first served.
 
-    Everything but `_take` and `_compute` belongs to the event loop.
+    Everything but `take` and `compute`, which the worker calls, belongs to the event loop.
 
     Args:
         compute: answers of several items, in their order; an exception in an item's place is raised
@@ -138,7 +139,9 @@ class Batcher(Generic[Item, Result]):
             raise QueueFullError
         create_future = worker.loop.create_future
         places = [_Place[Item, Result](item, self._cost(item), create_future()) for item in items]
-        worker.wake(self._waiting, places)
+        with worker.lock:
+            self._waiting.extend(places)
+            worker.ring()
         return places
 
     def _leave(self, places: Sequence[_Place[Item, Result]]) -> None:
@@ -206,122 +209,3 @@ class Batcher(Generic[Item, Result]):
         for place in places:
             if not place.future.done():
                 place.future.set_exception(NotServingError())
-
-
-class Worker:
-    """Threads that compute the batches of one or more queues, in turn; a batch is one thread's.
-
-    Args:
-        name: of the threads.
-        prepare: called on each thread before its first batch.
-        threads: how many.
-    """
-
-    def __init__(
-        self, name: str, *, prepare: Callable[[], None] | None = None, threads: int = 1
-    ) -> None:
-        self._name = name
-        self._prepare = prepare
-        self._threads = threads
-        self._batchers: list[Batcher[Any, Any]] = []
-        self._turn = 0
-        self._idle = 0
-        self._running = 0
-        self._ending = False
-        self._bell: SimpleQueue[None] = SimpleQueue()
-        self._ended = asyncio.Event()
-        self.lock = threading.Lock()
-        self.loop: asyncio.AbstractEventLoop
-        self.accepts = False
-
-    def add(self, batcher: Batcher[Any, Any]) -> None:
-        """Compute the batches of one more queue; before `start`."""
-        self._batchers.append(batcher)
-
-    def start(self) -> None:
-        """Start the threads; answers are delivered to the event loop that runs now."""
-        self.loop = asyncio.get_running_loop()
-        self._ended.clear()
-        self._ending = False
-        self.accepts = True
-        self._idle, self._running = 0, self._threads
-        for _ in range(self._threads):
-            # A daemon: a computation that outlasts the time to drain does not hold up the exit.
-            threading.Thread(target=self._run, name=self._name, daemon=True).start()
-
-    def refuse(self) -> None:
-        """Take nothing new."""
-        self.accepts = False
-
-    async def drain(self) -> None:
-        """Refuse what is new, answer what waits, and end the threads.
-
-        Cancelled, it refuses what still waits; a thread ends after its batch.
-        """
-        if not hasattr(self, "loop"):
-            return
-        self.refuse()
-        self._ending = True
-        for _ in range(self._threads):
-            self._bell.put(None)
-        try:
-            await self._ended.wait()
-        except asyncio.CancelledError:
-            for batcher in self._batchers:
-                batcher.abandon()
-            raise
-
-    def wake(
-        self, waiting: deque[_Place[Item, Result]], places: Sequence[_Place[Item, Result]]
-    ) -> None:
-        """Add places to a queue, and wake a thread if one has nothing to do."""
-        with self.lock:
-            waiting.extend(places)
-            self._ring()
-
-    def _run(self) -> None:
-        if self._prepare is not None:
-            self._prepare()
-        while True:
-            batcher, batch = self._next()
-            if not batch:
-                if self._ending:
-                    break
-                self._bell.get()
-                continue
-            deliver = batcher.compute(batch)
-            if not self._tell(deliver):
-                return
-        with self.lock:
-            self._running -= 1
-            last = not self._running
-        if last:
-            self._tell(self._ended.set)
-
-    def _tell(self, call: Callable[[], None]) -> bool:
-        """Have the event loop call something; False if the loop is closed."""
-        try:
-            self.loop.call_soon_threadsafe(call)
-        except RuntimeError:
-            return False
-        return True
-
-    def _next(self) -> tuple[Batcher[Any, Any], list[_Place[Any, Any]]]:
-        """The next queue in turn that has something, and its batch."""
-        with self.lock:
-            count = len(self._batchers)
-            for step in range(count):
-                batcher = self._batchers[(self._turn + step) % count]
-                if batch := batcher.take(self._idle + 1):
-                    self._turn = (self._turn + step + 1) % count
-                    if any(queue.waiting for queue in self._batchers):
-                        self._ring()
-                    return batcher, batch
-            self._idle += 1
-            return self._batchers[0], []
-
-    def _ring(self) -> None:
-        """Wake a thread, if one has nothing to do; the caller holds the lock."""
-        if self._idle:
-            self._idle -= 1
-            self._bell.put(None)

@@ -79,9 +79,9 @@ class AttentionChoices(Answer):
     """Whose attention can be asked for."""
 
     layers: list[int | Literal["head"]]
-    """Layers, from the lowest; `head` is the pooling of a text model."""
+    """Layers, counted from 1, the lowest; `head` is the pooling of a text model."""
     heads: int
-    """Attention heads of each numbered layer."""
+    """Attention heads of each numbered layer; they are counted from 0."""
     class_token: bool
     """Whether the first token stands for the whole image."""
     pool: bool
@@ -136,9 +136,9 @@ class AttentionAnswer(Answer):
     model_config = ConfigDict(use_attribute_docstrings=True, extra="allow")
 
     layer: int | Literal["head"]
-    """Of which layer."""
+    """Of which layer, counted from 1, the lowest; `head`: the pooling of a text model."""
     head: int | Literal["mean"]
-    """Of which head, or the mean of all."""
+    """Of which head, counted from 0, or the mean of all."""
     query: int | None
     """Which patch or word attends; null: the class token or the pool, or all of them."""
     grid_size: int | None = None
@@ -152,6 +152,52 @@ class AttentionAnswer(Answer):
     there is one; of a text base64 of little-endian float16."""
     words: list[TextWord] | None = None
     """Of a text."""
+
+
+class ExplanationAnswer(Answer):
+    """How much each part of an input speaks for a class, and how far to believe that."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True, extra="allow")
+
+    task: Literal["vision", "text"]
+    """Whether it is of an image or of a text."""
+    input: str
+    """The text, or `image`."""
+    method: str
+    """How it was found."""
+    label: str
+    """The explained class."""
+    probability: float
+    """That the model gives it."""
+    probabilities: dict[str, float]
+    """Of every class."""
+    contributions: list[float]
+    """One a patch, row by row, or one a word."""
+    signed: bool
+    """Whether the method tells what speaks for the class from what speaks against it."""
+    unit: str
+    """Of a contribution."""
+    faithfulness: dict[str, Any]
+    """Its own measure: curves of deletion and insertion, and those of random orders."""
+    seconds: float
+    """That it took, its measure not counted."""
+    completeness_gap: float | None
+    """How far the contributions are from the sum that the method owes, in their unit; null of
+    methods that owe none."""
+    coarsened: str | None
+    """What was done more coarsely because the input is long, in words; null if nothing."""
+    pixels: list[list[int]] | list[list[list[int]]] | None = None
+    """Of an image: what the model saw, grey or with three colours a pixel."""
+    grid_size: int | None = None
+    """Of an image: patches along a side."""
+    heat: list[list[float]] | None = None
+    """Of an image: contributions at its resolution."""
+    text: str | None = None
+    """Of a text: as it was given."""
+    words: list[TextWord] | None = None
+    """Of a text: one a contribution."""
+    read: int | None = None
+    """Of a text: words that the model read before the text was cut."""
 
 
 class Health(Answer):

@@ -54,7 +54,8 @@ def serve(paths: Sequence[Path], settings: ServingSettings, *, say: Say) -> int:
         `settings.drain_seconds`, the process ends with 1 instead.
 
     Raises:
-        QKVError: the binding is not safe, the port is taken, or the keys or a run are unfit.
+        QKVError: the binding is not safe, the port is taken, the keys or a run are unfit, or a
+            model fails at its first computation.
     """
     settings.require_safe_binding()
     if settings.api_key_file is not None:
@@ -84,6 +85,9 @@ def serve_app(
         settings: the limits.
         say: as in `serve`.
         early: what need not reach the application.
+
+    Raises:
+        QKVError: the application cannot start.
     """
     # Not left to the loop: not every one says so if it fails.
     start_listening(settings.host, sockets, settings.backlog)
@@ -97,7 +101,8 @@ def serve_app(
         app,
         http=bounded(deadlines, early),
         ws="none",
-        lifespan="on",
+        # `_Life` keeps it, so that what fails at the start reaches the caller as it was raised.
+        lifespan="off",
         interface="asgi3",
         workers=1,
         log_config=None,
@@ -111,9 +116,7 @@ def serve_app(
     )
     address = address_of(settings.host, bound_port(sockets))
     names = ", ".join(app.state.models)
-    life = _Life(
-        server=_Server(config), sockets=sockets, traffic=app.state.traffic, settings=settings
-    )
+    life = _Life(app, server=_Server(config), sockets=sockets, settings=settings)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         unanswered = runner.run(
             life.live(
@@ -149,27 +152,32 @@ class _Server(uvicorn.Server):
 
 
 class _Life:
-    """From the first request to the last answer."""
+    """From the start of the application, by its first request, to the last answer."""
 
     def __init__(
         self,
+        app: FastAPI,
         *,
         server: _Server,
         sockets: list[socket],
-        traffic: Traffic,
         settings: ServingSettings,
     ) -> None:
+        self._app = app
         self._server = server
         self._sockets = sockets
-        self._traffic = traffic
+        self._traffic: Traffic = app.state.traffic
         self._drain_seconds = settings.drain_seconds
 
     async def live(
         self, deadlines: Deadlines, *, on_ready: Callable[[], None], on_stop: Callable[[], None]
     ) -> int:
-        """Serve until a signal; return how many requests were left without an answer."""
+        """Serve until a signal; return how many requests were left without an answer.
+
+        Raises:
+            QKVError: the application cannot start.
+        """
         watching = asyncio.create_task(deadlines.watch())
-        serving = asyncio.create_task(self._server.serve(self._sockets))
+        serving = asyncio.create_task(self._serve())
         with stop_signals() as asked:
             listening = asyncio.create_task(self._server.listening.wait())
             await asyncio.wait({serving, listening}, return_when=asyncio.FIRST_COMPLETED)
@@ -187,6 +195,10 @@ class _Life:
             task.cancel()
         return unanswered
 
+    async def _serve(self) -> None:
+        async with self._app.router.lifespan_context(self._app):
+            await self._server.serve(self._sockets)
+
     async def _end(self, serving: asyncio.Task[None]) -> int:
         """Answer what was begun, then close."""
         began = asyncio.get_running_loop().time()
@@ -201,11 +213,11 @@ class _Life:
         # uvicorn cancels what is left after this many seconds.
         self._server.config.timeout_graceful_shutdown = math.ceil(CLOSING_SECONDS) - 1
         self._server.should_exit = True
-        try:
-            async with asyncio.timeout(CLOSING_SECONDS if not unanswered else 1.0):
-                await serving
-        except TimeoutError:
+        # Not cancelled when the time is over: it would wait for a model that computes.
+        await asyncio.wait({serving}, timeout=CLOSING_SECONDS if not unanswered else 1.0)
+        if not serving.done():
             return max(1, unanswered)
+        await serving
         return unanswered
 
 

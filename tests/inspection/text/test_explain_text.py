@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ from qkv.errors import DataError, RecipeError
 from qkv.inspection.faithfulness import measure_faithfulness
 from qkv.inspection.occlusion import occlusion
 from qkv.inspection.shapley import shapley_values
+from qkv.inspection.text import answer as answer_module
+from qkv.inspection.text import bounds
 from qkv.inspection.text import explain as module
 from qkv.inspection.text import methods as methods_module
 from qkv.inspection.text.explain import explain_text
@@ -46,6 +50,12 @@ def test_every_method_explains_every_kind_of_classifier(bert: Path, variant: str
         assert found.faithfulness.deletion[0] == pytest.approx(found.probability)
         assert found.seconds > 0
         assert found.read == len(found.words)
+        document = found.document()
+        assert document["coarsened"] is None
+        if method in {"integrated-gradients", "state-gradients"}:
+            assert abs(document["completeness_gap"]) < 0.05
+        else:
+            assert document["completeness_gap"] is None
 
 
 def test_the_document_holds_everything(bert: Path) -> None:
@@ -72,8 +82,8 @@ def test_methods_are_what_they_are_called(bert: Path) -> None:
     classifier = tiny_classifier(bert)
     masked = MaskedText(classifier, TEXT)
     expected = {
-        "state-gradients": state_gradients(masked, 0),
-        "integrated-gradients": integrated_gradients(masked, 0),
+        "state-gradients": state_gradients(masked, 0).contributions,
+        "integrated-gradients": integrated_gradients(masked, 0).contributions,
         "occlusion": occlusion(masked, 0),
         "shapley": shapley_values(masked, 0, unit="log odds", seed=7),
         "pool-weights": pool_weights(classifier, masked.read),
@@ -97,6 +107,67 @@ def test_of_a_long_text_spans_are_taken_away(bert: Path, monkeypatch: pytest.Mon
     expected = spans.shared(occlusion(MaskedSpans(masked, spans), 1))
     found = explain_text(classifier, TEXT, method="occlusion", label="good")
     np.testing.assert_allclose(found.contributions, expected, atol=1e-5)
+
+
+def test_what_a_text_is_not_told_apart_in_is_said(
+    bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier = tiny_classifier(bert)
+    masked = MaskedText(classifier, TEXT)
+    tokens = masked.read.tokens
+    assert masked.parts == 12
+    asked: list[int] = []
+    answer = MaskedText.probabilities
+
+    def count(self: MaskedText, keep: np.ndarray) -> np.ndarray:
+        asked.append(len(keep))
+        return answer(self, keep)
+
+    monkeypatch.setattr(MaskedText, "probabilities", count)
+    monkeypatch.setattr(bounds, "FEWEST_SPANS", 2)
+    monkeypatch.setattr(bounds, "FEWEST_STEPS", 3)
+    for affordable, spans in ((100, None), (5, 5), (0, 2)):
+        monkeypatch.setattr(bounds, "VARIANT_TOKENS", affordable * tokens)
+        asked.clear()
+        found = explain_text(classifier, TEXT, method="occlusion")
+        assert found.coarsened == (spans and f"12 words in {spans} spans")
+        assert asked[1] == 1 + (spans or 12)  # the answer comes first
+    monkeypatch.setattr(bounds, "VARIANT_TOKENS", 8 * 4 * tokens)
+    assert explain_text(classifier, TEXT, method="shapley").coarsened == "12 words in 4 spans"
+    for affordable, steps in ((32, None), (7, 7), (0, 3)):
+        monkeypatch.setattr(bounds, "PATH_TOKENS", affordable * tokens)
+        found = explain_text(classifier, TEXT, method="integrated-gradients")
+        assert found.document()["coarsened"] == (steps and f"{steps} steps in place of 32")
+        assert found.completeness_gap is not None
+    for method in ("state-gradients", "pool-weights"):  # they read the text once
+        assert explain_text(classifier, TEXT, method=method).coarsened is None
+
+
+def test_ngrams_that_are_counted_by_spans_are_told(
+    bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer_module, "COUNTED_WORDS", 36)
+    monkeypatch.setattr(bounds, "PATH_TOKENS", 1)
+    classifier = tiny_classifier(bert, stacked=True)
+    for method, before in (
+        ("integrated-gradients", "4 steps in place of 32; "),
+        ("state-gradients", ""),
+    ):
+        found = explain_text(classifier, TEXT, method=method)
+        assert found.coarsened == f"{before}n-grams: 12 words in 3 spans"
+
+
+def test_a_review_is_explained_word_by_word() -> None:
+    """What the encoder reads at once is not coarsened; what it reads in many windows is."""
+    for tokens, words, occluded, shapley, steps in (
+        (512, 450, 450, 64, 32),
+        (4096, 3000, 71, 8, 15),
+        (100_000, 1_000_000, 8, 8, 4),
+    ):
+        text: Any = SimpleNamespace(parts=words, read=SimpleNamespace(tokens=tokens))
+        assert len(bounds.bounded_spans(text, 1024)) == occluded
+        assert len(bounds.bounded_spans(text, 64, variants_a_span=8)) == shapley
+        assert bounds.bounded_steps(text, 32) == steps
 
 
 def test_words_that_nothing_reads_contribute_nothing(bert: Path) -> None:

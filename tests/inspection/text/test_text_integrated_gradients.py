@@ -62,6 +62,8 @@ def test_more_steps_come_nearer(bert: Path) -> None:
     for steps in (1, COARSE, FINE):
         found = path_gradients(masked, answer, steps=steps)
         gaps.append(abs(found.words.sum() + found.elsewhere - found.change))
+        said = integrated_gradients(masked, 1, steps=steps).completeness_gap
+        assert abs(said or 0) == pytest.approx(gaps[-1], abs=1e-6)
     assert gaps[2] < 2e-3 < gaps[0]
     assert gaps[2] < gaps[1]
 
@@ -119,7 +121,8 @@ def test_upon_states_it_agrees_with_captum(
     captum = IntegratedGradients(forward)
     expected = captum.attribute(states, mean, n_steps=COARSE, method="gausslegendre")
     rows = expected.sum(dim=2)[0].detach().numpy()
-    found = state_gradients(masked, 1, steps=COARSE)
+    attribution = state_gradients(masked, 1, steps=COARSE)
+    found = attribution.contributions
     for word in range(masked.parts):
         here = rows[masked.read.words_of_states == word].sum()
         assert found[word] == pytest.approx(here, abs=1e-4, rel=1e-3)
@@ -128,6 +131,8 @@ def test_upon_states_it_agrees_with_captum(
         change = (forward(states) - forward(mean)).item()
     # Complete already at so few steps.
     assert found.sum() + special == pytest.approx(change, abs=0.02 * abs(change) + 1e-3)
+    gap = attribution.completeness_gap
+    assert gap == pytest.approx(found.sum() + special - change, abs=1e-4)
 
 
 @pytest.mark.parametrize("compute", [integrated_gradients, state_gradients])
@@ -138,12 +143,14 @@ def test_the_ngrams_part_is_added(bert: Path, classes: int, compute: Any) -> Non
     for label in range(classes):
         answer = Answer(masked, label)
         beside = answer.ngram_contributions()
-        together = compute(masked, label, steps=COARSE)
+        together = compute(masked, label, steps=COARSE).contributions
         if classes == 2:
             # The text model's part is what it says alone, by its weight in the stack.
             alone = MaskedText(tiny_classifier(bert, classes=2), TEXT)
             np.testing.assert_allclose(
-                together, 0.7 * compute(alone, label, steps=COARSE) + beside, atol=1e-4
+                together,
+                0.7 * compute(alone, label, steps=COARSE).contributions + beside,
+                atol=1e-4,
             )
         else:
             assert np.isfinite(together).all()
@@ -154,7 +161,7 @@ def test_the_ngrams_part_is_added(bert: Path, classes: int, compute: Any) -> Non
 def test_which_class_is_explained(bert: Path) -> None:
     masked = MaskedText(tiny_classifier(bert), TEXT)
     for compute in (integrated_gradients, state_gradients):
-        one, other = (compute(masked, label) for label in (0, 1))
+        one, other = (compute(masked, label).contributions for label in (0, 1))
         # Of two classes what speaks for the one speaks against the other.
         np.testing.assert_allclose(one, -other, atol=1e-5)
         assert abs(one).max() > 0.01
@@ -163,9 +170,13 @@ def test_which_class_is_explained(bert: Path) -> None:
 def test_gradients_are_had_where_none_are_kept(bert: Path) -> None:
     classifier = tiny_classifier(bert, unfrozen=1)
     masked = MaskedText(classifier, TEXT)
-    expected = [compute(masked, 1) for compute in (integrated_gradients, state_gradients)]
+    expected = [
+        compute(masked, 1).contributions for compute in (integrated_gradients, state_gradients)
+    ]
     with torch.no_grad():
-        found = [compute(masked, 1) for compute in (integrated_gradients, state_gradients)]
+        found = [
+            compute(masked, 1).contributions for compute in (integrated_gradients, state_gradients)
+        ]
     for one, other in zip(expected, found, strict=True):
         np.testing.assert_array_equal(one, other)
     for parameter in classifier.model.parameters():

@@ -69,6 +69,21 @@ def test_integrated_gradients_tell_pixels_apart_and_patches_are_their_sums() -> 
     assert found.unit == "log odds"
 
 
+@pytest.mark.parametrize("method", sorted(VISION_METHODS))
+def test_the_document_says_by_how_much_a_path_is_incomplete(method: str) -> None:
+    classifier = tiny_vit()
+    document = explain_image(classifier, picture(), method=method, label="bag").document()
+    if method == "integrated-gradients":
+        masked = MaskedImage(classifier, pixels())
+        found = integrated_gradients(classifier, masked.pixels, masked.empty, 2)
+        assert document["completeness_gap"] == pytest.approx(
+            sum(document["contributions"]) - found.difference, abs=1e-6
+        )
+    else:
+        assert document["completeness_gap"] is None
+    assert document["coarsened"] is None
+
+
 @pytest.mark.parametrize("label", NAMES)
 def test_the_class_asked_for_is_the_one_explained(label: str) -> None:
     classifier = tiny_vit()

@@ -10,7 +10,7 @@ from torch import Tensor
 from qkv.inspection.log_odds import log_odds
 from qkv.inspection.masked import FloatArray
 from qkv.inspection.text.masked import MaskedText
-from qkv.inspection.text.spans import equal_spans
+from qkv.inspection.text.spans import Spans, equal_spans
 
 UNIT = "log odds"
 
@@ -44,15 +44,26 @@ class Answer:
         """
         return self._log_odds(logits, self._ngrams)
 
+    @property
+    def ngram_spans(self) -> Spans | None:
+        """The words that `ngram_contributions` takes out together; None without n-grams."""
+        parts = self._masked.parts
+        return None if self._ngrams is None else equal_spans(parts, COUNTED_WORDS // parts)
+
+    @property
+    def coarsened(self) -> str | None:
+        """What `ngram_contributions` does not tell apart, in words; None if nothing."""
+        lost = None if self.ngram_spans is None else self.ngram_spans.coarsened
+        return None if lost is None else f"n-grams: {lost}"
+
     def ngram_contributions(self) -> FloatArray:
         """What the log odds lose when the n-grams miss a word, (words,); 0 without n-grams.
 
         Words of a text of more than some thousand are taken out together with their neighbours.
         """
-        masked = self._masked
-        if self._ngrams is None:
+        masked, spans = self._masked, self.ngram_spans
+        if spans is None:
             return np.zeros(masked.parts)
-        spans = equal_spans(masked.parts, max(COUNTED_WORDS // masked.parts, 1))
         with torch.inference_mode():
             logits = self._classifier.neural_logits([masked.text])
             without = self._ngram_logs(masked.texts(spans.all_but_one()))

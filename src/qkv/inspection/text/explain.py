@@ -53,7 +53,7 @@ def explain_text(
     answer = masked.probabilities(np.ones((1, masked.parts), dtype=np.bool_))[0]
     number = chosen_label(label, classifier.class_names, int(answer.argmax()))
     began = time.perf_counter()
-    contributions = way.compute(masked, number, seed)
+    found = way.compute(masked, number, seed)
     seconds = time.perf_counter() - began
     return TextExplanation(
         input=text if name is None else name,
@@ -61,11 +61,13 @@ def explain_text(
         label=classifier.class_names[number],
         probability=float(answer[number]),
         probabilities=dict(zip(classifier.class_names, answer.tolist(), strict=True)),
-        contributions=contributions,
+        contributions=found.contributions,
         signed=way.signed,
         unit=way.unit,
-        faithfulness=_faithfulness(masked, contributions, number, seed),
+        faithfulness=_faithfulness(masked, found.contributions, number, seed),
         seconds=seconds,
+        completeness_gap=found.completeness_gap,
+        coarsened=found.coarsened,
         text=text,
         words=masked.words,
         read=_read(masked),
@@ -76,7 +78,7 @@ def _faithfulness(
     masked: MaskedText, contributions: FloatArray, label: int, seed: int
 ) -> Faithfulness:
     """Measured with fewer random orders, then fewer steps, where a text is long."""
-    tokens = sum(len(window.input_ids) for window in masked.read.windows)
+    tokens = masked.read.tokens
     # Deleted and inserted texts have half the tokens on average; the ends of curves are shared.
     curves = MEASURED_TOKENS // tokens
     orders = max(min(RANDOM_ORDERS, curves // (STEPS - 1) - 1), _FEWEST_ORDERS)

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from qkv.inspection.attribution import Attribution
 from qkv.inspection.masked import FloatArray
 from qkv.inspection.text.answer import Answer
+from qkv.inspection.text.bounds import bounded_steps
 from qkv.inspection.text.masked import MaskedText
 from qkv.inspection.text.path_integral import path_integral
 from qkv.inspection.text.read_text import ReadText
@@ -37,9 +39,16 @@ class PathGradients:
     elsewhere: float
     change: float
 
+    @property
+    def gap(self) -> float:
+        """How far that sum is from the change: the error of the steps."""
+        return float(self.words.sum()) + self.elsewhere - self.change
 
-def integrated_gradients(masked: MaskedText, label: int, *, steps: int = STEPS) -> FloatArray:
-    """What each word adds to the log odds of a class, (words,).
+
+def integrated_gradients(
+    masked: MaskedText, label: int, *, steps: int | None = None
+) -> Attribution:
+    """What each word adds to the log odds of a class, (words,), with the gap of the path.
 
     The text model's part is that of `path_gradients`. Where n-grams answer beside it, what they
     lose by the word is added.
@@ -47,10 +56,16 @@ def integrated_gradients(masked: MaskedText, label: int, *, steps: int = STEPS) 
     Args:
         masked: the text, and what answered.
         label: the class.
-        steps: points of the integral.
+        steps: points of the integral; None: `STEPS`, or fewer of a long text.
     """
-    answer = Answer(masked, label)
-    return path_gradients(masked, answer, steps=steps).words + answer.ngram_contributions()
+    answer, notes = Answer(masked, label), []
+    if steps is None:
+        steps = bounded_steps(masked, STEPS)
+        notes += [f"{steps} steps in place of {STEPS}"] if steps < STEPS else []
+    notes += [answer.coarsened] if answer.coarsened else []
+    found = path_gradients(masked, answer, steps=steps)
+    contributions = found.words + answer.ngram_contributions()
+    return Attribution(contributions, found.gap, "; ".join(notes) or None)
 
 
 def path_gradients(masked: MaskedText, answer: Answer, *, steps: int = STEPS) -> PathGradients:

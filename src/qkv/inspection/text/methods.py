@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from qkv.inspection.masked import FloatArray
+from qkv.inspection.attribution import Attribution
 from qkv.inspection.occlusion import occlusion
-from qkv.inspection.shapley import shapley_values
+from qkv.inspection.shapley import PERMUTATIONS, shapley_values
 from qkv.inspection.text.answer import UNIT
+from qkv.inspection.text.bounds import bounded_spans
 from qkv.inspection.text.integrated_gradients import integrated_gradients
 from qkv.inspection.text.masked import MaskedText
 from qkv.inspection.text.pool_weights import pool_weights, pooling_queries
-from qkv.inspection.text.spans import MaskedSpans, equal_spans
+from qkv.inspection.text.spans import MaskedSpans
 from qkv.inspection.text.state_gradients import state_gradients
 from qkv.text.classifier import TextClassifier
 
-# Longer texts are taken apart in that many spans, whose words share what the span contributes.
+# Texts of more words are taken apart in that many spans, or in fewer if they are long to read; the
+# words of a span share what it contributes.
 OCCLUDED_PARTS = 1024
 SHAPLEY_PARTS = 64
 
@@ -26,41 +28,42 @@ class TextMethod:
     """One way.
 
     Attributes:
-        compute: from a text, a class and a seed to contributions, float64 (words,).
+        compute: from a text, a class and a seed to contributions, (words,).
         signed: whether it tells what speaks for a class from what speaks against it.
         unit: of a contribution.
     """
 
-    compute: Callable[[MaskedText, int, int], FloatArray]
+    compute: Callable[[MaskedText, int, int], Attribution]
     signed: bool
     unit: str
 
 
-def _state_gradients(text: MaskedText, label: int, seed: int) -> FloatArray:
+def _state_gradients(text: MaskedText, label: int, seed: int) -> Attribution:
     del seed
     return state_gradients(text, label)
 
 
-def _integrated_gradients(text: MaskedText, label: int, seed: int) -> FloatArray:
+def _integrated_gradients(text: MaskedText, label: int, seed: int) -> Attribution:
     del seed
     return integrated_gradients(text, label)
 
 
-def _occlusion(text: MaskedText, label: int, seed: int) -> FloatArray:
+def _occlusion(text: MaskedText, label: int, seed: int) -> Attribution:
     del seed
-    spans = equal_spans(text.parts, OCCLUDED_PARTS)
-    return spans.shared(occlusion(MaskedSpans(text, spans), label))
+    spans = bounded_spans(text, OCCLUDED_PARTS)
+    values = occlusion(MaskedSpans(text, spans), label)
+    return Attribution(spans.shared(values), coarsened=spans.coarsened)
 
 
-def _shapley(text: MaskedText, label: int, seed: int) -> FloatArray:
-    spans = equal_spans(text.parts, SHAPLEY_PARTS)
+def _shapley(text: MaskedText, label: int, seed: int) -> Attribution:
+    spans = bounded_spans(text, SHAPLEY_PARTS, variants_a_span=PERMUTATIONS)
     values = shapley_values(MaskedSpans(text, spans), label, unit="log odds", seed=seed)
-    return spans.shared(values)
+    return Attribution(spans.shared(values), coarsened=spans.coarsened)
 
 
-def _pool_weights(text: MaskedText, label: int, seed: int) -> FloatArray:
+def _pool_weights(text: MaskedText, label: int, seed: int) -> Attribution:
     del label, seed
-    return pool_weights(text.classifier, text.read)
+    return Attribution(pool_weights(text.classifier, text.read))
 
 
 TEXT_METHODS: dict[str, TextMethod] = {

@@ -68,6 +68,11 @@ class ReadText:
             )
         )
 
+    @property
+    def tokens(self) -> int:
+        """Tokens that the encoder reads, those in two windows twice."""
+        return sum(len(window.input_ids) for window in self.windows)
+
     @cached_property
     def words_of_states(self) -> IntArray:
         """The word of each state that the head reads, int64 (states,); −1 for special tokens."""

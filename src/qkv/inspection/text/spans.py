@@ -30,6 +30,14 @@ class Spans:
         return lengths
 
     @property
+    def coarsened(self) -> str | None:
+        """What is not told apart, in words; None where each word is a span of its own."""
+        words = int(self.bounds[-1])
+        if len(self) == words:
+            return None
+        return f"{words:,} words in {len(self):,} {'span' if len(self) == 1 else 'spans'}"
+
+    @property
     def of_parts(self) -> IntArray:
         """The span of each part."""
         return np.repeat(np.arange(len(self)), self.lengths)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from qkv.inspection.masked import FloatArray
+from qkv.inspection.attribution import Attribution
 from qkv.inspection.text.answer import Answer
 from qkv.inspection.text.masked import MaskedText
 from qkv.inspection.text.path_integral import path_integral
@@ -13,8 +14,8 @@ STEPS = 8
 STATES_AT_ONCE = 4096
 
 
-def state_gradients(masked: MaskedText, label: int, *, steps: int = STEPS) -> FloatArray:
-    """What each word's states add to the log odds of a class, (words,).
+def state_gradients(masked: MaskedText, label: int, *, steps: int = STEPS) -> Attribution:
+    """What each word's states add to the log odds of a class, (words,), with the gap of the path.
 
     The path runs from a text in which every state is the mean of this text's, so that no place says
     anything of its own, to the states as they are. The encoder reads the text once; since its
@@ -35,11 +36,17 @@ def state_gradients(masked: MaskedText, label: int, *, steps: int = STEPS) -> Fl
     def score(parts: list[Tensor]) -> Tensor:
         return answer.log_odds(head(parts[0], mask.expand(len(parts[0]), -1)))
 
+    start = states.mean(dim=1, keepdim=True).expand_as(states)
     (shares,) = path_integral(
         score,
-        [states.mean(dim=1, keepdim=True).expand_as(states)],
+        [start],
         [states],
         steps=steps,
         points_at_once=max(STATES_AT_ONCE // states.shape[1], 1),
     )
-    return masked.read.by_word(shares.cpu().numpy()) + answer.ngram_contributions()
+    with torch.no_grad():
+        change = (score([states]) - score([start])).item()
+    words = masked.read.by_word(shares.cpu().numpy())
+    return Attribution(
+        words + answer.ngram_contributions(), shares.sum().item() - change, answer.coarsened
+    )

@@ -51,7 +51,9 @@ def explain_image(
     began = time.perf_counter()
     found = way.compute(masked, number, seed)
     seconds = time.perf_counter() - began
-    heat, contributions = _both(found, masked.grid_size, classifier.model.settings.patch_size)
+    heat, contributions = _both(
+        found.contributions, masked.grid_size, classifier.model.settings.patch_size
+    )
     return ImageExplanation(
         input=name,
         method=chosen,
@@ -63,6 +65,8 @@ def explain_image(
         unit=way.unit,
         faithfulness=measure_faithfulness(masked, contributions, number, seed=seed),
         seconds=seconds,
+        completeness_gap=found.completeness_gap,
+        coarsened=found.coarsened,
         pixels=_picture(masked.pixels),
         grid_size=masked.grid_size,
         heat=heat.astype(np.float32),

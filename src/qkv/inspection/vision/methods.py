@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from qkv.inspection.attribution import Attribution
 from qkv.inspection.masked import FloatArray
 from qkv.inspection.occlusion import occlusion
 from qkv.inspection.shapley import shapley_values
@@ -20,49 +21,49 @@ class VisionMethod:
     """One way.
 
     Attributes:
-        compute: from an image, a class and a seed to contributions, float64: one a patch
-            (patches,), or one a pixel (height, width).
+        compute: from an image, a class and a seed to contributions: one a patch, (patches,), or
+            one a pixel, (height, width).
         signed: whether it tells what speaks for a class from what speaks against it.
         unit: of a contribution.
     """
 
-    compute: Callable[[MaskedImage, int, int], FloatArray]
+    compute: Callable[[MaskedImage, int, int], Attribution]
     signed: bool
     unit: str
 
 
-def _attention(image: MaskedImage, label: int, seed: int) -> FloatArray:
+def _attention(image: MaskedImage, label: int, seed: int) -> Attribution:
     """The last layer's attention of what the head reads, in the mean over heads."""
     del label, seed
     last = image.classifier.model.settings.depth - 1
     weights: FloatArray = attention_map(image.classifier, image.pixels, last).astype("float64")
-    return weights.reshape(-1)
+    return Attribution(weights.reshape(-1))
 
 
-def _rollout(image: MaskedImage, label: int, seed: int) -> FloatArray:
+def _rollout(image: MaskedImage, label: int, seed: int) -> Attribution:
     del label, seed
-    return rollout_map(image.classifier, image.pixels)
+    return Attribution(rollout_map(image.classifier, image.pixels))
 
 
-def _relevance(image: MaskedImage, label: int, seed: int) -> FloatArray:
+def _relevance(image: MaskedImage, label: int, seed: int) -> Attribution:
     del seed
-    return relevance_map(image.classifier, image.pixels, label)
+    return Attribution(relevance_map(image.classifier, image.pixels, label))
 
 
-def _integrated_gradients(image: MaskedImage, label: int, seed: int) -> FloatArray:
+def _integrated_gradients(image: MaskedImage, label: int, seed: int) -> Attribution:
     del seed
     found = integrated_gradients(image.classifier, image.pixels, image.empty, label)
     heat: FloatArray = found.values.sum(axis=0)
-    return heat
+    return Attribution(heat, completeness_gap=found.gap)
 
 
-def _occlusion(image: MaskedImage, label: int, seed: int) -> FloatArray:
+def _occlusion(image: MaskedImage, label: int, seed: int) -> Attribution:
     del seed
-    return occlusion(image, label)
+    return Attribution(occlusion(image, label))
 
 
-def _shapley(image: MaskedImage, label: int, seed: int) -> FloatArray:
-    return shapley_values(image, label, unit="log odds", seed=seed)
+def _shapley(image: MaskedImage, label: int, seed: int) -> Attribution:
+    return Attribution(shapley_values(image, label, unit="log odds", seed=seed))
 
 
 VISION_METHODS: dict[str, VisionMethod] = {

@@ -32,8 +32,18 @@ router = APIRouter(prefix="/v1/models", tags=["attention"])
 _LARGEST = 2**31 - 1
 # What an address may hold of a text; a longer one goes into a body.
 MOST_QUERY_CHARACTERS = 2_000
-Layer = Annotated[str | None, Query(pattern="^(head|[0-9]{1,6})$")]
-Head = Annotated[str, Query(pattern="^(mean|[0-9]{1,6})$")]
+Layer = Annotated[
+    str | None,
+    Query(
+        pattern="^(head|[1-9][0-9]{0,5})$",
+        description="Counted from 1, the lowest; `head`: the pooling of a text model. The last if "
+        "left out.",
+    ),
+]
+Head = Annotated[
+    str,
+    Query(pattern="^(mean|[0-9]{1,6})$", description="Counted from 0; `mean`: the mean of all."),
+]
 Number = Annotated[int | None, Query(ge=0, le=_LARGEST)]
 All = Annotated[bool, Query(alias="all")]
 
@@ -54,10 +64,10 @@ async def attention_of_body(
 ) -> Response:
     """How much a patch or a word attends to the others.
 
-    The body is as for predictions, with one input. `layer`: one of the model's, its last if it is
-    left out. `head`: a number from 0, or `mean`. `query`: a patch or a word; without it, an image
-    answers for its class token, or with `all` for every token, and a text for its pool or for all
-    of its words.
+    The body is as for predictions, with one input. `layer`: one of the model's, counted from
+    1, the lowest; its last if it is left out. `head`: a number from 0, or `mean`. `query`: a patch
+    or a word, from 0; without it, an image answers for its class token, or with `all` for every
+    token, and a text for its pool or for all of its words.
     """
     model = served_model(request, model_id)
     _, read = await one_input(request, model)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -16,6 +16,7 @@ from qkv.serving.routes.asked import (
     one_input,
     served_model,
 )
+from qkv.serving.schemas import ExplanationAnswer
 
 router = APIRouter(prefix="/v1/models", tags=["explain"])
 
@@ -24,7 +25,7 @@ MAX_NAME = 256
 
 @router.post(
     "/{model_id}/explain",
-    response_model=dict[str, Any],
+    response_model=ExplanationAnswer,
     responses=ASKING_ERRORS,
     openapi_extra=described_body(several=False),
 )

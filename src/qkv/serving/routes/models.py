@@ -46,7 +46,7 @@ def model_details(model: ServedModel, settings: ServingSettings) -> dict[str, An
             "grid_size": vit.grid_size,
         }
         attention: dict[str, Any] = {
-            "layers": list(range(vit.depth)),
+            "layers": list(range(1, vit.depth + 1)),
             "heads": vit.num_heads,
             "class_token": predictor.classifier.model.class_token is not None,
             "pool": False,

@@ -119,7 +119,7 @@ export function createAttention({ model, api, signal, tell }) {
     const key = `${layer}/${head}`;
     if (!kept.has(key)) {
       element.setAttribute("aria-busy", "true");
-      const query = new URLSearchParams({ layer, head, all: true });
+      const query = new URLSearchParams({ layer: layer + 1, head, all: true });
       try {
         const answer = await api.post(
           `/v1/models/${encodeURIComponent(model.id)}/attention?${query}`,

@@ -10,7 +10,6 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from qkv.errors import QKVError, ServerStartError
 from qkv.serving.engine import Engine
 from qkv.serving.guard import Traffic, guard, read_keys
 from qkv.serving.metrics import Metrics
@@ -29,8 +28,6 @@ from qkv.serving.routes.studies import router as studies
 from qkv.serving.settings import ServingSettings
 
 ROUTERS = (health, models_router, predict, explain, attention, examples, report, studies, page)
-# Of another library's message, which can be pages long.
-_REASON_CHARACTERS = 200
 _DESCRIPTION = (
     "Predictions of small attention models, their explanations, and what they attend to. "
     "Every error is JSON: `error` says what is wrong, `remedy` what to do."
@@ -40,9 +37,8 @@ _DESCRIPTION = (
 def create_app(models: Models, settings: ServingSettings) -> FastAPI:
     """The server of some models, as an ASGI application.
 
-    Its threads start and end with its lifespan, which raises `ServerStartError` where a model fails
-    at once. `app.state` has `models`, `settings`, `engine`,
-    `metrics` and `traffic`.
+    Its threads start and end with its lifespan, which raises what `Engine.start` raises. `app.state`
+    has `models`, `settings`, `engine`, `metrics` and `traffic`.
 
     Args:
         models: what is served.
@@ -62,7 +58,7 @@ def create_app(models: Models, settings: ServingSettings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         try:
-            await _start(engine, models)
+            await engine.start()
             yield
         finally:
             await engine.drain()
@@ -99,28 +95,6 @@ def create_app(models: Models, settings: ServingSettings) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     return app
-
-
-async def _start(engine: Engine, models: Models) -> None:
-    """Start the threads and warm up the models.
-
-    Raises:
-        ServerStartError: a model failed.
-    """
-    # A boundary: whatever a model raises at its first computation, nobody can be served by it.
-    try:
-        await engine.start()
-    except QKVError:
-        raise
-    except Exception as error:
-        reason = " ".join(str(error).split())[:_REASON_CHARACTERS]
-        paths = ", ".join(str(model.run.path) for model in models.values())
-        raise ServerStartError(
-            f"the first computation of what is served ({paths}) failed with "
-            f"{type(error).__name__}{': ' if reason else ''}{reason}",
-            remedy="see whether qkv predict works for it; for want of memory, serve fewer runs or "
-            "name another --device",
-        ) from error
 
 
 class _Application(FastAPI):

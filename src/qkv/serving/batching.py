@@ -17,8 +17,6 @@ from typing import Generic, TypeVar
 from qkv.serving.errors import NotServingError, QueueFullError
 from qkv.serving.worker import Worker
 
-__all__ = ["Batcher", "Observer", "Worker"]
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Observer = Callable[[int, int, float], None]

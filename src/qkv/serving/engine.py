@@ -11,17 +11,22 @@ from typing import Any, Literal, TypeVar
 
 import torch
 
-from qkv.serving.batching import Batcher, Observer, Worker
+from qkv.errors import QKVError, ServerStartError
+from qkv.serving.batching import Batcher, Observer
 from qkv.serving.errors import NotServingError
 from qkv.serving.models import Models, ServedModel
 from qkv.serving.predictors import Scores
 from qkv.serving.settings import ServingSettings
+from qkv.serving.worker import Worker
 
 # The event loop goes first: its turns are short, and clients wait for them.
 COMPUTING_NICENESS = 5
 
 Answer = TypeVar("Answer")
 State = Literal["starting", "ready", "draining"]
+
+# Of another library's message, which can be pages long.
+REASON_CHARACTERS = 200
 
 # More would fight for the interpreter.
 MAX_WORKERS = 4
@@ -80,15 +85,18 @@ class Engine:
         self._switch_seconds = sys.getswitchinterval()
 
     async def start(self) -> None:
-        """Start the threads and warm up every model; then the state is `ready`."""
+        """Start the threads and warm up every model; then the state is `ready`.
+
+        Raises:
+            ServerStartError: a model fails at its first computation.
+        """
         self.state = "starting"
         self._switch_seconds = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_SECONDS)
         self._workers.start()
         self._inspection.start()
         for model in self._models.values():
-            # On a thread of its own kind: the first computation of each thread sets things up.
-            await self.look(model.predictor.warm_up)
+            await self._warm_up(model)
         self.state = "ready"
 
     async def drain(self) -> None:
@@ -160,6 +168,22 @@ class Engine:
             return document
 
         return await self.look(work)
+
+    async def _warm_up(self, model: ServedModel) -> None:
+        # A boundary: whatever a model raises at its first computation, nobody can be served by it.
+        try:
+            # On a thread of its own kind: the first computation of each thread sets things up.
+            await self.look(model.predictor.warm_up)
+        except QKVError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split())[:REASON_CHARACTERS]
+            raise ServerStartError(
+                f"the first computation of {model.run.path} failed with {type(error).__name__}"
+                f"{': ' if reason else ''}{reason}",
+                remedy="see whether qkv predict works for it; for want of memory, serve fewer runs "
+                "or name another --device",
+            ) from error
 
     def _prepare(self) -> None:
         # OpenMP keeps the number of threads for each thread that asks it for some.

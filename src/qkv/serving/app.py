@@ -37,7 +37,7 @@ _DESCRIPTION = (
 def create_app(models: Models, settings: ServingSettings) -> FastAPI:
     """The server of some models, as an ASGI application.
 
-    Its threads start and end with its lifespan, which raises what `Engine.start` raises. `app.state`
+    Its threads start and end with its lifespan, which raises what `Engine.start` does. `app.state`
     has `models`, `settings`, `engine`, `metrics` and `traffic`.
 
     Args:

@@ -62,7 +62,7 @@ class Engine:
         self._models = models
         workers, self._threads = _threads(models, settings)
         self._workers = Worker("predictions", prepare=self._prepare, threads=workers)
-        self._inspection = Worker("inspection")
+        self._inspection = Worker("inspection", prepare=_yield_to_the_event_loop)
         budgets = {"images": settings.batch_images, "tokens": settings.batch_tokens}
         self.batchers: dict[str, Batcher[Any, Scores]] = {
             model.id: Batcher(
@@ -188,8 +188,12 @@ class Engine:
     def _prepare(self) -> None:
         # OpenMP keeps the number of threads for each thread that asks it for some.
         torch.set_num_threads(self._threads)
-        if sys.platform == "linux":  # elsewhere it would be the whole process
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), COMPUTING_NICENESS)
+        _yield_to_the_event_loop()
+
+
+def _yield_to_the_event_loop() -> None:
+    if sys.platform == "linux":  # elsewhere it would be the whole process
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), COMPUTING_NICENESS)
 
 
 def _threads(models: Models, settings: ServingSettings) -> tuple[int, int]:

@@ -76,16 +76,21 @@ export async function render(container, context) {
 
   async function choose({ blob, name: called, truth, square = null }) {
     tell(null);
+    const [answered, decoded] = await Promise.all([
+      predict(blob, truth),
+      square ?? squareOf(blob, model.input),
+    ]);
+    // Only what the model could read takes the place of what is shown.
+    if (!answered || signal.aborted) return;
     if (!truth) gallery.unselect();
     name.textContent = truth ? `${called}, truly ${truth}` : called;
-    seen = square ?? (await squareOf(blob, model.input));
-    if (signal.aborted) return;
+    seen = decoded;
     // What the browser cannot decode, the server may; it shows with the explanation.
     attention.choose(blob, seen);
     explanation.choose(blob, seen);
-    await predict(blob, truth);
   }
 
+  /** Whether the model answered, and this is what was asked last. */
   async function predict(blob, truth) {
     asking.abort();
     asking = new AbortController();
@@ -95,9 +100,11 @@ export async function render(container, context) {
     try {
       const answer = await api.post(address, blob, { signal: AbortSignal.any([signal, mine]) });
       bars.show(answer, truth);
+      return true;
     } catch (error) {
-      if (!mine.aborted) bars.clear();
+      if (!mine.aborted) bars.stay();
       tell(error);
+      return false;
     }
   }
 

@@ -76,12 +76,11 @@ export async function render(container, context) {
 
   async function choose({ blob, name: called, truth, square = null }) {
     tell(null);
-    const [answered, decoded] = await Promise.all([
-      predict(blob, truth),
-      square ?? squareOf(blob, model.input),
-    ]);
+    const answering = predict(blob, truth);
+    const mine = asking.signal;
+    const decoded = square ?? (await squareOf(blob, model.input));
     // Only what the model could read takes the place of what is shown.
-    if (!answered || signal.aborted) return;
+    if (!(await answering) || mine.aborted || signal.aborted) return;
     if (!truth) gallery.unselect();
     name.textContent = truth ? `${called}, truly ${truth}` : called;
     seen = decoded;
@@ -90,7 +89,7 @@ export async function render(container, context) {
     explanation.choose(blob, seen);
   }
 
-  /** Whether the model answered, and this is what was asked last. */
+  /** Whether the model answered. */
   async function predict(blob, truth) {
     asking.abort();
     asking = new AbortController();
@@ -108,7 +107,9 @@ export async function render(container, context) {
     }
   }
 
-  await gallery.start();
+  await gallery.start(async ([first]) => {
+    if (first) await gallery.pick(first.index);
+  });
 }
 
 function summary({ class_names: names, input, accuracy }) {

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -149,3 +150,34 @@ def test_first_paint_and_pointing_are_quick(visit: Visit) -> None:
     print(f"first paint {paint:.0f} ms, patch to drawn attention {hover:.1f} ms")  # noqa: T201
     assert paint < PAINT_MILLISECONDS
     assert hover < HOVER_MILLISECONDS
+
+
+def test_a_test_image_is_opened_by_its_address(visit: Visit, served: Any) -> None:
+    example = httpx.get(f"{served.url}/v1/models/colours/examples/3", timeout=30).json()
+    page = visit("#/colours/images?example=3")
+    page.get_by_text(f"test image 3, truly {example['label']}").wait_for()
+    page.locator(".tiles [data-index='3'][aria-selected=true]").wait_for()
+    assert page.locator(".tiles [aria-selected=true]").count() == 1
+
+
+def test_an_address_of_no_test_image_is_told(visit: Visit) -> None:
+    page = visit("#/colours/images?example=99999", expect_errors=True)
+    page.locator("#notice").wait_for()
+    assert "99999" in page.locator("#notice").inner_text()
+    page.locator(".tiles > *").first.click()
+    page.locator(".attention[data-painted]").wait_for()
+    assert page.locator("#notice").is_hidden()
+
+
+def test_only_mistakes_are_listed_and_the_choice_is_kept(page: Page, served: Any) -> None:
+    chosen = page.locator(".tiles [aria-selected=true]").get_attribute("data-index")
+    address = f"{served.url}/v1/models/colours/examples"
+    wrong = httpx.get(f"{address}?wrong=true&limit=20", timeout=30).json()
+    with page.expect_response(lambda response: "wrong=true" in response.url):
+        page.get_by_label("Only mistakes").check()
+    page.wait_for_function(
+        "(count) => document.querySelectorAll('.tiles > *').length === count",
+        arg=len(wrong["examples"]),
+    )
+    page.get_by_label("Only mistakes").uncheck()
+    page.locator(f".tiles [data-index='{chosen}'][aria-selected=true]").wait_for()

@@ -120,7 +120,8 @@ def test_no_heat_leaves_the_picture_grey_and_much_colours_it() -> None:
     np.testing.assert_allclose(painted[0, 1], to_rgb(SIGNED(1.0)))
     assert painted[1, 0].max() < 0.8  # dark stays darker
     assert np.ptp(painted[1, 0]) < 0.01
-    assert painted[1, 1, 2] > painted[1, 1, 0]  # blue speaks against
+    assert painted[0, 1, 2] > painted[0, 1, 0]  # blue speaks for
+    assert painted[1, 1, 0] > painted[1, 1, 2]  # orange speaks against
 
 
 def test_white_is_nothing_unless_that_would_hide_all_differences() -> None:

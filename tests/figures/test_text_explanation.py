@@ -99,7 +99,7 @@ def test_500_words_are_all_there_and_take_no_time() -> None:
     assert ELLIPSIS not in notes(figure)
 
 
-def test_words_for_are_red_and_words_against_are_blue() -> None:
+def test_words_for_are_blue_and_words_against_are_orange() -> None:
     figure = draw_text_explanation(text_document(SENTENCE, strong={"superb": 0.4, "not": -0.3}))
     page = figure.axes[0]
     boxes = [patch for patch in page.patches if isinstance(patch, FancyBboxPatch)]
@@ -110,9 +110,10 @@ def test_words_for_are_red_and_words_against_are_blue() -> None:
         )
         for text in page.texts
     }  # fmt: skip
-    assert shades["superb"] == pytest.approx(to_rgb("#D55E00"), abs=0.01)
-    red, _, blue = shades["not"]
-    assert blue > red + 0.2
+    assert shades["superb"] == pytest.approx(to_rgb("#0072B2"), abs=0.01)
+    red, green, blue = shades["not"]
+    assert red > green > blue
+    assert red > blue + 0.2
     assert min(shades["film"]) > 0.9
     ends = [label.get_text() for label in figure.axes[1].get_xticklabels()]
     assert ends == ["−0.4 against", "0", "+0.4 for"]
@@ -137,7 +138,7 @@ def test_what_the_model_did_not_read_is_grey_and_said() -> None:
         text_document("one two three four five", read=3, contributions=values)
     )
     colours = [text.get_color() for text in figure.axes[0].texts]
-    assert colours[:3] == ["#222222"] * 3
+    assert colours[:3] == ["#222222", "#222222", "white"]  # the strongest on deep blue
     assert colours[3:] == ["#767676"] * 2
     assert "The model read the first 3 of 5 words." in notes(figure)
 

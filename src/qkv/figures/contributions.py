@@ -14,11 +14,13 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from qkv.errors import ShapeError
 from qkv.figures.style import BLUE, INK, MUTED, VERMILLION, percent, short_name
 
+# As on the page: orange speaks against a class, and blue for it. What cannot tell for from against
+# has a colour of its own, so that nobody takes it for either.
 SIGNED = LinearSegmentedColormap.from_list(
-    "against_for", [BLUE, "#8CC3E3", "#FFFFFF", "#F4B183", VERMILLION]
+    "against_for", [VERMILLION, "#F4B183", "#FFFFFF", "#8CC3E3", BLUE]
 )
 UNSIGNED = LinearSegmentedColormap.from_list(
-    "least_most", ["#FFFFFF", "#F8CFAF", "#EE9A5E", VERMILLION]
+    "least_most", ["#FFFFFF", "#D3CCF0", "#A394E0", "#6A51C9"]
 )
 _OTHERS = "#C9C9C9"
 _MOST_BARS = 6
@@ -27,6 +29,8 @@ _NAME_LIMIT = 16
 
 def colours_of(values: Any, *, signed: bool) -> ScalarMappable:
     """From contributions to colours: white is none or least of it, the ends are the strongest.
+
+    Blue speaks for the class, orange against it; violet is for what has no sign.
 
     Args:
         values: contributions of any shape, all finite.
@@ -116,7 +120,7 @@ def draw_top_classes(axes: Axes, document: Mapping[str, Any]) -> None:
     if label not in names:
         names[-1] = label
     places = range(len(names))
-    colours = [VERMILLION if name == label else _OTHERS for name in names]
+    colours = [BLUE if name == label else _OTHERS for name in names]
     axes.barh(places, [probabilities[name] for name in names], height=0.72, color=colours)
     for place, name in zip(places, names, strict=True):
         share = probabilities[name]
@@ -129,7 +133,7 @@ def draw_top_classes(axes: Axes, document: Mapping[str, Any]) -> None:
             ha="right" if within else "left",
             va="center",
             size=8.5,
-            color="black" if within else INK,
+            color="white" if within and name == label else INK,
         )
     axes.set_yticks(places, [short_name(name, _NAME_LIMIT) for name in names])
     for tick, name in zip(axes.get_yticklabels(), names, strict=True):

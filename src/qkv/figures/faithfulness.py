@@ -11,7 +11,7 @@ from matplotlib.font_manager import FontProperties
 from qkv.figures.flowing_words import Piece, lay_out
 from qkv.figures.lettering import measure_with
 from qkv.figures.sheet import Sheet
-from qkv.figures.style import INK, MUTED, PALETTE, VERMILLION
+from qkv.figures.style import BLUE, INK, MUTED, PALETTE
 
 _GRID = "#DDDDDD"
 _MORE_DECIMALS = 4
@@ -106,12 +106,12 @@ def draw_curves(
         area, random_area = _apart(
             faithfulness[f"{name}_area"], faithfulness[f"random_{name}_area"]
         )
-        axes.fill_between(fractions, own, chance, color=VERMILLION, alpha=0.13, linewidth=0)
+        axes.fill_between(fractions, own, chance, color=BLUE, alpha=0.13, linewidth=0)
         (random_line,) = axes.plot(
             fractions, chance, color=MUTED, linestyle=(0, (4, 2)), linewidth=1.3, clip_on=False
         )
         random_line.set_label(f"random {random_area}")
-        (own_line,) = axes.plot(fractions, own, color=VERMILLION, linewidth=2.0, clip_on=False)
+        (own_line,) = axes.plot(fractions, own, color=BLUE, linewidth=2.0, clip_on=False)
         own_line.set_label(f"area: this order {area}")
         own_line.set_zorder(3)  # over the frame, where the probability is 0
         # Above the axes, where it cannot lie upon a curve.

@@ -15,34 +15,42 @@ export class ApiError extends Error {
 const KEY = "qkv-key";
 
 /**
- * @param {() => Promise<string | null>} askForKey asked once for all requests that wait for it.
+ * @param {(refused: boolean) => Promise<string | null>} askForKey asked once for all requests that
+ *   wait for it; null where the user gives none.
  */
 export function createApi(askForKey) {
   let asking = null;
 
-  async function send(path, { method = "GET", body, type, signal } = {}, again = true) {
-    const headers = {};
+  async function send(path, options = {}) {
     const key = sessionStorage.getItem(KEY);
+    const response = await request(path, options, key);
+    if (response.ok) return response;
+    if (response.status === 401 && (await hasOtherKey(key))) return send(path, options);
+    throw await failure(response);
+  }
+
+  async function request(path, { method = "GET", body, type, signal }, key) {
+    const headers = {};
     if (key) headers.Authorization = `Bearer ${key}`;
     if (type) headers["Content-Type"] = type;
-    let response;
     try {
-      response = await fetch(path, { method, body, headers, signal });
+      return await fetch(path, { method, body, headers, signal });
     } catch (error) {
       if (error.name === "AbortError") throw error;
       throw new ApiError(0, "The server does not answer", "is it still running?");
     }
-    if (response.ok) return response;
-    if (response.status === 401 && again) {
-      asking ??= askForKey().finally(() => { asking = null; });
-      const given = await asking;
-      if (given) {
-        sessionStorage.setItem(KEY, given);
-        return send(path, { method, body, type, signal }, false);
-      }
-    }
-    if (response.status === 401) sessionStorage.removeItem(KEY);
-    throw await failure(response);
+  }
+
+  /** Whether there is now a key to try in place of the one that was refused, or of none. */
+  async function hasOtherKey(refused) {
+    const kept = sessionStorage.getItem(KEY);
+    // The user was asked for another request while this one was under way.
+    if (kept && kept !== refused) return true;
+    sessionStorage.removeItem(KEY);
+    asking ??= askForKey(Boolean(refused)).finally(() => { asking = null; });
+    const given = await asking;
+    if (given) sessionStorage.setItem(KEY, given);
+    return Boolean(given);
   }
 
   return {
@@ -63,7 +71,7 @@ export function createApi(askForKey) {
 }
 
 const SAID = {
-  401: ["The key was not accepted", "ask whoever started the server"],
+  401: ["This server asks for a key and got none", "load this page again to give it"],
   413: ["That is larger than this server takes", "send less"],
   429: ["The server is busy", "try again in a moment"],
   503: ["The server is starting or stopping", "try again in a moment"],
@@ -78,6 +86,8 @@ async function failure(response) {
   } catch {
     // Not every refusal on the way here is JSON; the status alone has to do.
   }
+  // What the server says of keys is for programs: it speaks of headers.
+  if (response.status === 401) said = {};
   return new ApiError(
     response.status,
     typeof said.error === "string" ? said.error : problem,

@@ -35,26 +35,39 @@ function go(hash) {
   location.hash = hash;
 }
 
-/** `#/MODEL/VIEW?QUERY` or `#/studies/STUDY`; whatever is not there is filled in. */
+/**
+ * `#/MODEL/VIEW?QUERY` or `#/studies/STUDY`; whatever is not there is filled in. A model that is
+ * not served is `unknown`.
+ */
 function readHash() {
   const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
-  const parts = path.split("/").map(decodeURIComponent);
+  const parts = path.split("/").map(decoded);
   const known = models.find((model) => model.id === parts[0]);
   if (parts[0] === "studies" && (STUDIES.includes(parts[1]) || !known)) {
     const study = STUDIES.includes(parts[1]) ? parts[1] : STUDIES[0];
     return { view: "studies", study, model: models[0], query: new URLSearchParams(query) };
   }
+  if (parts[0] && !known) return { unknown: parts[0] };
   const model = known ?? models[0];
   const views = [FIRST_VIEW[model.task], "run"];
   const view = views.includes(parts[1]) ? parts[1] : views[0];
   return { view, study: null, model, query: new URLSearchParams(query) };
 }
 
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part; // an address typed by hand may hold a lone %
+  }
+}
+
+function addressOf({ id, task }, view = FIRST_VIEW[task]) {
+  return `#/${encodeURIComponent(id)}/${view}`;
+}
+
 function showNav({ view, model }) {
-  const entries = [FIRST_VIEW[model.task], "run"].map((name) => [
-    name,
-    `#/${encodeURIComponent(model.id)}/${name}`,
-  ]);
+  const entries = [FIRST_VIEW[model.task], "run"].map((name) => [name, addressOf(model, name)]);
   entries.push(["studies", `#/studies/${STUDIES[0]}`]);
   nav.replaceChildren(
     ...entries.map(([name, href]) =>
@@ -62,6 +75,19 @@ function showNav({ view, model }) {
     ),
   );
   select.value = model.id;
+}
+
+/** In place of a view: which models there are. */
+function showModels(unknown) {
+  nav.replaceChildren();
+  select.value = "";
+  tell(`This server has no model “${unknown}”; choose one that it has`);
+  const links = models.map((model) =>
+    make("li", {}, make("a", { href: addressOf(model) }, model.name ?? model.id)),
+  );
+  main.replaceChildren(make("div", { class: "view" }, make("h1", {}, "Models"), make("ul", {}, ...links)));
+  document.title = "Models · qkv";
+  first = false;
 }
 
 async function show() {
@@ -74,6 +100,10 @@ async function show() {
   };
   const { signal } = leaving;
   const place = readHash();
+  if (place.unknown) {
+    showModels(place.unknown);
+    return;
+  }
   tell(null);
   showNav(place);
   try {
@@ -103,10 +133,11 @@ async function detail(id) {
   return details.get(id);
 }
 
-function askForKey() {
+function askForKey(refused) {
   const dialog = document.getElementById("key");
   const field = document.getElementById("key-value");
   document.getElementById("key-cancel").onclick = () => dialog.close("");
+  document.getElementById("key-refused").hidden = !refused;
   field.value = "";
   dialog.returnValue = "";
   dialog.showModal();
@@ -141,8 +172,17 @@ function setUpTheme() {
   mark();
 }
 
+function setUpSkipLink() {
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    // Its own address would be taken for that of a model.
+    event.preventDefault();
+    main.focus();
+  });
+}
+
 async function start() {
   setUpTheme();
+  setUpSkipLink();
   try {
     models = (await api.get("/v1/models")).models;
   } catch (error) {
@@ -155,7 +195,7 @@ async function start() {
   select.addEventListener("change", () => {
     const { view } = readHash();
     const model = models.find(({ id }) => id === select.value);
-    go(`#/${encodeURIComponent(model.id)}/${view === "run" ? "run" : FIRST_VIEW[model.task]}`);
+    go(addressOf(model, view === "run" ? view : undefined));
   });
   window.addEventListener("hashchange", show);
   // A promise that nobody awaited has failed, in a listener of a view: the user is told of it too.

@@ -9,7 +9,7 @@ const MOST = 12;
  * moves the bars and not the names; of more, the likeliest are shown.
  *
  * @param {string[]} classNames
- * @returns {{element: HTMLElement, show: Function, wait: Function, clear: Function}}
+ * @returns {{element: HTMLElement, show: Function, wait: Function, stay: Function, clear: Function}}
  */
 export function createBars(classNames) {
   const fixed = classNames.length <= MOST;
@@ -54,6 +54,8 @@ export function createBars(classNames) {
     element,
     show,
     wait: () => list.setAttribute("aria-busy", "true"),
+    /** No other answer came: the one that is shown still holds. */
+    stay: () => list.removeAttribute("aria-busy"),
     clear: () => {
       clearTimeout(telling);
       said.textContent = "";

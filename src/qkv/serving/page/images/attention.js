@@ -24,7 +24,7 @@ export function createAttention({ model, api, signal, tell }) {
   let matrix = null;
   let kept = new Map();
   let asking = new AbortController();
-  let playing = 0;
+  let playing = null; // stands for one play through the layers
 
   const scale = createScale();
   const said = make("p", { class: "said", "aria-live": "polite" });
@@ -47,8 +47,7 @@ export function createAttention({ model, api, signal, tell }) {
     String(layer),
     (value) => {
       stop();
-      layer = Number(value);
-      load();
+      turnTo(Number(value));
     },
   );
   const headRow = choiceRow(
@@ -89,26 +88,33 @@ export function createAttention({ model, api, signal, tell }) {
   }
 
   function stop() {
-    clearInterval(playing);
-    playing = 0;
+    playing = null;
     namePlay();
   }
 
   function toggle() {
-    if (playing) {
-      stop();
-      return;
-    }
-    nextLayer();
+    if (playing) stop();
     // Whoever asked for less motion gets one layer at a press.
-    if (!still.matches) playing = setInterval(nextLayer, STEP_MILLISECONDS);
-    namePlay();
+    else if (still.matches) turnTo((layer + 1) % layers);
+    else playOn();
   }
 
-  function nextLayer() {
-    layer = (layer + 1) % layers;
+  /** From the layer after this one to the last, or from the first where this is the last. */
+  async function playOn() {
+    const mine = {};
+    playing = mine;
+    namePlay();
+    for (let next = (layer + 1) % layers; next < layers && playing === mine; next += 1) {
+      const shown = new Promise((done) => { setTimeout(done, STEP_MILLISECONDS); });
+      await Promise.all([turnTo(next), shown]);
+    }
+    if (playing === mine) stop();
+  }
+
+  function turnTo(value) {
+    layer = value;
     layerRow.choose(String(layer));
-    load();
+    return load();
   }
 
   async function load() {

@@ -1,9 +1,8 @@
-// What in the image speaks for a class, and how far to believe that.
+// What in the image speaks for a class, as colours over it.
 
-import { choiceList, make, signed } from "../elements.js";
-import { faithfulnessOf } from "../faithfulness.js";
+import { make, signed } from "../elements.js";
+import { createExplaining } from "../explaining.js";
 import { largest } from "../heat.js";
-import { methodName } from "../methods.js";
 import { createScale } from "../scale.js";
 import { squareFromPixels } from "./pictures.js";
 import { createStage, placeOf } from "./stage.js";
@@ -12,42 +11,22 @@ import { createStage, placeOf } from "./stage.js";
  * @param {object} context of the view.
  * @param {(square: HTMLCanvasElement) => void} seen gets what the model saw.
  */
-export function createExplanation({ model, api, signal, tell }, seen) {
+export function createExplanation(context, seen) {
+  const { model, tell } = context;
   const { grid_size: grid } = model.input;
-  let method = model.default_method;
-  let label = "";
+  const explaining = createExplaining(context, "patches", load);
   let opacity = 0.8;
   let picture = null;
   let explained = null;
-  let asking = new AbortController();
 
   const scale = createScale();
   const said = make("p", { class: "said", "aria-live": "polite" });
-  const faith = make("div");
   const stage = createStage({
     label: `Patches of the image, ${grid} by ${grid}: what each contributes`,
     grid,
     describe: (patch) => `Patch ${placeOf(patch, grid)}`,
     pointed: paint,
   });
-  const methods = choiceList(
-    "Method",
-    model.methods.map((value) => ({ value, label: methodName(value, model.default_method) })),
-    method,
-    (value) => {
-      method = value;
-      load();
-    },
-  );
-  const labels = choiceList(
-    "Explain",
-    [{ value: "", label: "its answer" }, ...model.class_names.map((value) => ({ value, label: value }))],
-    label,
-    (value) => {
-      label = value;
-      load();
-    },
-  );
   const slider = make("input", {
     type: "range",
     min: 0,
@@ -70,37 +49,30 @@ export function createExplanation({ model, api, signal, tell }, seen) {
     make(
       "div",
       { class: "row bottom" },
-      methods,
-      labels,
+      ...explaining.controls,
       make("div", { class: "field grow" }, make("label", { for: "heat-opacity" }, "Strength of the colours"), slider),
     ),
-    faith,
+    explaining.faith,
   );
 
   async function load() {
     if (!picture) return;
-    asking.abort();
-    asking = new AbortController();
-    const mine = asking.signal;
     element.setAttribute("aria-busy", "true");
-    const query = new URLSearchParams({ method, ...(label && { label }) });
+    let found;
     try {
-      const found = await api.post(
-        `/v1/models/${encodeURIComponent(model.id)}/explain?${query}`,
-        picture,
-        { signal: AbortSignal.any([signal, mine]) },
-      );
-      explained = { ...found, heat: Float32Array.from(found.heat.flat()), width: found.heat[0].length };
+      found = await explaining.ask(picture);
     } catch (error) {
+      // Another is under way already, and this stays busy.
+      if (error.name === "AbortError") return;
+      element.removeAttribute("aria-busy");
       tell(error);
       return;
-    } finally {
-      if (!mine.aborted) element.removeAttribute("aria-busy");
     }
+    element.removeAttribute("aria-busy");
+    explained = { ...found, heat: Float32Array.from(found.heat.flat()), width: found.heat[0].length };
     const square = squareFromPixels(explained.pixels);
     stage.show(square);
     seen(square);
-    faith.replaceChildren(faithfulnessOf(explained.faithfulness, explained.label, "patches"));
     paint(null);
   }
 
@@ -127,7 +99,7 @@ export function createExplanation({ model, api, signal, tell }, seen) {
       stage.show(square);
       stage.shade(null);
       said.textContent = "";
-      faith.replaceChildren();
+      explaining.faith.replaceChildren();
       return load();
     },
   };

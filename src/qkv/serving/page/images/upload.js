@@ -19,7 +19,6 @@ export function createUpload(signal, chosen, tell) {
       input.value = "";
     },
   });
-  const said = make("p", { class: "small muted" }, "It stays on this server.");
   const element = make(
     "div",
     { class: "stack" },
@@ -30,15 +29,13 @@ export function createUpload(signal, chosen, tell) {
       make("strong", {}, "Choose an image"),
       make("span", {}, "or drop it anywhere on this page, or paste it"),
     ),
-    said,
+    make("p", { class: "small muted" }, "It stays on this server."),
   );
 
   function take(files) {
     const file = [...(files ?? [])].find(({ type }) => type.startsWith("image/"));
-    if (file) {
-      said.textContent = file.name || "Pasted image";
-      chosen({ blob: file, name: file.name || "pasted image", truth: null });
-    } else if (files?.length) tell("That is no image; choose a PNG, JPEG or WebP file");
+    if (file) chosen({ blob: file, name: file.name || "pasted image", truth: null });
+    else if (files?.length) tell("That is no image; choose a PNG, JPEG or WebP file");
   }
 
   document.addEventListener(

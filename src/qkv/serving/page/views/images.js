@@ -76,16 +76,20 @@ export async function render(container, context) {
 
   async function choose({ blob, name: called, truth, square = null }) {
     tell(null);
+    const answering = predict(blob, truth);
+    const mine = asking.signal;
+    const decoded = square ?? (await squareOf(blob, model.input));
+    // Only what the model could read takes the place of what is shown.
+    if (!(await answering) || mine.aborted || signal.aborted) return;
     if (!truth) gallery.unselect();
     name.textContent = truth ? `${called}, truly ${truth}` : called;
-    seen = square ?? (await squareOf(blob, model.input));
-    if (signal.aborted) return;
+    seen = decoded;
     // What the browser cannot decode, the server may; it shows with the explanation.
     attention.choose(blob, seen);
     explanation.choose(blob, seen);
-    await predict(blob, truth);
   }
 
+  /** Whether the model answered. */
   async function predict(blob, truth) {
     asking.abort();
     asking = new AbortController();
@@ -95,13 +99,17 @@ export async function render(container, context) {
     try {
       const answer = await api.post(address, blob, { signal: AbortSignal.any([signal, mine]) });
       bars.show(answer, truth);
+      return true;
     } catch (error) {
-      if (!mine.aborted) bars.clear();
+      if (!mine.aborted) bars.stay();
       tell(error);
+      return false;
     }
   }
 
-  await gallery.start();
+  await gallery.start(async ([first]) => {
+    if (first) await gallery.pick(first.index);
+  });
 }
 
 function summary({ class_names: names, input, accuracy }) {

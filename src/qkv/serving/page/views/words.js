@@ -19,7 +19,7 @@ const WORDS_WHILE_TYPED = 60;
 const WORDS_WHEN_CHOSEN = 160;
 
 export async function render(container, context) {
-  const { model, api, signal, tell, query } = context;
+  const { model, api, signal, tell } = context;
   const base = `/v1/models/${encodeURIComponent(model.id)}`;
   const bars = createBars(model.class_names);
   const reading = createReading(context);
@@ -106,15 +106,12 @@ export async function render(container, context) {
     }
   }
 
-  const wanted = Number.parseInt(query.get("example") ?? "", 10);
-  const [examples] = await Promise.all([
-    gallery.start(),
-    Number.isSafeInteger(wanted) && wanted >= 0 ? gallery.pick(wanted) : null,
-  ]);
-  if (signal.aborted || text) return;
-  const short = examples.find(({ excerpt }) => !excerpt);
-  if (short) await gallery.pick(short.index);
-  else await choose({ text: A_TEXT, name: "a text to begin with", truth: null });
+  await gallery.start(async (examples) => {
+    if (signal.aborted || text) return;
+    const short = examples.find(({ excerpt }) => !excerpt);
+    if (short) await gallery.pick(short.index);
+    else await choose({ text: A_TEXT, name: "a text to begin with", truth: null });
+  });
 }
 
 function summary({ class_names: names, input, accuracy }) {

@@ -1,9 +1,8 @@
-// Which words speak for a class and which against it, and how far to believe that.
+// Which words speak for a class and which against it, as shades of the text.
 
-import { choiceList, make, signed } from "../elements.js";
-import { faithfulnessOf } from "../faithfulness.js";
+import { make, signed } from "../elements.js";
+import { createExplaining } from "../explaining.js";
 import { largest } from "../heat.js";
-import { methodName } from "../methods.js";
 
 const NAMED = 3;
 
@@ -13,34 +12,9 @@ const NAMED = 3;
  * @param {() => void} page.again asks for the explanation, as another choice was made.
  * @param {(line: string, stop: () => void) => () => void} page.progress
  */
-export function createExplanation({ model, api, signal }, { again, progress }) {
-  let method = model.default_method;
-  let label = "";
+export function createExplanation(context, { again, progress }) {
+  const explaining = createExplaining(context, "words", again);
   let explained = null;
-  let asking = new AbortController();
-
-  const faith = make("div");
-  const methods = choiceList(
-    "Method",
-    model.methods.map((value) => ({ value, label: methodName(value, model.default_method) })),
-    method,
-    (value) => {
-      method = value;
-      again();
-    },
-  );
-  const labels = choiceList(
-    "Explain",
-    [{ value: "", label: "its answer" }, ...model.class_names.map((value) => ({ value, label: value }))],
-    label,
-    (value) => {
-      label = value;
-      again();
-    },
-  );
-
-  const isFor = (found, text) =>
-    found?.asked.text === text && found.asked.method === method && found.asked.label === label;
 
   function told(word) {
     const { contributions, words, label: about, signed: bothWays, unit, read } = explained;
@@ -78,33 +52,28 @@ export function createExplanation({ model, api, signal }, { again, progress }) {
 
   return {
     intro: "How much each word speaks for the class, or against it. Point at a word for its number.",
-    controls: make("div", { class: "row bottom" }, methods, labels),
-    below: faith,
+    controls: make("div", { class: "row bottom" }, ...explaining.controls),
+    below: explaining.faith,
 
     /** Whether this very text is explained, by this method and for this class. */
-    has: (text) => isFor(explained, text),
-    stop: () => asking.abort(),
+    has(text) {
+      const { method, label } = explaining.choice();
+      const asked = explained?.asked;
+      return asked?.text === text && asked.method === method && asked.label === label;
+    },
+    stop: explaining.stop,
     words: () => explained?.words ?? null,
 
     /** @throws {ApiError} also AbortError. */
     async load(text) {
-      asking.abort();
-      const mine = new AbortController();
-      asking = mine;
-      const query = new URLSearchParams({ method, ...(label && { label }) });
-      const done = progress("Explaining", () => mine.abort());
-      const asked = { method, label, text };
+      const asked = { ...explaining.choice(), text };
+      const done = progress("Explaining", explaining.stop);
       try {
-        const found = await api.post(
-          `/v1/models/${encodeURIComponent(model.id)}/explain?${query}`,
-          { inputs: text },
-          { signal: AbortSignal.any([signal, mine.signal]) },
-        );
+        const found = await explaining.ask({ inputs: text });
         explained = { ...found, asked, limit: largest(found.contributions) };
       } finally {
         done();
       }
-      faith.replaceChildren(faithfulnessOf(explained.faithfulness, explained.label, "words"));
     },
 
     /** How the text looks, with a word pointed at or none. */

@@ -1,0 +1,51 @@
+// Asking why: by which method, for which class, and how far to believe the answer.
+
+import { choiceList, make } from "./elements.js";
+import { faithfulnessOf } from "./faithfulness.js";
+import { methodName } from "./methods.js";
+
+/**
+ * @param {object} context of the view.
+ * @param {string} parts what an input consists of: `patches` or `words`.
+ * @param {() => void} again asks for the explanation, as another choice was made.
+ */
+export function createExplaining({ model, api, signal }, parts, again) {
+  let method = model.default_method;
+  let label = "";
+  let asking = new AbortController();
+
+  const faith = make("div");
+  const methods = model.methods.map((value) => ({ value, label: methodName(value, model.default_method) }));
+  const labels = ["", ...model.class_names].map((value) => ({ value, label: value || "its answer" }));
+  const controls = [
+    choiceList("Method", methods, method, (value) => { method = value; again(); }),
+    choiceList("Explain", labels, label, (value) => { label = value; again(); }),
+  ];
+
+  return {
+    controls,
+    faith,
+    /** What is chosen. */
+    choice: () => ({ method, label }),
+    stop: () => asking.abort(),
+
+    /**
+     * The explanation of an input as it is chosen now; what was asked before is forgotten.
+     *
+     * @throws {ApiError} also AbortError.
+     */
+    async ask(input) {
+      asking.abort();
+      const mine = new AbortController();
+      asking = mine;
+      const query = new URLSearchParams({ method, ...(label && { label }) });
+      const found = await api.post(
+        `/v1/models/${encodeURIComponent(model.id)}/explain?${query}`,
+        input,
+        { signal: AbortSignal.any([signal, mine.signal]) },
+      );
+      faith.replaceChildren(faithfulnessOf(found.faithfulness, found.label, parts));
+      return found;
+    },
+  };
+}

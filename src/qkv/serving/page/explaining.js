@@ -44,8 +44,13 @@ export function createExplaining({ model, api, signal }, parts, again) {
         input,
         { signal: AbortSignal.any([signal, mine.signal]) },
       );
-      faith.replaceChildren(faithfulnessOf(found.faithfulness, found.label, parts));
+      faith.replaceChildren(faithfulnessOf(found.faithfulness, found.label, parts), ...coarsenedNote(found));
       return found;
     },
   };
+}
+
+/** What a long input made coarser, so that nobody takes it for the whole. */
+function coarsenedNote({ coarsened }) {
+  return coarsened ? [make("p", { class: "small muted" }, `The input is long, so this is coarser: ${coarsened}.`)] : [];
 }

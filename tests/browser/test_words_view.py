@@ -250,13 +250,27 @@ def test_the_pool_and_the_layers_are_shown(page: Page) -> None:
     assert np.allclose(words.evaluate_all(STRENGTHS), expected, atol=STEP)
     words.nth(1).hover()
     assert page.locator(".tip").inner_text().endswith("%")
-    before = page.locator(".reading").get_attribute("data-painted")
-    page.get_by_role("button", name="Play the layers").click()
-    page.wait_for_function(
-        "(before) => document.querySelector('.reading').dataset.painted !== before", arg=before
-    )
-    page.get_by_role("button", name="Stop", exact=True).click()
-    page.get_by_role("button", name="Play the layers").wait_for()
+
+
+def test_the_layers_are_played_once_through(page: Page, served: Any) -> None:
+    explain(page, A_TEXT)
+    attention(page)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    play = page.get_by_role("button", name="Play the layers")
+    play.click()
+    page.get_by_role("button", name="Stop", exact=True).wait_for()
+    play.wait_for()
+    layers = httpx.get(f"{served.url}/v1/models/reviews", timeout=30).json()["attention"]["layers"]
+    assert [httpx.URL(url).params["layer"] for url in asked] == [str(one) for one in layers[1:]]
+    page.locator(f".reading[data-painted='{layers[-1]}/mean/all']").wait_for()
+
+
+def test_an_address_of_no_test_text_is_told(visit: Visit) -> None:
+    page = visit("#/reviews/words?example=99999", expect_errors=True)
+    assert "99999" in told(page)
+    page.wait_for_timeout(300)
+    assert "99999" in told(page)
 
 
 def test_a_test_example_is_chosen_and_opened_by_its_address(visit: Visit, served: Any) -> None:

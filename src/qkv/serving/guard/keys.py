@@ -65,7 +65,7 @@ class KeyCheck:
     """ASGI middleware that refuses a request without a key: 401.
 
     Open to everyone are the page's own files and the two health probes; what the page asks the
-    API for needs a key like any request. The page asks the person for it, keeps it in memory and
+    API for needs a key like any request. The page asks the person for it, keeps it for its tab and
     sends it as `Authorization: Bearer`; images too, which it therefore fetches itself.
 
     Args:

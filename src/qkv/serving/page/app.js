@@ -85,7 +85,7 @@ function showModels(unknown) {
   const links = models.map((model) =>
     make("li", {}, make("a", { href: addressOf(model) }, model.name ?? model.id)),
   );
-  main.replaceChildren(make("div", { class: "view" }, make("h1", {}, "Models"), make("ul", {}, ...links)));
+  main.replaceChildren(make("div", { class: "view" }, make("h1", {}, "Models"), make("ul", { class: "models" }, ...links)));
   document.title = "Models · qkv";
   first = false;
 }

@@ -3,10 +3,9 @@
 import { choiceRow, make, percent } from "../elements.js";
 import { largest } from "../heat.js";
 import { matrixOf, meanOfRows, rowOf } from "../matrices.js";
+import { createPlayer } from "../player.js";
 import { createScale } from "../scale.js";
 import { createStage, placeOf } from "./stage.js";
-
-const STEP_MILLISECONDS = 750;
 
 /** @param {object} context of the view. */
 export function createAttention({ model, api, signal, tell }) {
@@ -14,7 +13,6 @@ export function createAttention({ model, api, signal, tell }) {
   const { heads, class_token: hasToken } = model.attention;
   const layers = model.attention.layers.length;
   const wholeName = hasToken ? "the class token" : "all patches";
-  const still = matchMedia("(prefers-reduced-motion: reduce)");
 
   let layer = layers - 1;
   let head = "mean";
@@ -24,8 +22,8 @@ export function createAttention({ model, api, signal, tell }) {
   let matrix = null;
   let kept = new Map();
   let asking = new AbortController();
-  let playing = null; // stands for one play through the layers
 
+  const player = createPlayer(layers, () => layer, turnTo, signal);
   const scale = createScale();
   const said = make("p", { class: "said", "aria-live": "polite" });
   const stage = createStage({
@@ -46,7 +44,7 @@ export function createAttention({ model, api, signal, tell }) {
     Array.from({ length: layers }, (_, place) => ({ value: String(place), label: String(place + 1) })),
     String(layer),
     (value) => {
-      stop();
+      player.stop();
       turnTo(Number(value));
     },
   );
@@ -62,7 +60,6 @@ export function createAttention({ model, api, signal, tell }) {
       load();
     },
   );
-  const play = make("button", { type: "button", class: "plain", onclick: toggle });
   const token = make(
     "button",
     { type: "button", class: "plain", "aria-pressed": "true", onclick: () => { pinned = null; paint(); } },
@@ -77,39 +74,8 @@ export function createAttention({ model, api, signal, tell }) {
     scale.element,
     said,
     make("div", { class: "row bottom" }, layerRow, headRow),
-    make("div", { class: "row" }, token, play),
+    make("div", { class: "row" }, token, player.button),
   );
-  signal.addEventListener("abort", stop);
-  still.addEventListener("change", namePlay, { signal });
-  namePlay();
-
-  function namePlay() {
-    play.textContent = still.matches ? "Next layer" : playing ? "Stop" : "Play the layers";
-  }
-
-  function stop() {
-    playing = null;
-    namePlay();
-  }
-
-  function toggle() {
-    if (playing) stop();
-    // Whoever asked for less motion gets one layer at a press.
-    else if (still.matches) turnTo((layer + 1) % layers);
-    else playOn();
-  }
-
-  /** From the layer after this one to the last, or from the first where this is the last. */
-  async function playOn() {
-    const mine = {};
-    playing = mine;
-    namePlay();
-    for (let next = (layer + 1) % layers; next < layers && playing === mine; next += 1) {
-      const shown = new Promise((done) => { setTimeout(done, STEP_MILLISECONDS); });
-      await Promise.all([turnTo(next), shown]);
-    }
-    if (playing === mine) stop();
-  }
 
   function turnTo(value) {
     layer = value;
@@ -134,7 +100,7 @@ export function createAttention({ model, api, signal, tell }) {
         );
         kept.set(key, matrixOf(answer.matrix ?? answer.weights, null));
       } catch (error) {
-        if (!mine.aborted) stop();
+        if (!mine.aborted) player.stop();
         tell(error);
         return;
       } finally {

@@ -3,8 +3,8 @@
 import { choiceRow, make, percent } from "../elements.js";
 import { largest } from "../heat.js";
 import { matrixOf, meanOfRows, rowOf } from "../matrices.js";
+import { createPlayer } from "../player.js";
 
-const STEP_MILLISECONDS = 900;
 const NAMED = 3;
 const POOL = "head";
 
@@ -19,7 +19,6 @@ const POOL = "head";
 export function createAttention({ model, api, signal }, { again, changed, progress, failed }) {
   const { layers, heads, pool_heads: poolHeads } = model.attention;
   const address = `/v1/models/${encodeURIComponent(model.id)}/attention`;
-  const still = matchMedia("(prefers-reduced-motion: reduce)");
 
   let layer = layers[0];
   let head = "mean";
@@ -29,23 +28,19 @@ export function createAttention({ model, api, signal }, { again, changed, progre
   let kept = new Map();
   let asking = new AbortController();
   let askingRow = new AbortController();
-  let playing = 0;
 
+  const player = createPlayer(layers.length, () => layers.indexOf(layer), turnTo, signal);
   const layerRow = choiceRow(
     "Layer",
     layers.map((value) => ({ value: String(value), label: value === POOL ? "Pool" : String(value) })),
     String(layer),
     (value) => {
-      halt();
-      turnTo(value);
+      player.stop();
+      turnTo(layers.findIndex((one) => String(one) === value));
     },
   );
   const headPlace = make("div", { class: "heads" });
-  const play = make("button", { type: "button", class: "plain", onclick: toggle });
-  signal.addEventListener("abort", halt);
-  still.addEventListener("change", namePlay, { signal });
   showHeads();
-  namePlay();
 
   function showHeads() {
     const count = layer === POOL ? poolHeads : heads;
@@ -59,35 +54,11 @@ export function createAttention({ model, api, signal }, { again, changed, progre
     );
   }
 
-  function turnTo(value) {
-    layer = value === POOL ? POOL : Number(value);
+  function turnTo(place) {
+    layer = layers[place];
+    layerRow.choose(String(layer));
     showHeads();
     return again();
-  }
-
-  function namePlay() {
-    play.textContent = still.matches ? "Next layer" : playing ? "Stop" : "Play the layers";
-  }
-
-  function halt() {
-    clearTimeout(playing);
-    playing = 0;
-    namePlay();
-  }
-
-  function toggle() {
-    if (playing) halt();
-    else step();
-  }
-
-  async function step() {
-    // Whoever asked for less motion gets one layer at a press.
-    if (!still.matches) playing = -1;
-    namePlay();
-    const next = String(layers[(layers.indexOf(layer) + 1) % layers.length]);
-    layerRow.choose(next);
-    await turnTo(next);
-    if (playing) playing = setTimeout(step, STEP_MILLISECONDS);
   }
 
   const ask = (query, mine) =>
@@ -151,13 +122,13 @@ export function createAttention({ model, api, signal }, { again, changed, progre
 
   return {
     intro: "Point at a word to see which words it attends to. Click to keep it.",
-    controls: make("div", { class: "row bottom" }, layerRow, play, headPlace),
+    controls: make("div", { class: "row bottom" }, layerRow, player.button, headPlace),
     below: null,
 
     has: (now) => text === now && kept.has(`${layer}/${head}`),
     stop() {
       asking.abort();
-      halt();
+      player.stop();
     },
     words: () => found?.words ?? null,
     pin(word) {
@@ -182,7 +153,7 @@ export function createAttention({ model, api, signal }, { again, changed, progre
         try {
           kept.set(key, await fetchAll(mine));
         } catch (error) {
-          if (error.name !== "AbortError") halt();
+          if (error.name !== "AbortError") player.stop();
           throw error;
         } finally {
           done();

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import statistics
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,13 +29,13 @@ from qkv.benchmarks.serving.servers import (
     Task,
     fastapi_setups,
     litserve_setups,
-    qkv_setup,
+    qkv_setups,
 )
 from qkv.benchmarks.serving.subject import TOLERANCES, make_subject
 from qkv.measurement.interleave import quartiles
 
 Progress = Callable[[int, int], None]
-BASELINES: tuple[Kind, ...] = ("fastapi", "litserve")
+IMAGES_ALONE: tuple[Task, ...] = ("vision",)
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Sizes:
     Attributes:
         inputs: different requests, by task.
         made: whether they are made up even where the data are at hand.
-        setups: of each baseline that are tried at most; the best is measured.
+        setups: of each server that are tried at most; the best is measured.
         effort: of the searches.
     """
 
@@ -78,13 +78,19 @@ QUICK_SIZES = Sizes(
 )
 
 
-def measure(*, quick: bool = False, progress: Progress | None = None) -> dict[str, Any]:
+def measure(
+    *,
+    quick: bool = False,
+    progress: Progress | None = None,
+    tasks: Collection[Task] = ("vision", "text"),
+) -> dict[str, Any]:
     """The highest rate that each server bears, for images and for texts.
 
     Args:
         quick: few made-up inputs and short bursts, to see that it runs; the figures mean nothing.
         progress: called with (done, total) searches; if given, what they find is told on standard
             error too.
+        tasks: which of the two.
 
     Returns:
         `ratios` (`vision_vs_fastapi`, `vision_vs_litserve`, `text_vs_fastapi`,
@@ -98,11 +104,12 @@ def measure(*, quick: bool = False, progress: Progress | None = None) -> dict[st
     sizes = QUICK_SIZES if quick else Sizes()
     setups: dict[Task, dict[Kind, list[Setup]]] = {
         task: {
-            "qkv": [qkv_setup()],
+            "qkv": qkv_setups(task)[: sizes.setups],
             "fastapi": fastapi_setups()[: sizes.setups],
             "litserve": litserve_setups(task)[: sizes.setups],
         }
         for task in sizes.inputs
+        if task in tasks
     }
     total = sum(
         # A server of one setup is searched once before its rounds.
@@ -129,10 +136,10 @@ def measure(*, quick: bool = False, progress: Progress | None = None) -> dict[st
         for task, ways in setups.items():
             subject = make_subject(task, Path(scratch), sizes.inputs[task], made=sizes.made)
             contest = Contest(subject, sizes.effort, generator, advance=advance, note=note)
-            chosen: dict[Kind, Setup] = {"qkv": ways["qkv"][0]}
+            chosen: dict[Kind, Setup] = {}
             guesses: dict[Kind, float] = {}
             sweeps: dict[str, Any] = {}
-            for kind in BASELINES:
+            for kind in ways:
                 chosen[kind], guess, sweeps[kind] = contest.choose(ways[kind])
                 if guess is not None:
                     guesses[kind] = guess

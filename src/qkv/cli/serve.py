@@ -60,6 +60,13 @@ def serve(
         int | None,
         typer.Option(metavar="N", min=1, help="Predictions side by side.", show_default=False),
     ] = None,
+    processes: Annotated[
+        bool,
+        typer.Option(
+            "--processes",
+            help="Compute images in processes: a third more a second, for 300 MB each.",
+        ),
+    ] = False,
     max_body: Annotated[
         int, typer.Option(metavar="MIB", min=1, max=1024, help="Largest body of a request.")
     ] = 10,
@@ -90,6 +97,7 @@ def serve(
         "device": device,
         "threads": threads,
         "workers": workers,
+        "processes": processes,
         "max_body_bytes": max_body * MEBIBYTE,
         "queue_size": queue_size,
         "drain_seconds": drain_seconds,

@@ -15,7 +15,7 @@ from qkv.errors import QKVError, ServerStartError
 from qkv.serving.batching import Batcher, Observer
 from qkv.serving.errors import NotServingError
 from qkv.serving.models import Models, ServedModel
-from qkv.serving.predictors import Scores
+from qkv.serving.predictors import ImagePredictor, Scores
 from qkv.serving.settings import ServingSettings
 from qkv.serving.worker import Worker
 
@@ -82,13 +82,14 @@ class Engine:
             queue_size=settings.explain_queue_size,
             worker=self._inspection,
         )
+        self._processes = workers if settings.processes else 0
         self._switch_seconds = sys.getswitchinterval()
 
     async def start(self) -> None:
         """Start the threads and warm up every model; then the state is `ready`.
 
         Raises:
-            ServerStartError: a model fails at its first computation.
+            ServerStartError: a model fails at its first computation, or in its process.
         """
         self.state = "starting"
         self._switch_seconds = sys.getswitchinterval()
@@ -96,6 +97,7 @@ class Engine:
         self._workers.start()
         self._inspection.start()
         for model in self._models.values():
+            await self._move_apart(model)
             await self._warm_up(model)
         self.state = "ready"
 
@@ -111,6 +113,9 @@ class Engine:
                 group.create_task(self._inspection.drain())
         finally:
             sys.setswitchinterval(self._switch_seconds)
+            for model in self._models.values():
+                if isinstance(model.predictor, ImagePredictor):
+                    model.predictor.close()
 
     def is_full(self, model_id: str, work: str) -> bool:
         """Whether a request for a kind of work would find no place in its queue.
@@ -168,6 +173,14 @@ class Engine:
             return document
 
         return await self.look(work)
+
+    async def _move_apart(self, model: ServedModel) -> None:
+        predictor = model.predictor
+        on_cpu = model.classifier.device.type == "cpu"
+        if self._processes and on_cpu and isinstance(predictor, ImagePredictor):
+            await asyncio.to_thread(
+                predictor.move_apart, model.run.path, self._processes, self._threads
+            )
 
     async def _warm_up(self, model: ServedModel) -> None:
         # A boundary: whatever a model raises at its first computation, nobody can be served by it.

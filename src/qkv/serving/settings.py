@@ -38,6 +38,9 @@ class ServingSettings(Settings):
     """Threads of one prediction on a CPU; None: so many that all cores are taken."""
     workers: int | None = Field(default=None, ge=1, le=64)
     """Predictions computed side by side; None: on a CPU one a core, at most 4; else one."""
+    processes: bool = False
+    """Compute images on a CPU in so many processes in place of threads: about a third more images a
+    second, for the memory of as many programs."""
 
     max_body_bytes: int = Field(default=10 * MEBIBYTE, ge=1, le=1024 * MEBIBYTE)
     """Largest body of a request, bytes."""

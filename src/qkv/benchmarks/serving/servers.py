@@ -73,6 +73,14 @@ def qkv_setup() -> Setup:
     return Setup("qkv", {})
 
 
+def qkv_setups(task: Task) -> list[Setup]:
+    """Ways to set up `qkv serve`, of which the fastest is measured."""
+    setups = [qkv_setup()]
+    if task == "vision":  # of texts there are so few a second that nothing is gained
+        setups.append(Setup("qkv", {"processes": True}))
+    return setups
+
+
 def fastapi_setups() -> list[Setup]:
     """Ways to set up the plain app, of which the fastest is measured."""
     cores = os.cpu_count() or 1

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from qkv.errors import ImageError
+from qkv.serving.predictors.apart import ImageProcesses
 from qkv.serving.predictors.scores import Scores, ScoreWriter, ranked
 from qkv.serving.predictors.small_png import decode_small_png, png_pixels
 from qkv.vision.classifier import VisionClassifier
@@ -32,6 +34,7 @@ class ImagePredictor:
 
     def __init__(self, classifier: VisionClassifier) -> None:
         self.classifier = classifier
+        self._apart: ImageProcesses | None = None
         self.writer = ScoreWriter(classifier.class_names)
         self._channels = classifier.preprocessing.channels
         self._size = classifier.preprocessing.image_size
@@ -57,13 +60,35 @@ class ImagePredictor:
         """Every image costs the same."""
         return 1
 
-    @torch.inference_mode()
     def compute(self, images: list[Pixels]) -> list[Scores]:
-        """The scores of several images, in their order."""
-        classifier = self.classifier
-        batch = torch.from_numpy(np.stack(images)).to(classifier.device)
-        logits = classifier.model(classifier.preprocessing.normalise(batch))
-        return ranked((logits.float() / classifier.temperature).softmax(dim=1).cpu().numpy())
+        """The scores of several images, in their order.
+
+        Raises:
+            ServingError: the process that computed them has ended.
+        """
+        batch = np.stack(images)
+        if self._apart is not None:
+            return ranked(self._apart.probabilities(batch))
+        return ranked(self.classifier.logits(batch).softmax(dim=1).numpy())
+
+    def move_apart(self, run: Path, count: int, threads: int) -> None:
+        """From now on, compute in processes.
+
+        Args:
+            run: the folder of the model.
+            count: how many processes.
+            threads: of torch, in each.
+
+        Raises:
+            ServerStartError: one ends before its model is loaded.
+        """
+        self._apart = ImageProcesses(run, count, threads)
+
+    def close(self) -> None:
+        """End the processes, if there are any."""
+        if self._apart is not None:
+            self._apart.close()
+            self._apart = None
 
     def warm_up(self) -> None:
         """Compute once, so that the first request does not wait for what is set up then."""

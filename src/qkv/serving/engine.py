@@ -97,7 +97,6 @@ class Engine:
         self._workers.start()
         self._inspection.start()
         for model in self._models.values():
-            await self._move_apart(model)
             await self._warm_up(model)
         self.state = "ready"
 
@@ -185,6 +184,7 @@ class Engine:
     async def _warm_up(self, model: ServedModel) -> None:
         # A boundary: whatever a model raises at its first computation, nobody can be served by it.
         try:
+            await self._move_apart(model)
             # On a thread of its own kind: the first computation of each thread sets things up.
             await self.look(model.predictor.warm_up)
         except QKVError:

@@ -71,7 +71,7 @@ class ImageProcesses:
         process = self._free.get()
         try:
             return process.probabilities(images)
-        except (CutOffError, OSError):
+        except (CutOffError, OSError, ValueError):  # it has ended, or its pipes are closed
             process.end()
             self._all.discard(process)
             process = self._start()

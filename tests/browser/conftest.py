@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,25 +54,27 @@ class Served:
         return f"{self.url}/{hash_}"
 
 
-def _browser_path() -> str | None:
-    return next((path for name in BROWSERS if (path := shutil.which(name))), None)
-
-
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Chromium without a window."""
-    path = _browser_path()
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        path = None
-    if path is None:
+def chromium() -> str:
+    """Where the browser lies."""
+    path = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if path is None or find_spec("playwright") is None:
         pytest.skip(
             "NO BROWSER, so the page goes untested. Install Chromium (`apt-get install chromium`) "
             "and Playwright (`pip install playwright`), and test again."
         )
+    return path
+
+
+# Not of the session: Playwright's event loop counts as running until it ends, and the other
+# tests of the same process could start none.
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    """Chromium without a window."""
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=QUIET)
+        browser = playwright.chromium.launch(executable_path=chromium, args=QUIET)
         yield browser
         browser.close()
 
@@ -166,9 +169,7 @@ def _wait_until_ready(process: subprocess.Popen[str], log: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def served(
-    browser: Browser, serve: Callable[..., Served], vision_run: Path, text_run: Path
-) -> Served:
+def served(chromium: str, serve: Callable[..., Served], vision_run: Path, text_run: Path) -> Served:
     """One server of both runs, for all tests that change nothing in it."""
     return serve(vision_run, text_run)
 

@@ -125,6 +125,18 @@ def test_another_method_explains(page: Page) -> None:
     assert asked.value.json()["method"] == "rollout"
 
 
+def test_a_method_that_owes_a_sum_says_by_how_much_it_misses(page: Page) -> None:
+    page.locator(".faithfulness").wait_for()
+    missed = page.get_by_text("Its contributions miss the sum they owe by")
+    with page.expect_response(lambda response: "/explain" in response.url) as asked:
+        page.get_by_label("Method").select_option("integrated-gradients")
+    missed.wait_for()
+    document = asked.value.json()
+    assert document["completeness_gap"] is not None
+    assert missed.inner_text().endswith(f" {document['unit']}.")
+
+
+
 def test_first_paint_and_pointing_are_quick(visit: Visit) -> None:
     page = visit("#/colours/images")
     page.locator(".attention[data-painted]").wait_for()

@@ -162,6 +162,19 @@ def test_a_key_that_no_longer_holds_is_asked_for_anew(locked_page: Page) -> None
     page.locator(".tiles > [aria-selected=true]").wait_for()
 
 
+def test_a_key_of_letters_that_no_key_has_is_asked_for_again(locked_page: Page) -> None:
+    dialog = locked_page.get_by_role("dialog")
+    field = dialog.get_by_label("Key")
+    field.fill("schlüssel-für-日本")
+    field.press("Enter")
+    dialog.get_by_role("alert").wait_for()
+    assert locked_page.locator("#notice").is_hidden()
+    field.fill(KEY)
+    field.press("Enter")
+    settle(locked_page)
+    assert dialog.is_hidden()
+
+
 @pytest.mark.parametrize("kind", ["paste", "drop"])
 def test_an_image_is_pasted_or_dropped(images: Page, kind: str) -> None:
     before = pixels_shown(images)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -192,6 +193,37 @@ def test_with_keys_only_the_page_is_open(run: Path, tmp_path: Path) -> None:
         assert client.get("/v1/models", headers=key).status_code == 200
         assert not any(KEY in line for line in server.lines)
         assert server.end() == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_the_processes_of_images_serve_and_end_in_order(
+    qkv: Call, run: Path, text_run: Path, photos: Path
+) -> None:
+    image = sorted((photos / "blue").iterdir())[0]
+    expected = qkv("predict", run, image, "--json").json["predictions"][0]
+    with (
+        qkv_serve(run, text_run, "--processes", "--workers", "2") as server,
+        server.client() as client,
+    ):
+        children = children_of(server.process.pid)
+        assert len(children) == 2  # those of the one model of images
+        (answer,) = client.post(
+            "/v1/models/photos/predict",
+            content=image.read_bytes(),
+            headers={"content-type": "image/png"},
+            params={"top_k": 1},
+        ).json()
+        assert answer["label"] == expected["label"]
+        assert answer["score"] == pytest.approx(expected["probability"], abs=1e-4)
+        assert server.end() == 0
+        assert server.lines[1:] == ["qkv: stopping; once more to stop at once", "qkv: stopped"]
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
+
+
+def children_of(parent: int) -> list[int]:
+    """The processes that one has started, from whichever of its threads."""
+    tasks = Path(f"/proc/{parent}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
 
 
 def test_asked_to_stop_under_load_it_loses_no_request(text_run: Path, tmp_path: Path) -> None:

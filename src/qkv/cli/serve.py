@@ -64,7 +64,7 @@ def serve(
         bool,
         typer.Option(
             "--processes",
-            help="Compute images in processes: a third more a second, for 300 MB each.",
+            help="Compute images in processes: a third more a second, for about 300 MB each.",
         ),
     ] = False,
     max_body: Annotated[

@@ -13,6 +13,8 @@ export class ApiError extends Error {
 }
 
 const KEY = "qkv-key";
+// As every key of a server is; a browser sends no header with other letters.
+const POSSIBLE_KEY = /^[!-~]+$/;
 
 /**
  * @param {(refused: boolean) => Promise<string | null>} askForKey asked once for all requests that
@@ -47,10 +49,15 @@ export function createApi(askForKey) {
     // The user was asked for another request while this one was under way.
     if (kept && kept !== refused) return true;
     sessionStorage.removeItem(KEY);
-    asking ??= askForKey(Boolean(refused)).finally(() => { asking = null; });
+    asking ??= askForPossibleKey(Boolean(refused)).finally(() => { asking = null; });
     const given = await asking;
     if (given) sessionStorage.setItem(KEY, given);
     return Boolean(given);
+  }
+
+  async function askForPossibleKey(refused) {
+    const given = await askForKey(refused);
+    return !given || POSSIBLE_KEY.test(given) ? given : askForPossibleKey(true);
   }
 
   return {

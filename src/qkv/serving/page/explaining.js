@@ -3,6 +3,7 @@
 import { choiceList, make } from "./elements.js";
 import { faithfulnessOf } from "./faithfulness.js";
 import { methodName } from "./methods.js";
+import { short } from "./numbers.js";
 
 /**
  * @param {object} context of the view.
@@ -44,13 +45,16 @@ export function createExplaining({ model, api, signal }, parts, again) {
         input,
         { signal: AbortSignal.any([signal, mine.signal]) },
       );
-      faith.replaceChildren(faithfulnessOf(found.faithfulness, found.label, parts), ...coarsenedNote(found));
+      faith.replaceChildren(faithfulnessOf(found.faithfulness, found.label, parts), ...notesOn(found));
       return found;
     },
   };
 }
 
-/** What a long input made coarser, so that nobody takes it for the whole. */
-function coarsenedNote({ coarsened }) {
-  return coarsened ? [make("p", { class: "small muted" }, `The input is long, so this is coarser: ${coarsened}.`)] : [];
+/** What else to know of an explanation, a line each. */
+function notesOn({ coarsened, completeness_gap: gap, unit }) {
+  const lines = [];
+  if (coarsened) lines.push(`The input is long, so this is coarser: ${coarsened}.`);
+  if (gap !== null) lines.push(`Its contributions miss the sum they owe by ${short(gap)} ${unit}.`);
+  return lines.map((line) => make("p", { class: "small muted" }, line));
 }

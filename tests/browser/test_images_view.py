@@ -136,7 +136,6 @@ def test_a_method_that_owes_a_sum_says_by_how_much_it_misses(page: Page) -> None
     assert missed.inner_text().endswith(f" {document['unit']}.")
 
 
-
 def test_first_paint_and_pointing_are_quick(visit: Visit) -> None:
     page = visit("#/colours/images")
     page.locator(".attention[data-painted]").wait_for()

@@ -34,18 +34,26 @@ def encoded(pixels: np.ndarray, format: str = "png", **options: Any) -> bytes:  
     return file.getvalue()
 
 
+NINE_BY_NINE = zlib.compress(b"\x00" * 90)
+
+
 def noise(*shape: int) -> np.ndarray:
     return np.random.default_rng(len(shape)).integers(0, 256, shape, dtype=np.uint8)
 
 
-def huge_png() -> bytes:
-    """A PNG of a few bytes whose header promises 20,000 × 20,000 pixels."""
-    header = struct.pack(">II5s", 20_000, 20_000, b"\x08\x00\x00\x00\x00")
-    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"\x00" * 100)), (b"IEND", b"")]
+def grey_png(width: int, height: int, *pixels: bytes) -> bytes:
+    """A PNG file of these chunks of pixels, which need not fit its header."""
+    header = struct.pack(">II5s", width, height, b"\x08\x00\x00\x00\x00")
+    chunks = [(b"IHDR", header), *((b"IDAT", chunk) for chunk in pixels), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
         for name, data in chunks
     )
+
+
+def huge_png() -> bytes:
+    """A PNG of a few bytes whose header promises 20,000 × 20,000 pixels."""
+    return grey_png(20_000, 20_000, zlib.compress(b"\x00" * 100))
 
 
 # --- the short way through the decoder
@@ -61,6 +69,14 @@ def test_small_png_files_decode_as_always(shape: tuple[int, ...], channels: int)
         if found is not None:
             np.testing.assert_array_equal(found, decode(content, channels=channels))  # type: ignore[arg-type]
         assert png_pixels(content) == shape[0] * shape[1]
+
+
+def test_each_filter_of_rows_is_undone() -> None:
+    rows = noise(10, 9)
+    rows[:, 0] = [0, 1, 2, 3, 4] * 2  # the filter of each row comes before its pixels
+    content = grey_png(8, 10, zlib.compress(rows.tobytes()))
+    found = decode_small_png(content, 1)
+    np.testing.assert_array_equal(found, decode(content, channels=1))
 
 
 def test_whatever_is_special_goes_the_long_way() -> None:
@@ -79,10 +95,18 @@ def test_whatever_is_special_goes_the_long_way() -> None:
         "more than small": encoded(np.zeros((300, 300), np.uint8)),
         "trailing bytes": encoded(grey) + b"x",
         "nothing": b"",
+        "two chunks of pixels": grey_png(9, 9, NINE_BY_NINE[:6], NINE_BY_NINE[6:]),
+        "pixels that are not packed": grey_png(9, 9, b"\x00" * 90),
     }
     assert [
         name for name, content in special.items() if decode_small_png(content, 1) is not None
     ] == []
+
+
+def test_rows_that_are_missing_are_dark_as_always() -> None:
+    content = grey_png(9, 12, zlib.compress((b"\x00" + b"\x07" * 9) * 5))
+    found = decode_small_png(content, 1)
+    np.testing.assert_array_equal(found, decode(content, channels=1))
 
 
 def _palette(grey: np.ndarray) -> bytes:

@@ -43,7 +43,8 @@ class VisionClassifier:
         *,
         temperature: float = 1.0,
     ) -> None:
-        self.model = model.to(device).eval()
+        # Convolutions are faster where the channels of a pixel lie together.
+        self.model = model.to(device, memory_format=torch.channels_last).eval()
         self.preprocessing = preprocessing
         self.class_names = tuple(class_names)
         self.device = device

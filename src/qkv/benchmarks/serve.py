@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from qkv.benchmarks.serving.contest import Contest, Effort, ratios, summary
+from qkv.benchmarks.serving.contestant import TICK_SECONDS
 from qkv.benchmarks.serving.generator import LoadGenerator
 from qkv.benchmarks.serving.packages import require_packages
 from qkv.benchmarks.serving.rates import Search
@@ -162,7 +163,8 @@ def measure(
             **figures,
             "rounds": sizes.effort.rounds,
             "order": "qkv, fastapi, litserve, again and again; paused when it is not their turn",
-            "load": "open loop, Poisson, one process of its own on the same machine",
+            "load": "open loop, Poisson, one process of its own on the same machine, which sends "
+            f"every {1000 * TICK_SECONDS:g} ms what is due by then; latency counts from when it was",
             "borne": "no error, every answer right, p99 <= max(130 ms, 3 x solo median)",
             "confirmed_seconds": sizes.effort.search.confirm_seconds,
             "torch_threads": {"qkv": torch.get_num_threads(), "baselines": "see their options"},

@@ -53,7 +53,7 @@ class ServingSettings(Settings):
     max_request_tokens: int = Field(default=32_768, ge=1)
     """Tokens of all texts of one request together, after each is cut to what its model reads."""
 
-    batch_images: int = Field(default=32, ge=1, le=65_536)
+    batch_images: int = Field(default=48, ge=1, le=65_536)
     """Images computed together at most, across requests. On a CPU larger batches are no faster by
     image, and all of a batch wait for its end."""
     batch_tokens: int = Field(default=256, ge=1)

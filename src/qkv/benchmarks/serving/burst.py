@@ -16,7 +16,7 @@ from qkv.benchmarks.serving.wire import Connection
 OK = 200
 LATE_SHARE = 0.01
 PATIENCE_SECONDS = 10.0
-TICK_SECONDS = 0.02
+LONGEST_PAUSE_SECONDS = 0.02
 
 Right = Callable[[int, bytes], bool]
 """Whether the body of an answer is right, given the number of its request."""
@@ -92,7 +92,7 @@ class Burst:
             if self._sent < len(self._arrivals):
                 due = self._started + self._arrivals[self._sent]
                 pause = max(due - time.perf_counter(), self._tick)
-                await asyncio.sleep(min(pause, TICK_SECONDS))
+                await asyncio.sleep(min(pause, LONGEST_PAUSE_SECONDS))
         sending = time.perf_counter() - self._started
         cpu = time.process_time() - cpu_before
         while self._ended < self._sent and not self._given_up:

@@ -21,7 +21,9 @@ from qkv.errors import QKVError
 
 LEAST_LIMIT_MS = 130.0
 SOLO_FACTOR = 3.0
-# So many requests would each wake the generator, which has its processor from the server.
+# Each request would wake the generator, which has its processor from the server: at 1,500 a second
+# it would take a quarter of a core, and from the faster server more than from the slower.
+TICK_SECONDS = 0.002
 OVERLOAD_TICK_SECONDS = 0.005
 SETTLE_SECONDS = 60.0
 
@@ -142,6 +144,7 @@ class Contestant:
                 seconds,
                 seed=next(seeds),
                 limit_seconds=self.limit_ms / 1000,
+                tick_seconds=TICK_SECONDS,
             )
 
         self.server.resume()

@@ -164,7 +164,7 @@ def measure(
             "rounds": sizes.effort.rounds,
             "order": "qkv, fastapi, litserve, again and again; paused when it is not their turn",
             "load": "open loop, Poisson, one process of its own on the same machine, which sends "
-            f"every {1000 * TICK_SECONDS:g} ms what is due by then; latency counts from when it was",
+            f"every {1000 * TICK_SECONDS:g} ms what is due; latencies count from when it was",
             "borne": "no error, every answer right, p99 <= max(130 ms, 3 x solo median)",
             "confirmed_seconds": sizes.effort.search.confirm_seconds,
             "torch_threads": {"qkv": torch.get_num_threads(), "baselines": "see their options"},

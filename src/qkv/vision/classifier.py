@@ -44,7 +44,8 @@ class VisionClassifier:
         temperature: float = 1.0,
     ) -> None:
         # Convolutions are faster where the channels of a pixel lie together.
-        self.model = model.to(device, memory_format=torch.channels_last).eval()
+        self.model = model.to(device).eval()
+        nn.utils.convert_conv2d_weight_memory_format(self.model, torch.channels_last)
         self.preprocessing = preprocessing
         self.class_names = tuple(class_names)
         self.device = device

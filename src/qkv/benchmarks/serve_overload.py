@@ -68,7 +68,7 @@ class Sizes:
     )
     made: bool = False
     concurrency: int = 64
-    peak_seconds: float = 10.0
+    peak_seconds: float = 20.0
     seconds: float = 60.0
     patience_seconds: float = 60.0
     sample_seconds: float = 0.5
@@ -133,8 +133,8 @@ def _measure_task(
         contestant.settle()
         after = contestant.saturate(sizes.concurrency, sizes.peak_seconds)["answers_per_second"]
         contestant.server.require_alive()
-    # A machine's speed drifts within a minute.
-    peak = max(before, after)
+    # A machine's speed drifts within a minute: the mean is that of the minute between.
+    peak = (before + after) / 2
     settled = min(SETTLING_SECONDS, sizes.seconds / 2)
     each_second = burst["answers_each_second"]
     counted = each_second[round(settled) : int(burst["sending_seconds"])] or each_second

@@ -4,18 +4,43 @@ Under ten times the load that a server bears, nine requests of ten are refused. 
 through uvicorn and the protections these alone would take a fifth of a processor from the answers
 of the tenth. So the head of a request is enough here; its Host and its key are not looked at, since
 the answer says nothing but that the server is busy.
+
+Waking up for each of them costs more than the refusal itself, for a thread that computes gives way
+each time. So the event loop rests for some milliseconds after it has refused, and what comes
+meanwhile is refused together.
 """
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from qkv.serving.guard.full import FULL
 from qkv.serving.guard.headers import NO_STORE, refusal_bytes
+
+REST_SECONDS = 0.005
+
+
+class Rest:
+    """Holds up an event loop for a moment, once however often it is asked to until then."""
+
+    def __init__(self) -> None:
+        self._due = False
+
+    def soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Rest when the loop has done what it has begun."""
+        if not self._due:
+            self._due = True
+            loop.call_soon(self._rest)
+
+    def _rest(self) -> None:
+        self._due = False
+        time.sleep(REST_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -25,10 +50,12 @@ class EarlyRefusals:
     Attributes:
         is_full: whether the queue for a POST to this target (path and query, as sent) is full.
         on_refused: told of each refusal.
+        rest: of the event loop after refusals.
     """
 
     is_full: Callable[[bytes], bool]
     on_refused: Callable[[], None]
+    rest: Rest = field(default_factory=Rest)
 
 
 class EarlyProtocol(HttpToolsProtocol):
@@ -49,6 +76,7 @@ class EarlyProtocol(HttpToolsProtocol):
         self._refused = True
         self.transport.write(refusal_bytes(FULL, self.server_state.default_headers, NO_STORE))
         early.on_refused()
+        early.rest.soon(self.loop)
 
     def on_body(self, body: bytes) -> None:
         """Take a part of a body; nobody reads that of a request that was refused."""

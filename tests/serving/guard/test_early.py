@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from qkv.serving.guard.connections import Deadlines, bounded
-from qkv.serving.guard.early import EarlyRefusals
+from qkv.serving.guard.early import ENOUGH_REFUSALS, REST_SECONDS, EarlyRefusals, Rest
 from qkv.serving.guard.full import is_full_at
 
 FULL = b"/v1/models/full/predict"
@@ -197,3 +197,24 @@ def test_a_refused_body_that_never_ends_does_not_keep_the_connection() -> None:
             assert await reader.read() == b""
 
     with_server(check, body_seconds=0.3)
+
+
+@pytest.mark.parametrize(
+    ("turns", "rests"),
+    [([1], 1), ([3, 1], 2), ([ENOUGH_REFUSALS - 1], 1), ([ENOUGH_REFUSALS], 0), ([20, 1, 8], 1)],
+)
+def test_the_loop_rests_after_turns_of_few_refusals(
+    turns: list[int], rests: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rested: list[float] = []
+    monkeypatch.setattr("qkv.serving.guard.early.time.sleep", rested.append)
+
+    async def run() -> None:
+        rest = Rest()
+        for refusals in turns:
+            for _ in range(refusals):
+                rest.count(asyncio.get_running_loop())
+            await asyncio.sleep(0)
+
+    asyncio.run(run())
+    assert rested == [REST_SECONDS] * rests

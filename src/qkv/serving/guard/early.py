@@ -6,7 +6,7 @@ of the tenth. So the head of a request is enough here; its Host and its key are 
 the answer says nothing but that the server is busy.
 
 Waking up for each of them costs more than the refusal itself, for a thread that computes gives way
-each time. So the event loop rests for some milliseconds after it has refused, and what comes
+each time. So the event loop rests for some milliseconds after it has refused a few, and what comes
 meanwhile is refused together.
 """
 
@@ -24,23 +24,26 @@ from qkv.serving.guard.full import FULL
 from qkv.serving.guard.headers import NO_STORE, refusal_bytes
 
 REST_SECONDS = 0.005
+# So many at once are worth a turn of the event loop.
+ENOUGH_REFUSALS = 8
 
 
 class Rest:
-    """Holds up an event loop for a moment, once however often it is asked to until then."""
+    """Holds up an event loop for a moment after a turn of few refusals."""
 
     def __init__(self) -> None:
-        self._due = False
+        self._refusals = 0
 
-    def soon(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Rest when the loop has done what it has begun."""
-        if not self._due:
-            self._due = True
+    def count(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Count a refusal; the loop may rest when it has done what it has begun."""
+        if not self._refusals:
             loop.call_soon(self._rest)
+        self._refusals += 1
 
     def _rest(self) -> None:
-        self._due = False
-        time.sleep(REST_SECONDS)
+        if self._refusals < ENOUGH_REFUSALS:
+            time.sleep(REST_SECONDS)
+        self._refusals = 0
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class EarlyProtocol(HttpToolsProtocol):
         self._refused = True
         self.transport.write(refusal_bytes(FULL, self.server_state.default_headers, NO_STORE))
         early.on_refused()
-        early.rest.soon(self.loop)
+        early.rest.count(self.loop)
 
     def on_body(self, body: bytes) -> None:
         """Take a part of a body; nobody reads that of a request that was refused."""

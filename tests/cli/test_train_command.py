@@ -40,6 +40,8 @@ def test_a_finished_run_resumed_says_so_and_prints_its_summary(qkv: Call, run: P
         assert words in outcome.out
     assert f"evaluate {run}" in outcome.out
     assert f"predict {run} IMAGE" in outcome.out
+    assert f"explain {run} IMAGE" in outcome.out
+    assert f"serve {run}\n" in outcome.out
     assert "data inspect" in outcome.out
     assert "confusion" in outcome.out
 

@@ -74,13 +74,20 @@ def _accuracy(test: dict[str, Any] | None, noun: str) -> str:
 def _next_commands(path: Path, record: dict[str, Any]) -> list[str]:
     program, run = _program(), shlex.quote(str(path))
     dataset = record["recipe"]["data"]["dataset"]
-    third = (
+    last = (
         f"reproduce {STUDIES[dataset]}"
         if dataset in STUDIES
         else f"data inspect {shlex.quote(str(record['data']['folder']))}"
     )
     example = '"A text of yours."' if record["recipe"]["task"] == "text" else "IMAGE"
-    return [f"{program} evaluate {run}", f"{program} predict {run} {example}", f"{program} {third}"]
+    commands = (
+        f"evaluate {run}",
+        f"predict {run} {example}",
+        f"explain {run} {example}",
+        f"serve {run}",
+        last,
+    )
+    return [f"{program} {command}" for command in commands]
 
 
 def _program() -> str:

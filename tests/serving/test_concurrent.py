@@ -61,7 +61,12 @@ def apart(scores: list[Scores], pairs: int = 20_000) -> float:
     return sum(seen) / len(seen)
 
 
-def test_five_thousand_at_once(many_files: None, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "computed",
+    [["--threads", "1"], ["--processes", "--workers", "2"]],
+    ids=["threads", "processes"],
+)
+def test_five_thousand_at_once(computed: list[str], many_files: None, tmp_path: Path) -> None:
     images = different_images(REQUESTS)
     folder = tmp_path / "tiny"
     make_vision_run(folder, images[:64], TINY)
@@ -71,7 +76,7 @@ def test_five_thousand_at_once(many_files: None, tmp_path: Path) -> None:
     assert apart(expected) > 0.999
     port = free_port()
     command = [sys.executable, "-m", "qkv", "serve", str(folder), "--port", str(port)]
-    command += ["--threads", "1", "--queue-size", str(REQUESTS)]
+    command += [*computed, "--queue-size", str(REQUESTS)]
     path = "/v1/models/tiny/predict?top_k=10"
     with (
         ServerProcess("qkv serve", command, port, ready_path="/readyz") as server,

@@ -13,8 +13,9 @@ from fastapi import FastAPI
 
 from qkv.serving import server
 from qkv.serving.app import create_app
-from qkv.serving.engine import COMPUTING_NICENESS, Engine
+from qkv.serving.engine import Engine
 from qkv.serving.models import Models
+from qkv.serving.niceness import COMPUTING_NICENESS
 from qkv.serving.settings import ServingSettings
 
 Seen = tuple[str, int, int]

@@ -77,12 +77,6 @@ def _serve(*, quick: bool, progress: Progress | None) -> dict[str, Any]:
     return serve.measure(quick=quick, progress=progress)
 
 
-def _serve_vision(*, quick: bool, progress: Progress | None) -> dict[str, Any]:
-    from qkv.benchmarks import serve
-
-    return serve.measure(quick=quick, progress=progress, tasks=serve.IMAGES_ALONE)
-
-
 def _serve_overload(*, quick: bool, progress: Progress | None) -> dict[str, Any]:
     from qkv.benchmarks import serve_overload
 
@@ -127,7 +121,6 @@ CASES: dict[str, Case] = {
             "requests a second at equal p99: plain FastAPI, LitServe, qkv serve",
             _serve,
         ),
-        Case("serve-vision", "the same, for images alone", _serve_vision),
         Case(
             "serve-overload",
             "qkv serve at ten times its peak for a minute: goodput, refusals, memory",

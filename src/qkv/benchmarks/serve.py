@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import statistics
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,7 +36,6 @@ from qkv.benchmarks.serving.subject import TOLERANCES, make_subject
 from qkv.measurement.interleave import quartiles
 
 Progress = Callable[[int, int], None]
-IMAGES_ALONE: tuple[Task, ...] = ("vision",)
 
 
 @dataclass(frozen=True)
@@ -79,19 +78,13 @@ QUICK_SIZES = Sizes(
 )
 
 
-def measure(
-    *,
-    quick: bool = False,
-    progress: Progress | None = None,
-    tasks: Collection[Task] = ("vision", "text"),
-) -> dict[str, Any]:
+def measure(*, quick: bool = False, progress: Progress | None = None) -> dict[str, Any]:
     """The highest rate that each server bears, for images and for texts.
 
     Args:
         quick: few made-up inputs and short bursts, to see that it runs; the figures mean nothing.
         progress: called with (done, total) searches; if given, what they find is told on standard
             error too.
-        tasks: which of the two.
 
     Returns:
         `ratios` (`vision_vs_fastapi`, `vision_vs_litserve`, `text_vs_fastapi`,
@@ -110,7 +103,6 @@ def measure(
             "litserve": litserve_setups(task)[: sizes.setups],
         }
         for task in sizes.inputs
-        if task in tasks
     }
     total = sum(
         # A server of one setup is searched once before its rounds.

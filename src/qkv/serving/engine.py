@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar
 
@@ -15,12 +13,10 @@ from qkv.errors import QKVError, ServerStartError
 from qkv.serving.batching import Batcher, Observer
 from qkv.serving.errors import NotServingError
 from qkv.serving.models import Models, ServedModel
+from qkv.serving.niceness import give_way
 from qkv.serving.predictors import ImagePredictor, Scores
 from qkv.serving.settings import ServingSettings
 from qkv.serving.worker import Worker
-
-# The event loop goes first: its turns are short, and clients wait for them.
-COMPUTING_NICENESS = 5
 
 Answer = TypeVar("Answer")
 State = Literal["starting", "ready", "draining"]
@@ -62,7 +58,7 @@ class Engine:
         self._models = models
         workers, self._threads = _threads(models, settings)
         self._workers = Worker("predictions", prepare=self._prepare, threads=workers)
-        self._inspection = Worker("inspection", prepare=_yield_to_the_event_loop)
+        self._inspection = Worker("inspection", prepare=give_way)
         budgets = {"images": settings.batch_images, "tokens": settings.batch_tokens}
         self.batchers: dict[str, Batcher[Any, Scores]] = {
             model.id: Batcher(
@@ -201,12 +197,7 @@ class Engine:
     def _prepare(self) -> None:
         # OpenMP keeps the number of threads for each thread that asks it for some.
         torch.set_num_threads(self._threads)
-        _yield_to_the_event_loop()
-
-
-def _yield_to_the_event_loop() -> None:
-    if sys.platform == "linux":  # elsewhere it would be the whole process
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), COMPUTING_NICENESS)
+        give_way()
 
 
 def _threads(models: Models, settings: ServingSettings) -> tuple[int, int]:

@@ -158,7 +158,7 @@ class MetricsCount:
         self._metrics.request_began()
         try:
             await self._app(scope, receive, watching_send)
-        except Exception:
+        except Exception:  # only noted; `SecurityHeaders` answers for it
             status = 500
             raise
         finally:

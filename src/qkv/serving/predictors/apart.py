@@ -83,7 +83,7 @@ class ImageProcesses:
 
     def close(self) -> None:
         """End all of them."""
-        for process in self._all:
+        for process in list(self._all):  # one may be replaced meanwhile
             process.end()
 
     def _start(self) -> _Process:

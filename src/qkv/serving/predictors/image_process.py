@@ -16,11 +16,9 @@ import torch
 from qkv.classifiers import load
 from qkv.errors import QKVError
 from qkv.runs import Run
+from qkv.serving.niceness import give_way
 from qkv.serving.predictors.wire import read_images, write_probabilities, write_ready
 from qkv.vision.classifier import VisionClassifier
-
-# As that of the server's own computing threads.
-NICENESS = 5
 
 
 def main() -> None:
@@ -31,8 +29,7 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     # Ctrl-C reaches every process of a terminal; the server says when this one is to end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(os, "nice"):
-        os.nice(NICENESS)
+    give_way()
     torch.set_num_threads(threads)
     try:
         classifier = load(Run.open(run), device="cpu")

@@ -29,9 +29,11 @@ FLOORS = [
     {"dropout"},
     {"measurement"},
     {"devices"},
+    {"data"},
     {"class_folders"},
     {"settings", "labelled", "answers", "temperature"},
     {"sources"},
+    {"files"},
     {"errors", "printed"},
 ]
 HEIGHT = {part: -level for level, parts in enumerate(FLOORS) for part in parts}

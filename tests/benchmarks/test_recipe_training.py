@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from qkv.benchmarks.recipe_training import RecipeTraining
+from benchmarks.recipe_training import RecipeTraining
 from qkv.runs import Run
 from qkv.training.fit import Fit
 from qkv.training.progress import Silent

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from qkv.benchmarks.serving.wire import BROKEN
+from benchmarks.serving.wire import BROKEN
 
 RANKS = {"p50": 0.50, "p90": 0.90, "p99": 0.99, "max": 1.0}
 

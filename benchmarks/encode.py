@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qkv.benchmarks.bert_base import BERT_BASE, write_random_bert
-from qkv.benchmarks.imdb_sample import sampled_reviews
-from qkv.benchmarks.plain_text import BATCH_SIZE, PlainEncoder
+from benchmarks.bert_base import BERT_BASE, write_random_bert
+from benchmarks.imdb_sample import sampled_reviews
+from benchmarks.plain_text import BATCH_SIZE, PlainEncoder
 from qkv.devices import resolve_device, resolve_precision
 from qkv.errors import QKVError
 from qkv.measurement.interleave import interleaved, quartiles, round_ratios

@@ -8,11 +8,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from qkv.benchmarks.serving.contestant import LEAST_LIMIT_MS, Contestant
-from qkv.benchmarks.serving.generator import LoadGenerator
-from qkv.benchmarks.serving.rates import Found, Search
-from qkv.benchmarks.serving.servers import Kind, Setup
-from qkv.benchmarks.serving.subject import TOLERANCES, Subject, require_same_scores
+from benchmarks.serving.contestant import LEAST_LIMIT_MS, Contestant
+from benchmarks.serving.generator import LoadGenerator
+from benchmarks.serving.rates import Found, Search
+from benchmarks.serving.servers import Kind, Setup
+from benchmarks.serving.subject import TOLERANCES, Subject, require_same_scores
 from qkv.measurement.interleave import quartiles, round_ratios
 
 # A round begins a little below the rate of the one before, which may have been lucky.

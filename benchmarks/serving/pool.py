@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from qkv.benchmarks.serving.wire import BROKEN, Answer, Connection
+from benchmarks.serving.wire import BROKEN, Answer, Connection
 
 MOST_CONNECTIONS = 900
 """Open at once unless told otherwise, few enough for the usual limit of open files. Beyond that a

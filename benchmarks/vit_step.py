@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from qkv.benchmarks.plain_vit import BATCH_SIZE, PlainTraining
-from qkv.benchmarks.recipe_training import RecipeTraining
+from benchmarks.plain_vit import BATCH_SIZE, PlainTraining
+from benchmarks.recipe_training import RecipeTraining
 from qkv.devices import resolve_device
 from qkv.errors import QKVError
 from qkv.labelled import IntArray

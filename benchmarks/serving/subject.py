@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from qkv.benchmarks.serving.answers import Scores, difference
-from qkv.benchmarks.serving.inputs import Inputs, image_inputs, text_inputs
-from qkv.benchmarks.serving.made_runs import make_text_run, make_vision_run
-from qkv.benchmarks.serving.pipelines import TextPipeline, VisionPipeline
-from qkv.benchmarks.serving.servers import Task
+from benchmarks.serving.answers import Scores, difference
+from benchmarks.serving.inputs import Inputs, image_inputs, text_inputs
+from benchmarks.serving.made_runs import make_text_run, make_vision_run
+from benchmarks.serving.pipelines import TextPipeline, VisionPipeline
+from benchmarks.serving.servers import Task
 from qkv.errors import QKVError
 
 # Of probabilities. Vision is float32 everywhere; the encoder of texts may be bfloat16.

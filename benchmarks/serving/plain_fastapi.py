@@ -1,6 +1,6 @@
 """The first baseline: a plain FastAPI app, one input at a time in the threadpool.
 
-Run as a module it serves a run folder: `python -m qkv.benchmarks.serving.plain_fastapi --help`.
+Run as a module it serves a run folder: `python -m benchmarks.serving.plain_fastapi --help`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import uvicorn
 from fastapi import Body, FastAPI
 from pydantic import BaseModel
 
-from qkv.benchmarks.serving.pipelines import Answer, TextPipeline, VisionPipeline
+from benchmarks.serving.pipelines import Answer, TextPipeline, VisionPipeline
 
 
 class TextRequest(BaseModel):

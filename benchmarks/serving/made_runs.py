@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qkv.benchmarks.serving.pipelines import TextPipeline, VisionPipeline
+from benchmarks.serving.pipelines import TextPipeline, VisionPipeline
 from qkv.runs import FORMAT, Run
 from qkv.text.encoder import EncoderSettings
 from qkv.text.heads import AttentionHeadSettings, build_head

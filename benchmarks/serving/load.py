@@ -1,4 +1,4 @@
-"""The process that makes the load: `python -m qkv.benchmarks.serving.load`.
+"""The process that makes the load: `python -m benchmarks.serving.load`.
 
 It reads one JSON command a line from standard input, writes one JSON answer a line to standard
 output, and ends with its input. Everything it sends goes to 127.0.0.1.
@@ -14,9 +14,9 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from qkv.benchmarks.serving.answers import Expected
-from qkv.benchmarks.serving.burst import Burst, poisson_arrivals
-from qkv.benchmarks.serving.closed_loop import closed_loop
+from benchmarks.serving.answers import Expected
+from benchmarks.serving.burst import Burst, poisson_arrivals
+from benchmarks.serving.closed_loop import closed_loop
 
 
 @dataclass(frozen=True)

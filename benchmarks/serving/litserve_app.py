@@ -1,6 +1,6 @@
 """The second baseline: LitServe, which batches requests in a worker process.
 
-Run as a module it serves a run folder: `python -m qkv.benchmarks.serving.litserve_app --help`.
+Run as a module it serves a run folder: `python -m benchmarks.serving.litserve_app --help`.
 """
 
 # No `from __future__ import annotations`: LitServe reads the annotation of `decode_request` as it
@@ -15,7 +15,7 @@ import torch
 from fastapi import Body
 from torch import Tensor
 
-from qkv.benchmarks.serving.pipelines import Answer, TextPipeline, VisionPipeline
+from benchmarks.serving.pipelines import Answer, TextPipeline, VisionPipeline
 
 
 class VisionAPI(litserve.LitAPI):  # type: ignore[misc]

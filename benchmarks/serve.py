@@ -19,12 +19,12 @@ from typing import Any
 
 import torch
 
-from qkv.benchmarks.serving.contest import Contest, Effort, ratios, summary
-from qkv.benchmarks.serving.contestant import TICK_SECONDS
-from qkv.benchmarks.serving.generator import LoadGenerator
-from qkv.benchmarks.serving.packages import require_packages
-from qkv.benchmarks.serving.rates import Search
-from qkv.benchmarks.serving.servers import (
+from benchmarks.serving.contest import Contest, Effort, ratios, summary
+from benchmarks.serving.contestant import TICK_SECONDS
+from benchmarks.serving.generator import LoadGenerator
+from benchmarks.serving.packages import require_packages
+from benchmarks.serving.rates import Search
+from benchmarks.serving.servers import (
     Kind,
     Setup,
     Task,
@@ -32,7 +32,7 @@ from qkv.benchmarks.serving.servers import (
     litserve_setups,
     qkv_setups,
 )
-from qkv.benchmarks.serving.subject import TOLERANCES, make_subject
+from benchmarks.serving.subject import TOLERANCES, make_subject
 from qkv.measurement.interleave import quartiles
 
 Progress = Callable[[int, int], None]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from qkv.benchmarks.serving.processes import ServerProcess, free_port
+from benchmarks.serving.processes import ServerProcess, free_port
 
 Task = Literal["vision", "text"]
 Kind = Literal["qkv", "fastapi", "litserve"]
@@ -49,7 +49,7 @@ class Setup:
             return ServerProcess(self.name, command, port, ready_path="/readyz")
         module = {"fastapi": "plain_fastapi", "litserve": "litserve_app"}[self.kind]
         command = [
-            *(sys.executable, "-m", f"qkv.benchmarks.serving.{module}"),
+            *(sys.executable, "-m", f"benchmarks.serving.{module}"),
             *("--run", str(folder), "--task", task, *arguments),
         ]
         return ServerProcess(

@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Self
 
+from benchmarks.serving import module_environment
 from qkv.errors import QKVError
 
 START_SECONDS = 120.0
@@ -66,7 +67,7 @@ class ServerProcess:
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **self._environment},
+            env={**module_environment(), **self._environment},
             start_new_session=True,
         )
         try:

@@ -9,8 +9,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Self
 
-from qkv.benchmarks.serving.answers import Scores
-from qkv.benchmarks.serving.burst import PATIENCE_SECONDS
+from benchmarks.serving import module_environment
+from benchmarks.serving.answers import Scores
+from benchmarks.serving.burst import PATIENCE_SECONDS
 from qkv.errors import QKVError
 
 
@@ -22,10 +23,11 @@ class LoadGenerator:
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "qkv.benchmarks.serving.load"],
+            [sys.executable, "-m", "benchmarks.serving.load"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            env=module_environment(),
             # Ctrl-C is for the benchmark, which then closes this process.
             start_new_session=True,
         )

@@ -36,49 +36,49 @@ class Case:
 
 # Imported when run, so that listing the cases does not wait for torch.
 def _vit_step(*, quick: bool, progress: Progress | None) -> dict[str, Any]:
-    from qkv.benchmarks import vit_step
+    from benchmarks import vit_step
 
     return vit_step.measure(quick=quick, progress=progress)
 
 
 def _vit_time_to_accuracy(*, quick: bool, progress: Progress | None) -> dict[str, Any]:
-    from qkv.benchmarks import vit_time_to_accuracy
+    from benchmarks import vit_time_to_accuracy
 
     return vit_time_to_accuracy.measure(quick=quick, progress=progress)
 
 
 def _scan(*, quick: bool, progress: Progress | None) -> dict[str, Any]:
-    from qkv.benchmarks import scan
+    from benchmarks import scan
 
     return scan.measure(quick=quick, progress=progress)
 
 
 def _attention(*, quick: bool, progress: Progress | None) -> dict[str, Any]:
-    from qkv.benchmarks import attention
+    from benchmarks import attention
 
     return attention.measure(quick=quick, progress=progress)
 
 
 def _encode(*, quick: bool, progress: Progress | None) -> dict[str, Any]:
-    from qkv.benchmarks import encode
+    from benchmarks import encode
 
     return encode.measure(quick=quick, progress=progress)
 
 
 def _text_epoch(*, quick: bool, progress: Progress | None) -> dict[str, Any]:
-    from qkv.benchmarks import text_epoch
+    from benchmarks import text_epoch
 
     return text_epoch.measure(quick=quick, progress=progress)
 
 
 def _serve(*, quick: bool, progress: Progress | None) -> dict[str, Any]:
-    from qkv.benchmarks import serve
+    from benchmarks import serve
 
     return serve.measure(quick=quick, progress=progress)
 
 
 def _serve_overload(*, quick: bool, progress: Progress | None) -> dict[str, Any]:
-    from qkv.benchmarks import serve_overload
+    from benchmarks import serve_overload
 
     return serve_overload.measure(quick=quick, progress=progress)
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from qkv.benchmarks.serving.answers import Scores, read_scores
-from qkv.benchmarks.serving.ask import ask_each
-from qkv.benchmarks.serving.generator import LoadGenerator
-from qkv.benchmarks.serving.inputs import Inputs
-from qkv.benchmarks.serving.rates import Found, Search, highest_rate
-from qkv.benchmarks.serving.servers import Setup, Task
-from qkv.benchmarks.serving.wire import request_bytes
+from benchmarks.serving.answers import Scores, read_scores
+from benchmarks.serving.ask import ask_each
+from benchmarks.serving.generator import LoadGenerator
+from benchmarks.serving.inputs import Inputs
+from benchmarks.serving.rates import Found, Search, highest_rate
+from benchmarks.serving.servers import Setup, Task
+from benchmarks.serving.wire import request_bytes
 from qkv.errors import QKVError
 
 LEAST_LIMIT_MS = 130.0

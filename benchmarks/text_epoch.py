@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from qkv.benchmarks.length_sample import batches_at_quantiles
-from qkv.benchmarks.plain_text import (
+from benchmarks.length_sample import batches_at_quantiles
+from benchmarks.plain_text import (
     BATCH_SIZE,
     PlainAttention,
     PlainEncoder,
     PlainGRU,
     PlainTextTraining,
 )
-from qkv.benchmarks.same_logits import require_same_logits
-from qkv.benchmarks.text_recipe_training import TextRecipeTraining
+from benchmarks.same_logits import require_same_logits
+from benchmarks.text_recipe_training import TextRecipeTraining
 from qkv.devices import resolve_device
 from qkv.labelled import IntArray
 from qkv.measurement.interleave import interleaved, quartiles, round_ratios

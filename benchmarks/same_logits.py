@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from qkv.benchmarks.plain_text import PlainTextTraining
-from qkv.benchmarks.text_recipe_training import TextRecipeTraining
+from benchmarks.plain_text import PlainTextTraining
+from benchmarks.text_recipe_training import TextRecipeTraining
 from qkv.errors import QKVError
 from qkv.labelled import IntArray
 from qkv.text.dataset import TextSplit

@@ -8,10 +8,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from qkv.benchmarks.serving.burst import OK
-from qkv.benchmarks.serving.latencies import percentiles, status_name
-from qkv.benchmarks.serving.pool import Pool
-from qkv.benchmarks.serving.wire import BROKEN, Connection
+from benchmarks.serving.burst import OK
+from benchmarks.serving.latencies import percentiles, status_name
+from benchmarks.serving.pool import Pool
+from benchmarks.serving.wire import BROKEN, Connection
 
 LONGEST_SECONDS = 60.0
 PATIENCE_SECONDS = 10.0

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from qkv.benchmarks.plain_vit import EPOCHS, SEED, PlainTraining
-from qkv.benchmarks.recipe_training import RecipeTraining
+from benchmarks.plain_vit import EPOCHS, SEED, PlainTraining
+from benchmarks.recipe_training import RecipeTraining
 from qkv.devices import resolve_device
 from qkv.labelled import IntArray
 from qkv.printed import S4

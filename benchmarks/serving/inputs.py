@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from qkv.benchmarks.imdb_sample import sampled_reviews
+from benchmarks.imdb_sample import sampled_reviews
 from qkv.errors import DataError
 from qkv.vision import fashion_mnist
 

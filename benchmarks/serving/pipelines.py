@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from qkv.benchmarks.plain_text import MAX_TOKENS
+from benchmarks.plain_text import MAX_TOKENS
 from qkv.devices import resolve_precision
 from qkv.errors import MissingExtraError
 from qkv.text.encoder import EncoderSettings, locate_encoder

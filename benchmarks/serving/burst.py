@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from qkv.benchmarks.serving.latencies import percentiles, status_name
-from qkv.benchmarks.serving.pool import MOST_CONNECTIONS, Pool
-from qkv.benchmarks.serving.wire import Connection
+from benchmarks.serving.latencies import percentiles, status_name
+from benchmarks.serving.pool import MOST_CONNECTIONS, Pool
+from benchmarks.serving.wire import Connection
 
 OK = 200
 LATE_SHARE = 0.01

@@ -14,12 +14,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from qkv.benchmarks.serving.contestant import Contestant
-from qkv.benchmarks.serving.generator import LoadGenerator
-from qkv.benchmarks.serving.packages import require_packages
-from qkv.benchmarks.serving.processes import ServerProcess
-from qkv.benchmarks.serving.servers import Task, qkv_setup
-from qkv.benchmarks.serving.subject import (
+from benchmarks.serving.contestant import Contestant
+from benchmarks.serving.generator import LoadGenerator
+from benchmarks.serving.packages import require_packages
+from benchmarks.serving.processes import ServerProcess
+from benchmarks.serving.servers import Task, qkv_setup
+from benchmarks.serving.subject import (
     TOLERANCES,
     Subject,
     make_subject,

@@ -29,8 +29,8 @@ FLOORS = [
     {"dropout"},
     {"measurement"},
     {"devices"},
-    {"class_folders"},
-    {"settings", "labelled", "answers", "temperature"},
+    {"data"},
+    {"settings", "answers", "temperature"},
     {"sources"},
     {"errors", "printed"},
 ]

@@ -32,6 +32,7 @@ FLOORS = [
     {"data"},
     {"settings", "answers", "temperature"},
     {"sources"},
+    {"files"},
     {"errors", "printed"},
 ]
 HEIGHT = {part: -level for level, parts in enumerate(FLOORS) for part in parts}

@@ -26,8 +26,8 @@ from benchmarks.plain_text import (
 )
 from benchmarks.same_logits import require_same_logits
 from benchmarks.text_recipe_training import TextRecipeTraining
+from qkv.data.dataset import IntArray
 from qkv.devices import resolve_device
-from qkv.labelled import IntArray
 from qkv.measurement.interleave import interleaved, quartiles, round_ratios
 from qkv.text.encoder import locate_encoder
 from qkv.text.heads import HeadSettings

@@ -9,9 +9,9 @@ from benchmarks.plain_vit import PlainTraining
 from benchmarks.recipe_training import RecipeTraining
 from benchmarks.registry import run
 from benchmarks.vit_step import require_same_loss
+from qkv.data.dataset import ImageDataset, ImageSplit
 from qkv.errors import QKVError
 from qkv.training.recipe import load_recipe
-from qkv.vision.dataset import ImageDataset, ImageSplit
 
 
 @pytest.fixture

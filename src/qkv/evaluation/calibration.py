@@ -229,9 +229,7 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     return 1 / inverse if _loss(scores, margins, inverse) <= _loss(scores, margins, 1.0) else 1.0
 
 
-def _checked(
-    logits: npt.ArrayLike, labels: npt.ArrayLike
-) -> tuple[Float64Array, IntArray]:
+def _checked(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Float64Array, IntArray]:
     scores, truth = np.array(logits, dtype=np.float64), np.asarray(labels)
     if scores.ndim != 2 or 0 in scores.shape:
         raise ShapeError(
@@ -257,9 +255,7 @@ def _checked(
     return scores, truth
 
 
-def _slopes(
-    scores: Float64Array, margins: TemperatureFloatArray, inverse: float
-) -> tuple[float, float]:
+def _slopes(scores: Float64Array, margins: Float64Array, inverse: float) -> tuple[float, float]:
     """First and second derivative of the loss by 1/T: mean E[z] − z_y, and mean Var[z]."""
     powers = np.exp(inverse * scores)
     shares = powers / powers.sum(axis=1, keepdims=True)
@@ -268,5 +264,5 @@ def _slopes(
     return float((means - margins).mean()), float(variances.mean())
 
 
-def _loss(scores: Float64Array, margins: TemperatureFloatArray, inverse: float) -> float:
+def _loss(scores: Float64Array, margins: Float64Array, inverse: float) -> float:
     return float((np.log(np.exp(inverse * scores).sum(axis=1)) - inverse * margins).mean())

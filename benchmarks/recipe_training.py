@@ -7,8 +7,8 @@ from torch import Tensor
 
 from qkv.data.dataset import ImageDataset, IntArray
 from qkv.devices import autocast
-from qkv.training.step import Stepper
-from qkv.training.vision_recipe import VisionRecipe
+from qkv.training.loop import Stepper
+from qkv.training.recipe import VisionRecipe
 from qkv.training.vision_task import build_vision_task
 
 

@@ -19,12 +19,7 @@ from benchmarks.serving.generator import LoadGenerator
 from benchmarks.serving.packages import require_packages
 from benchmarks.serving.processes import ServerProcess
 from benchmarks.serving.servers import Task, qkv_setup
-from benchmarks.serving.subject import (
-    TOLERANCES,
-    Subject,
-    make_subject,
-    require_same_scores,
-)
+from benchmarks.serving.subject import TOLERANCES, Subject, make_subject, require_same_scores
 
 Progress = Callable[[int, int], None]
 

@@ -18,9 +18,8 @@ from benchmarks.recipe_training import RecipeTraining
 from qkv.data.dataset import ImageDataset, ImageSplit, IntArray
 from qkv.devices import resolve_device
 from qkv.errors import QKVError
-from qkv.measurement.interleave import interleaved, quartiles, round_ratios
-from qkv.training.recipe import load_recipe_of
-from qkv.training.vision_recipe import VisionRecipe
+from qkv.measurement.timing import interleaved, quartiles, round_ratios
+from qkv.training.recipe import VisionRecipe, load_recipe_of
 from qkv.vision.fashion_mnist import CLASS_NAMES
 from qkv.vision.vit import ViT, parameter_count
 

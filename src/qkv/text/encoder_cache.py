@@ -42,14 +42,13 @@ from torch import Tensor
 from qkv.data.dataset import IntArray, text_sha256
 from qkv.errors import DataError
 from qkv.files import cache_dir, format_bytes, locked, replacing, require_space
+from qkv.progress import Progress
 
 if TYPE_CHECKING:
     from qkv.text.text_encoder import TextEncoder
 
 Kind = Literal["float16", "int8"]
 """How an entry is kept: a half, or eight bits and one scale for each token."""
-
-Progress = Callable[[int, int], None]
 
 FORMAT = 2
 """Counts up when caches of an earlier version can no longer be read; format 1 had segments."""

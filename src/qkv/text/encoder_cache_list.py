@@ -119,7 +119,8 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _facts_of(folder: Path) -> CacheFacts:
-    encoder, layers, kind, outdated = "unknown", (), "unknown", False
+    encoder, kind, outdated = "unknown", "unknown", False
+    layers: tuple[int, ...] = ()
     texts = rows = 0
     with suppress(OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
         content = (folder / FACTS).read_text("utf-8")

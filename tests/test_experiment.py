@@ -152,8 +152,8 @@ def test_the_saved_predictions_are_those_of_the_model(finished: Run) -> None:
 
 
 def test_mistakes_are_mistakes_the_surest_first() -> None:
+    from qkv.data.dataset import ImageSplit
     from qkv.experiment.image_results import _image_results
-    from qkv.vision.dataset import ImageSplit
 
     store = np.arange(20, dtype=np.uint8).repeat(4).reshape(20, 1, 2, 2)
     test = ImageSplit(store, np.arange(20)[::-1].copy(), np.zeros(20, np.int64))

@@ -14,7 +14,7 @@ from qkv.training.step import Stepper
 from qkv.training.vision_task import build_vision_task
 
 if TYPE_CHECKING:
-    from qkv.vision.dataset import ImageDataset
+    from qkv.data.dataset import ImageDataset
 
 TRAIN_IMAGES, TEST_IMAGES = 6000, 1000
 

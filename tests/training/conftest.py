@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from qkv.data.dataset import ImageDataset, ImageSplit
 from qkv.runs import Run
 from qkv.training.fit import Fit
 from qkv.training.progress import Reporter, Silent
@@ -20,7 +21,6 @@ from qkv.training.step import Stepper
 from qkv.training.task import Task
 from qkv.training.vision_task import VisionTask
 from qkv.vision.augment import AugmentSettings
-from qkv.vision.dataset import ImageDataset, ImageSplit
 from qkv.vision.preprocessing import Preprocessing
 from qkv.vision.vit import ViT, ViTSettings
 

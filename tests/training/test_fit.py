@@ -16,8 +16,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from qkv.data.dataset import IntArray
 from qkv.errors import DivergenceError, InterruptedRunError
-from qkv.labelled import IntArray
 from qkv.runs import Run
 from qkv.training.fit import Fit
 from qkv.training.interrupt import stop_between_steps

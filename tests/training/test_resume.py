@@ -227,7 +227,7 @@ import torch
 torch.set_num_threads(1)
 from conftest import Bench, toy_split
 from qkv.training.progress import Silent
-from qkv.vision.dataset import ImageDataset
+from qkv.data.dataset import ImageDataset
 import test_resume
 
 class Kill(Silent):

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from qkv.data.dataset import IntArray
 from qkv.errors import RecipeError
-from qkv.labelled import IntArray
 from qkv.runs import Run
 from qkv.text.heads import MeanHeadSettings, build_head
 from qkv.text.model import TextModel

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from qkv.data.dataset import ImageSplit, UInt8Array
 from qkv.errors import ImageError
 from qkv.vision.classifier import (
     FailedInput,
@@ -18,7 +19,6 @@ from qkv.vision.classifier import (
     VisionClassifier,
     predict_logits,
 )
-from qkv.vision.dataset import ImageSplit, UInt8Array
 from qkv.vision.preprocessing import Preprocessing
 from qkv.vision.vit import ViT, ViTSettings
 

@@ -26,8 +26,8 @@ from qkv.benchmarks.plain_text import (
 )
 from qkv.benchmarks.same_logits import require_same_logits
 from qkv.benchmarks.text_recipe_training import TextRecipeTraining
+from qkv.data.dataset import IntArray
 from qkv.devices import resolve_device
-from qkv.labelled import IntArray
 from qkv.measurement.interleave import interleaved, quartiles, round_ratios
 from qkv.text.encoder import locate_encoder
 from qkv.text.heads import HeadSettings

@@ -9,9 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from qkv.data.dataset import IntArray, TextSplit
 from qkv.devices import autocast
-from qkv.labelled import IntArray
-from qkv.text.dataset import TextSplit
 from qkv.text.heads import build_head
 from qkv.text.model import TextModel
 from qkv.text.states import open_store

@@ -125,7 +125,7 @@ def ask_texts(inputs: Sequence[str], file: Path | None, text_column: str | None)
 
 
 def _ask_table(file: Path, text_column: str | None) -> Asked:
-    from qkv.text.table import read_texts
+    from qkv.data.text_table import read_texts
 
     names, texts = read_texts(file, text_column)
     if not texts:

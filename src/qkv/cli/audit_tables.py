@@ -12,7 +12,7 @@ from qkv.cli.wording import counted
 
 
 def print_audit(document: dict[str, Any]) -> None:
-    """Print the document of `qkv.vision.audit`: facts, classes by split, copies, bad files."""
+    """Print the document of `qkv.data.audit`: facts, classes by split, copies, bad files."""
     console = results_console()
     splits = list(document["splits"])
     lines = {

@@ -120,7 +120,7 @@ def _inspect_texts(
     as_json: bool,
 ) -> None:
     from qkv.cli.text_inspection import audited_texts
-    from qkv.text.table import TextTableSettings
+    from qkv.data.text_table import TextTableSettings
 
     given = {"text_column": text_column, "label_column": label_column}
     settings = TextTableSettings.parse(given, where="--text-column, --label-column")
@@ -137,9 +137,9 @@ def _audited_images(
     target: str, folder: Path | None, *, with_sheet: bool
 ) -> tuple[dict[str, Any], Image | None]:
     from qkv.cli.reporter import make_reporter
+    from qkv.data.audit import audit_dataset, audit_images
+    from qkv.data.contact_sheet import contact_sheet, contact_sheet_of_folder
     from qkv.vision import fashion_mnist
-    from qkv.vision.audit import audit_dataset, audit_images
-    from qkv.vision.contact_sheet import contact_sheet, contact_sheet_of_folder
 
     if target == FASHION_MNIST:
         with make_reporter() as reporter:

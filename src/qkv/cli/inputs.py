@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from qkv.data.image_decode import SUFFIXES
 from qkv.errors import DataError
-from qkv.vision.decode import SUFFIXES
 
 
 def expand_inputs(inputs: Sequence[Path]) -> list[Path]:

@@ -77,9 +77,9 @@ def refuse_other_kind(data: Path, recipe: Recipe) -> None:
 
 
 def _kind_of_file(name: str) -> Kind | None:
-    from qkv.text.table.folders import SUFFIX
-    from qkv.text.table.formats import is_table
-    from qkv.vision.decode import SUFFIXES
+    from qkv.data.image_decode import SUFFIXES
+    from qkv.data.table_readers import is_table
+    from qkv.data.text_table import SUFFIX
 
     suffix = Path(name).suffix.lower()
     if suffix in SUFFIXES:

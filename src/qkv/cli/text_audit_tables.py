@@ -27,7 +27,7 @@ PRINTED_GROUPS = 5
 
 
 def print_text_audit(document: dict[str, Any]) -> None:
-    """Print the document of `qkv.text.audit`: facts, classes, lengths, copies, bad rows."""
+    """Print the document of `qkv.data.audit`: facts, classes, lengths, copies, bad rows."""
     console = results_console()
     splits = list(document["splits"])
     columns = document["columns"]

@@ -26,7 +26,7 @@ def refuse_file(text: str) -> None:
         DataError: naming what reads it.
     """
     from qkv.cli.own_data import kind_of_data
-    from qkv.text.table.formats import is_table
+    from qkv.data.table_readers import is_table
 
     path = Path(text)
     try:

@@ -13,8 +13,8 @@ import numpy as np
 from qkv.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from qkv.labelled import IntArray
-    from qkv.text.table import TextTableSettings
+    from qkv.data.dataset import IntArray
+    from qkv.data.text_table import TextTableSettings
     from qkv.training.progress import Reporter
 
 EMBEDDED = "sentence-transformers/all-MiniLM-L6-v2"
@@ -25,7 +25,7 @@ TokenCounts = Callable[[list[str]], "IntArray"]
 def audited_texts(
     path: Path | None, folder: Path | None, settings: TextTableSettings
 ) -> dict[str, Any]:
-    """The document of `qkv.text.audit`.
+    """The document of `qkv.data.audit`.
 
     Args:
         path: a table or folder of texts; None for IMDB.
@@ -36,8 +36,8 @@ def audited_texts(
         QKVError: something the user can mend.
     """
     from qkv.cli.reporter import make_reporter
+    from qkv.data.audit import audit_text_dataset, audit_texts
     from qkv.text import imdb
-    from qkv.text.audit import audit_text_dataset, audit_texts
 
     with make_reporter() as reporter:
         counts, positions = _token_counts(reporter)

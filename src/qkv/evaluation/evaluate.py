@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from qkv.classifiers import load
+from qkv.data.dataset import ImageSplit, TextSplit
 from qkv.errors import RunError
 from qkv.evaluation.evaluate_texts import evaluate_texts
 from qkv.evaluation.examples import labelled_examples
 from qkv.evaluation.metrics import evaluate_predictions
 from qkv.runs import Run
 from qkv.text.classifier import TextClassifier
-from qkv.text.dataset import TextSplit
 from qkv.training.progress import Reporter, Silent
 from qkv.vision.classifier import VisionClassifier
-from qkv.vision.dataset import ImageSplit
 
 
 def evaluate(

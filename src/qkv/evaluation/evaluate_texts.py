@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from qkv.data.dataset import TextSplit
 from qkv.evaluation.calibration import FloatArray
 from qkv.evaluation.lengths import accuracy_by_length
 from qkv.evaluation.metrics import evaluate_predictions, log_softmax
 from qkv.text.classifier import TextClassifier
-from qkv.text.dataset import TextSplit
 from qkv.training.progress import Reporter
 
 # Between two reports of progress; as many as are encoded together.

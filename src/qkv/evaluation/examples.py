@@ -8,19 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from qkv.classifiers import Classifier
+from qkv.data.dataset import ImageSplit, TextSplit
+from qkv.data.image_folder import load_labelled_images
+from qkv.data.text_table import TextTableSettings, load_labelled_texts
 from qkv.errors import RunError
 from qkv.runs import Run
 from qkv.text.classifier import TextClassifier
-from qkv.text.dataset import TextSplit
-from qkv.text.table import TextTableSettings, load_labelled_texts
 from qkv.training.data import fingerprint, load_dataset, test_split
 from qkv.training.progress import Reporter
 from qkv.training.recipe import Recipe, parse_recipe
 from qkv.training.text_recipe import TextRecipe
 from qkv.training.vision_recipe import VisionRecipe
 from qkv.vision.classifier import VisionClassifier
-from qkv.vision.dataset import ImageSplit
-from qkv.vision.folder import load_labelled_images
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,18 @@ from pathlib import Path
 
 from qkv import figures
 from qkv.classifiers import load
+from qkv.data.dataset import ImageDataset, TextDataset
 from qkv.errors import RunError
 from qkv.experiment.image_results import finish_vision
 from qkv.experiment.text_results import finish_text
 from qkv.model_card import model_card
 from qkv.runs import Run
 from qkv.text.classifier import TextClassifier
-from qkv.text.dataset import TextDataset
 from qkv.training.data import Dataset
 from qkv.training.progress import Reporter
 from qkv.training.recipe import Recipe
 from qkv.training.text_recipe import TextRecipe
 from qkv.vision.classifier import VisionClassifier
-from qkv.vision.dataset import ImageDataset
 
 
 def finish(run: Run, recipe: Recipe, dataset: Dataset, kept_epoch: int, reporter: Reporter) -> None:

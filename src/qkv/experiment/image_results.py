@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from qkv.data.dataset import ImageDataset, ImageSplit
 from qkv.evaluation.metrics import evaluate_predictions
 from qkv.runs import Run
 from qkv.temperature import fit_temperature
 from qkv.training.recipe import Recipe
 from qkv.vision.classifier import VisionClassifier
-from qkv.vision.dataset import ImageDataset, ImageSplit
 
 SAMPLES, MISTAKES = 3, 16
 

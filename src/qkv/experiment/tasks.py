@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from qkv.data.dataset import ImageDataset, TextDataset
 from qkv.errors import RecipeError
-from qkv.text.dataset import TextDataset
 from qkv.training.data import Dataset
 from qkv.training.progress import Reporter
 from qkv.training.recipe import Recipe
@@ -16,7 +16,6 @@ from qkv.training.text_build import build_text_task, text_config
 from qkv.training.text_recipe import TextRecipe
 from qkv.training.vision_recipe import VisionRecipe
 from qkv.training.vision_task import build_vision_task
-from qkv.vision.dataset import ImageDataset
 
 
 def build_task(

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qkv.data.dataset import TextDataset, TextSplit
 from qkv.measurement.release import release_free_memory
 from qkv.temperature import fit_temperature
 from qkv.text.classifier import TextClassifier
-from qkv.text.dataset import TextDataset, TextSplit
 from qkv.text.ngrams import NGramModel
 from qkv.text.stack import Stack, fit_stack
 from qkv.training.progress import Reporter

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from qkv.classifiers.text import NGRAM_TENSORS
+from qkv.data.dataset import IntArray, TextDataset, TextSplit
 from qkv.evaluation.lengths import accuracy_by_length
 from qkv.evaluation.metrics import evaluate_predictions, wilson_interval
 from qkv.experiment.text_models import (
@@ -15,10 +16,8 @@ from qkv.experiment.text_models import (
     evaluated_splits,
     fit_text_models,
 )
-from qkv.labelled import IntArray
 from qkv.runs import Run
 from qkv.text.classifier import TextClassifier
-from qkv.text.dataset import TextDataset, TextSplit
 from qkv.training.progress import Reporter
 from qkv.training.text_recipe import TextRecipe
 

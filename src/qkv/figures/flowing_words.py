@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from qkv.data.dataset import IntArray
 from qkv.figures.lettering import Measure
-from qkv.labelled import IntArray
 
 ELLIPSIS = "…"
 # Words on either side of a strong one that a cut text keeps, so that it can be understood.

@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qkv.classifiers import load
+from qkv.data.dataset import ImageSplit, TextSplit
 from qkv.errors import DataError, RecipeError
 from qkv.evaluation.examples import labelled_examples
 from qkv.evaluation.metrics import wilson_interval
@@ -33,9 +34,7 @@ from qkv.inspection.choices import chosen_method
 from qkv.inspection.explain import default_method, explain, methods_of
 from qkv.inspection.explanation import Explanation
 from qkv.runs import Run
-from qkv.text.dataset import TextSplit
 from qkv.training.progress import Reporter, Silent
-from qkv.vision.dataset import ImageSplit
 
 SAMPLE = 100
 

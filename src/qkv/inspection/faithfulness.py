@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from qkv.data.dataset import IntArray
 from qkv.errors import ShapeError
 from qkv.inspection.masked import BoolArray, FloatArray, MaskedInput
-from qkv.labelled import IntArray
 
 # A curve has this many steps, or one a part where there are fewer parts.
 STEPS = 16

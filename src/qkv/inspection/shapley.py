@@ -6,9 +6,9 @@ from typing import Literal
 
 import numpy as np
 
+from qkv.data.dataset import IntArray
 from qkv.errors import ShapeError
 from qkv.inspection.masked import FloatArray, MaskedInput
-from qkv.labelled import IntArray
 
 PERMUTATIONS = 8
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from qkv import experiment
 from qkv.attention.multihead import AttentionKernel
+from qkv.data.dataset import ImageDataset
 from qkv.errors import InterruptedRunError, RunError, StudyError
 from qkv.runs import CONFIG, Run
 from qkv.studies.paired import BoolArray
@@ -17,7 +18,6 @@ from qkv.training.data import fingerprint, load_dataset
 from qkv.training.progress import Reporter
 from qkv.training.recipe import load_recipe_of, parse_recipe
 from qkv.training.vision_recipe import VisionRecipe
-from qkv.vision.dataset import ImageDataset
 
 FAMILY, BASE_RECIPE = "fashion-mnist", "fast"
 IMAGE_SIZE, CLASSES = 28, 10

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qkv.labelled import IntArray
+from qkv.data.dataset import IntArray
 
 
 def token_budget_batches(lengths: IntArray, batch_tokens: int) -> list[IntArray]:

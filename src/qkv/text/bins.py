@@ -6,7 +6,7 @@ from bisect import bisect_left, insort
 
 import numpy as np
 
-from qkv.labelled import IntArray
+from qkv.data.dataset import IntArray
 
 
 def fill_bins(lengths: IntArray, capacity: int) -> list[IntArray]:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from qkv.answers import FailedInput, Prediction
+from qkv.data.dataset import TextSplit
 from qkv.errors import DataError
-from qkv.text.dataset import TextSplit
 from qkv.text.inputs import predict_inputs
 from qkv.text.model import TextModel
 from qkv.text.ngrams import NGramModel

@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from qkv.labelled import IntArray
+from qkv.data.dataset import IntArray
 from qkv.measurement.release import BATCHES_BETWEEN, release_free_memory
 from qkv.text.batches import token_budget_batches
 

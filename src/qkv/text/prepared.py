@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from qkv.labelled import IntArray
+from qkv.data.dataset import IntArray
 from qkv.text.tokens import Tokenizer
 from qkv.text.truncation import Cut, TruncationSettings, cut, cut_off
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from qkv.data.dataset import IntArray
 from qkv.errors import RunError
-from qkv.labelled import IntArray
 from qkv.text.encoder import EncoderSettings
 from qkv.text.inputs import Inputs
 from qkv.text.prepared import Prepared

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from qkv.data.dataset import IntArray
 from qkv.errors import RecipeError
-from qkv.labelled import IntArray
 from qkv.measurement.release import release_free_memory
 from qkv.text.batches import token_budget_batches
 from qkv.text.bins import fill_bins

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from qkv.labelled import IntArray
+from qkv.data.dataset import IntArray
 from qkv.text.stretches import stretches
 from qkv.text.tokenizer_files import TokenizerFiles, read_tokenizer
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
+from qkv.data.dataset import IntArray
 from qkv.errors import RecipeError
-from qkv.labelled import IntArray
 from qkv.settings import Settings
 
 Pieces = npt.NDArray[np.int32]

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qkv.labelled import IntArray
+from qkv.data.dataset import IntArray
 
 
 def inverse_frequencies(labels: IntArray, classes: int) -> Tensor:

@@ -7,15 +7,14 @@ import json
 from pathlib import Path
 from typing import Any, overload
 
+from qkv.data.dataset import ImageDataset, ImageSplit, TextDataset, TextSplit
 from qkv.errors import DataError
-from qkv.text.dataset import TextDataset, TextSplit
 from qkv.training.progress import Reporter, Silent
 from qkv.training.recipe import Recipe
 from qkv.training.text_data import load_texts
 from qkv.training.text_recipe import TextRecipe
 from qkv.training.vision_data import load_images
 from qkv.training.vision_recipe import VisionRecipe
-from qkv.vision.dataset import ImageDataset, ImageSplit
 
 Dataset = ImageDataset | TextDataset
 

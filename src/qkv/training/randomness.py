@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from qkv.labelled import IntArray
+from qkv.data.dataset import IntArray
 
 _INITIAL_WEIGHTS, _EPOCH_ORDER, _STEP = range(3)
 

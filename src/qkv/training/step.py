@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from qkv.data.dataset import IntArray
 from qkv.devices import autocast, resolve_precision
-from qkv.labelled import IntArray
 from qkv.training.averaging import AveragedWeights
 from qkv.training.optimizers import build_optimizer, learning_rate_at
 from qkv.training.randomness import epoch_order, seed_step

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
-from qkv.labelled import IntArray
+from qkv.data.dataset import IntArray
 
 SplitName = Literal["validation", "test"]
 

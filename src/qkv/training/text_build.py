@@ -6,8 +6,7 @@ from typing import Any
 
 import torch
 
-from qkv.labelled import IntArray
-from qkv.text.dataset import TextDataset, TextSplit
+from qkv.data.dataset import IntArray, TextDataset, TextSplit
 from qkv.text.heads import build_head
 from qkv.text.inputs import Inputs
 from qkv.text.model import TextModel

@@ -6,11 +6,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from qkv.data.text_table import TextTableSettings
 from qkv.settings import Settings
 from qkv.text.encoder import EncoderSettings
 from qkv.text.heads import AttentionHeadSettings, HeadSettings
 from qkv.text.ngrams import NGramSettings
-from qkv.text.table import TextTableSettings
 from qkv.training.promise import Promise
 from qkv.training.settings import TrainingSettings
 

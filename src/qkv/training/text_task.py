@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from qkv.labelled import IntArray
+from qkv.data.dataset import IntArray
 from qkv.measurement.release import BATCHES_BETWEEN, release_free_memory
 from qkv.text.batches import token_budget_batches
 from qkv.text.inputs import Inputs, predict_inputs

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from qkv.data.dataset import ImageDataset, stratified_split
+from qkv.data.image_folder import load_image_folder
 from qkv.errors import DataError
-from qkv.labelled import stratified_split
 from qkv.training.progress import Reporter
 from qkv.training.vision_recipe import VisionRecipe
 from qkv.vision import fashion_mnist
-from qkv.vision.dataset import ImageDataset
-from qkv.vision.folder import load_image_folder
 
 
 def load_images(

@@ -6,11 +6,11 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from qkv.data.image_folder import ImageFolderSettings
 from qkv.settings import Settings
 from qkv.training.promise import Promise
 from qkv.training.settings import TrainingSettings
 from qkv.vision.augment import AugmentSettings
-from qkv.vision.folder import ImageFolderSettings
 from qkv.vision.vit import ViTArchitecture
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from qkv.labelled import IntArray
+from qkv.data.dataset import ImageDataset, ImageSplit, IntArray
 from qkv.training.class_weights import inverse_frequencies
 from qkv.training.randomness import seed_initial_weights
 from qkv.training.settings import TrainingSettings
@@ -17,7 +17,6 @@ from qkv.training.task import Predictions, SplitName, StepOutcome
 from qkv.training.vision_recipe import VisionRecipe
 from qkv.vision.augment import AugmentSettings, augment
 from qkv.vision.classifier import predict_logits
-from qkv.vision.dataset import ImageDataset, ImageSplit
 from qkv.vision.preprocessing import Preprocessing
 from qkv.vision.vit import ViT, ViTSettings
 

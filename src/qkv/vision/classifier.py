@@ -13,10 +13,9 @@ from PIL import ExifTags, Image, ImageOps
 from torch import Tensor, nn
 
 from qkv.answers import FailedInput, Prediction
+from qkv.data.dataset import ImageSplit, UInt8Array
+from qkv.data.image_decode import UnsupportedPixelsError, decode, resize_and_crop, to_pixels
 from qkv.errors import ImageError, QKVError
-from qkv.vision.dataset import ImageSplit, UInt8Array
-from qkv.vision.decode import decode, resize_and_crop
-from qkv.vision.pixel_modes import UnsupportedPixelsError, to_pixels
 from qkv.vision.preprocessing import Preprocessing
 from qkv.vision.vit import ViT
 

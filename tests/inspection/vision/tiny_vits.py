@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from qkv.data.dataset import UInt8Array
 from qkv.vision.classifier import VisionClassifier
-from qkv.vision.dataset import UInt8Array
 from qkv.vision.preprocessing import Preprocessing
 from qkv.vision.vit import ViT, ViTSettings
 

@@ -7,10 +7,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from qkv.data.dataset import IntArray
 from qkv.errors import RecipeError
 from qkv.inspection.text.read_text import ReadText
 from qkv.inspection.text.words import NO_WORD
-from qkv.labelled import IntArray
 from qkv.text.classifier import TextClassifier
 from qkv.text.encoder.top import EncoderTop, StackedEncoder, WholeEncoder
 

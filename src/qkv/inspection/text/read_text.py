@@ -11,10 +11,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from qkv.data.dataset import IntArray
 from qkv.inspection.explanation import Word
 from qkv.inspection.masked import FloatArray
 from qkv.inspection.text.words import NO_WORD, split_words, words_of_pieces
-from qkv.labelled import IntArray
 from qkv.text.classifier import TextClassifier
 from qkv.text.truncation import Pieces, Window, cut
 

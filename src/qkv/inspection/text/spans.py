@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from qkv.data.dataset import IntArray
 from qkv.inspection.masked import BoolArray, FloatArray, MaskedInput
-from qkv.labelled import IntArray
 
 
 @dataclass(frozen=True)

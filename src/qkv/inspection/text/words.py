@@ -6,9 +6,9 @@ import re
 
 import numpy as np
 
+from qkv.data.dataset import IntArray
 from qkv.errors import DataError
 from qkv.inspection.explanation import Word
-from qkv.labelled import IntArray
 
 NO_WORD = -1
 

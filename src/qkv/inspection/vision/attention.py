@@ -9,9 +9,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from qkv.data.dataset import UInt8Array
 from qkv.errors import DataError
 from qkv.vision.classifier import VisionClassifier
-from qkv.vision.dataset import UInt8Array
 
 Float32Array = npt.NDArray[np.float32]
 

@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 
+from qkv.data.dataset import UInt8Array
 from qkv.inspection.choices import chosen_label, chosen_method
 from qkv.inspection.explanation import ImageExplanation
 from qkv.inspection.faithfulness import measure_faithfulness
@@ -14,7 +15,6 @@ from qkv.inspection.masked import FloatArray
 from qkv.inspection.vision.masked import MaskedImage
 from qkv.inspection.vision.methods import DEFAULT_VISION_METHOD, VISION_METHODS
 from qkv.vision.classifier import ImageInput, VisionClassifier
-from qkv.vision.dataset import UInt8Array
 
 
 def explain_image(

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from qkv.data.dataset import UInt8Array
 from qkv.inspection.log_odds import log_odds
 from qkv.inspection.masked import FloatArray
 from qkv.inspection.vision.attention import model_input
 from qkv.inspection.vision.masked import CHUNK
 from qkv.vision.classifier import VisionClassifier
-from qkv.vision.dataset import UInt8Array
 
 STEPS = 64
 

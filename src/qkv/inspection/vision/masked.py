@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from qkv.data.dataset import UInt8Array
 from qkv.inspection.masked import BoolArray, FloatArray
 from qkv.vision.classifier import VisionClassifier
-from qkv.vision.dataset import UInt8Array
 
 # Images a forward pass: more gain nothing on a CPU.
 CHUNK = 64

@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from qkv.data.dataset import UInt8Array
 from qkv.inspection.log_odds import log_odds
 from qkv.inspection.masked import FloatArray
 from qkv.inspection.vision.attention import model_input, pooled_row
 from qkv.vision.classifier import VisionClassifier
-from qkv.vision.dataset import UInt8Array
 
 
 def relevance(

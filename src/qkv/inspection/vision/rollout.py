@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from qkv.data.dataset import UInt8Array
 from qkv.inspection.masked import FloatArray
 from qkv.inspection.vision.attention import pooled_row, weights_of_layers
 from qkv.vision.classifier import VisionClassifier
-from qkv.vision.dataset import UInt8Array
 
 
 def rollout(

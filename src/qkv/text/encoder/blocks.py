@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qkv.labelled import IntArray
+from qkv.data.dataset import IntArray
 from qkv.text.bins import fill_bins
 
 # Measured: any row of a product is the same at any place among any others as long as their number

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from qkv import experiment
-from qkv.vision import fashion_mnist
+from qkv.data import fashion_mnist
 from small_fashion_mnist import write_small
 
 Call = Callable[..., Any]

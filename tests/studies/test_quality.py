@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from qkv import experiment
+from qkv.data import fashion_mnist
 from qkv.errors import DataError, InterruptedRunError, QKVError, RecipeError, RunError, StudyError
 from qkv.runs import Run
 from qkv.studies.quality import parse_patch_sizes, study_quality
@@ -22,7 +23,6 @@ from qkv.studies.quality_report import core_share
 from qkv.studies.quality_words import conclusion, pace, verdict
 from qkv.studies.registry import STUDIES
 from qkv.training.progress import Silent, StepReport
-from qkv.vision import fashion_mnist
 from small_fashion_mnist import TRAIN_IMAGES, write_small
 
 TINY = (

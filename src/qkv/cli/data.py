@@ -16,8 +16,7 @@ from qkv.errors import DataError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from qkv.sources import Located
-    from qkv.text.imdb import LocatedReviews
+    from qkv.data.locate import Located
     from qkv.training.progress import Progress
 
 FASHION_MNIST, IMDB = "fashion-mnist", "imdb"
@@ -137,9 +136,9 @@ def _audited_images(
     target: str, folder: Path | None, *, with_sheet: bool
 ) -> tuple[dict[str, Any], Image | None]:
     from qkv.cli.reporter import make_reporter
+    from qkv.data import fashion_mnist
     from qkv.data.audit import audit_dataset, audit_images
     from qkv.data.contact_sheet import contact_sheet, contact_sheet_of_folder
-    from qkv.vision import fashion_mnist
 
     if target == FASHION_MNIST:
         with make_reporter() as reporter:
@@ -150,9 +149,8 @@ def _audited_images(
     return document, contact_sheet_of_folder(target) if with_sheet else None
 
 
-def _locate(name: str, folder: Path | None, progress: Progress) -> Located | LocatedReviews:
-    from qkv.text import imdb
-    from qkv.vision import fashion_mnist
+def _locate(name: str, folder: Path | None, progress: Progress) -> Located[Any]:
+    from qkv.data import fashion_mnist, imdb
 
     if name == IMDB:
         return imdb.locate(folder, progress=progress)

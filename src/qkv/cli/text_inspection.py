@@ -36,8 +36,8 @@ def audited_texts(
         QKVError: something the user can mend.
     """
     from qkv.cli.reporter import make_reporter
+    from qkv.data import imdb
     from qkv.data.audit import audit_text_dataset, audit_texts
-    from qkv.text import imdb
 
     with make_reporter() as reporter:
         counts, positions = _token_counts(reporter)

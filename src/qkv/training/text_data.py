@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from qkv.data import imdb
 from qkv.data.dataset import TextDataset, stratified_split
 from qkv.data.text_table import load_text_table
 from qkv.errors import DataError
-from qkv.text import imdb
 from qkv.training.progress import Reporter
 from qkv.training.text_recipe import TextRecipe
 

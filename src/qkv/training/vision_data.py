@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from qkv.data import fashion_mnist
 from qkv.data.dataset import ImageDataset, stratified_split
 from qkv.data.image_folder import load_image_folder
 from qkv.errors import DataError
 from qkv.training.progress import Reporter
 from qkv.training.vision_recipe import VisionRecipe
-from qkv.vision import fashion_mnist
 
 
 def load_images(

@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from qkv.data.locate import hub_files
 from qkv.errors import DataError, DownloadError, MissingExtraError
-from qkv.sources.hub import hub_files
 from qkv.text.encoder.files import CONFIG, PATTERNS, EncoderFiles, check_complete, read_folder
 from qkv.text.encoder.names import SHORT_NAMES, PackagedEncoder, packaged
 

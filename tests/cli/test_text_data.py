@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qkv.cli.own_data import kind_of_data
+from qkv.cli.data import kind_of_data
 from qkv.data import imdb
 from qkv.data.dataset import TextDataset, TextSplit
 from qkv.data.locate import Located

@@ -17,12 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qkv.data.dataset import Skipped, TextDataset, TextSplit
-from qkv.data.text_table import (
-    TextTableSettings,
-    load_labelled_texts,
-    load_text_table,
-    read_texts,
-)
+from qkv.data.text_table import TextTableSettings, load_labelled_texts, load_text_table, read_texts
 from qkv.errors import BadFilesError, DataError
 
 Rows = Sequence[tuple[str, object]]

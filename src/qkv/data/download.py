@@ -7,7 +7,6 @@ import hashlib
 import mmap
 import random
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import sleep
@@ -16,8 +15,8 @@ import httpx
 
 from qkv.errors import DataError, DownloadError
 from qkv.files import locked, replacing
+from qkv.progress import Progress
 
-Progress = Callable[[int, int], None]
 Content = bytes | mmap.mmap
 """Verified content: bytes, or a read-only memory map."""
 

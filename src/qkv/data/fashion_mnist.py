@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from qkv.data.dataset import ImageDataset, ImageSplit, UInt8Array
-from qkv.data.download import Content, Progress, RemoteFile
+from qkv.data.download import Content, RemoteFile
 from qkv.data.locate import DatasetFiles, DebianPackage, Located, locate_files
 from qkv.errors import DataError
+from qkv.progress import Progress
 
 CLASS_NAMES = (
     "T-shirt/top",

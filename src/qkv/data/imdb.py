@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from qkv.data.dataset import TextDataset, TextSplit, text_sha256
-from qkv.data.download import Progress, RemoteFile, RetryPolicy, download, read_verified
+from qkv.data.download import RemoteFile, RetryPolicy, download, read_verified
 from qkv.data.locate import Located, hub_files, nearest, require_folder
 from qkv.errors import DataError, DownloadError, MissingExtraError
 from qkv.files import cache_dir, locked, replace_file
+from qkv.progress import Progress
 
 CLASS_NAMES = ("neg", "pos")
 CACHE_FOLDER = "imdb"

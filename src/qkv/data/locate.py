@@ -13,9 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
-from qkv.data.download import Content, Progress, RemoteFile, download, install, read_verified
+from qkv.data.download import Content, RemoteFile, download, install, read_verified
 from qkv.errors import DataError, DownloadError, MissingExtraError
 from qkv.files import cache_dir
+from qkv.progress import Progress
 
 T = TypeVar("T")
 

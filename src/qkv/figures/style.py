@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import io
-import os
 import re
-import secrets
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
+
+from qkv.files import replacing
 
 PNG_DPI = 150
 INK = "#222222"
@@ -165,25 +166,29 @@ def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     """
     if not re.fullmatch(r"[\w-]+", name):
         raise ValueError(f"{name!r} is not a plain file name")
-    folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     for kind, metadata in (("png", {"Title": name}), ("svg", {"Title": name, "Date": None})):
         buffer = io.BytesIO()
         with house_style():
             figure.savefig(buffer, format=kind, dpi=PNG_DPI, metadata=metadata)
         target = folder / f"{name}.{kind}"
-        _replace(target, buffer.getvalue())
+        with replacing(target) as temporary:
+            temporary.write_bytes(buffer.getvalue())
         written.append(target)
     return written
 
 
-def _replace(target: Path, content: bytes) -> None:
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    try:
-        with temporary.open("xb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+def short_integer(value: int, limit: int = 24) -> str:
+    """`value` in at most `limit` characters: whole, by its ends, or by its power of ten.
+
+    `1,234,567`, `123456…345678`, `−1.23e+40`; the minus is the typographer's, as wide as a plus.
+    """
+    sign = "−" if value < 0 else ""
+    digits = str(abs(value))
+    for text in (f"{abs(value):,}", digits):
+        if len(sign + text) <= limit:
+            return sign + text
+    ends = (limit - len(sign) - 1) // 2
+    if ends >= 6:
+        return f"{sign}{digits[:ends]}…{digits[-ends:]}"
+    return f"{sign}{abs(Decimal(value)):.2e}"

@@ -16,7 +16,7 @@ from qkv.text.heads import HeadSettings, build_head
 from qkv.text.model import TextModel
 from qkv.text.ngrams import NGramModel, NGramSettings
 from qkv.text.reading import Reading
-from qkv.text.stack import Stack
+from qkv.text.stacking import Stack
 
 NGRAM_TENSORS = "ngrams.safetensors"
 

@@ -14,7 +14,7 @@ from qkv.temperature import fit_temperature
 from qkv.text.classifier import TextClassifier
 from qkv.text.dataset import TextDataset, TextSplit
 from qkv.text.ngrams import NGramModel
-from qkv.text.stack import Stack, fit_stack
+from qkv.text.stacking import Stack, fit_stack
 from qkv.training.progress import Reporter
 from qkv.training.text_recipe import TextRecipe
 

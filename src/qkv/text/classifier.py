@@ -17,7 +17,7 @@ from qkv.text.inputs import predict_inputs
 from qkv.text.model import TextModel
 from qkv.text.ngrams import NGramModel
 from qkv.text.reading import Reading
-from qkv.text.stack import Stack
+from qkv.text.stacking import Stack
 
 HEAD_BATCH_TOKENS = 16_384
 

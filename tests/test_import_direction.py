@@ -29,9 +29,10 @@ FLOORS = [
     {"dropout"},
     {"measurement"},
     {"devices"},
-    {"class_folders"},
-    {"settings", "labelled", "answers", "temperature"},
+    {"data"},
+    {"settings", "answers", "temperature"},
     {"sources"},
+    {"files"},
     {"errors", "printed"},
 ]
 HEIGHT = {part: -level for level, parts in enumerate(FLOORS) for part in parts}
@@ -81,7 +82,7 @@ def test_imports_point_down(path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "module", "parts"),
     [
-        ("from qkv.training.fit import Fit", ["vision", "vit"], {"training"}),
+        ("from qkv.training.loop import Fit", ["vision", "vit"], {"training"}),
         ("import qkv.text.encoder", ["vision", "vit"], {"text"}),
         ("def f():\n    from qkv import cli", ["runs"], {"cli"}),
         ("from ..training import fit", ["vision", "vit"], {"training"}),

@@ -153,4 +153,7 @@ def test_without_transformers_the_extra_is_named(monkeypatch, tmp_path):
 def test_it_imports_nothing_of_qkv_that_computes():
     tree = ast.parse(inspect.getsource(plain_text))
     imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert {name for name in imported if name.startswith("qkv")} == {"qkv.errors", "qkv.labelled"}
+    assert {name for name in imported if name.startswith("qkv")} == {
+        "qkv.errors",
+        "qkv.data.dataset",
+    }

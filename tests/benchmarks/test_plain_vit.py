@@ -69,6 +69,5 @@ def test_it_imports_nothing_of_qkv_but_the_shape_of_a_data_set():
     tree = ast.parse(inspect.getsource(plain_vit))
     imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert {name for name in imported if name.startswith("qkv")} == {
-        "qkv.labelled",
-        "qkv.vision.dataset",
+        "qkv.data.dataset",
     }

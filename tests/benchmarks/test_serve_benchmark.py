@@ -17,8 +17,8 @@ from qkv.benchmarks.serving.packages import require_packages
 from qkv.benchmarks.serving.pipelines import TextPipeline, VisionPipeline
 from qkv.benchmarks.serving.servers import fastapi_setups, litserve_setups, qkv_setup
 from qkv.benchmarks.serving.subject import TOLERANCES, make_subject, require_same_scores
-from qkv.classifiers import load
 from qkv.errors import DataError, MissingExtraError, QKVError
+from qkv.loading import load
 from tiny_bert import tiny_bert
 
 

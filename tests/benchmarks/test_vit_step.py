@@ -9,9 +9,9 @@ from qkv.benchmarks.plain_vit import PlainTraining
 from qkv.benchmarks.recipe_training import RecipeTraining
 from qkv.benchmarks.registry import run
 from qkv.benchmarks.vit_step import require_same_loss
+from qkv.data.dataset import ImageDataset, ImageSplit
 from qkv.errors import QKVError
 from qkv.training.recipe import load_recipe
-from qkv.vision.dataset import ImageDataset, ImageSplit
 
 
 @pytest.fixture

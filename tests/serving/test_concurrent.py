@@ -17,7 +17,7 @@ from qkv.benchmarks.serving.generator import LoadGenerator
 from qkv.benchmarks.serving.made_runs import make_vision_run
 from qkv.benchmarks.serving.processes import ServerProcess, free_port
 from qkv.benchmarks.serving.wire import request_bytes
-from qkv.classifiers import load
+from qkv.loading import load
 
 REQUESTS = 5000
 CONNECTIONS = 4000

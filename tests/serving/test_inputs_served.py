@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from qkv.data.image_decode import decode
 from qkv.errors import ImageError, QKVError
 from qkv.serving.errors import ServingError
 from qkv.serving.inputs import parse_body
@@ -23,7 +24,6 @@ from qkv.serving.models import Models
 from qkv.serving.multipart import file_parts
 from qkv.serving.predictors import ImagePredictor, TextPredictor
 from qkv.serving.predictors.small_png import decode_small_png, png_pixels
-from qkv.vision.decode import decode
 
 JSON = b"application/json"
 

@@ -21,8 +21,7 @@ from qkv.attention.reference import (
     quadratic_softmax_attention,
 )
 from qkv.attention.twins import Attend, require_agreement
-from qkv.measurement.crossing import crossing_tokens
-from qkv.measurement.interleave import interleaved, quartiles, round_ratios
+from qkv.measurement.timing import crossing_tokens, interleaved, quartiles, round_ratios
 
 TOKENS, QUICK_TOKENS, HEAD_DIM = 16_384, 1024, 64
 CROSSING_LENGTHS, QUICK_CROSSING_LENGTHS, CROSSING_ROUNDS = (64, 128, 256, 512, 1024), (64,), 15

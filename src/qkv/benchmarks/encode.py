@@ -20,7 +20,7 @@ from qkv.benchmarks.imdb_sample import sampled_reviews
 from qkv.benchmarks.plain_text import BATCH_SIZE, PlainEncoder
 from qkv.devices import resolve_device, resolve_precision
 from qkv.errors import QKVError
-from qkv.measurement.interleave import interleaved, quartiles, round_ratios
+from qkv.measurement.timing import interleaved, quartiles, round_ratios
 from qkv.text.encoder import EncoderSettings, locate_encoder
 from qkv.text.text_encoder import TextEncoder, open_text_encoder
 

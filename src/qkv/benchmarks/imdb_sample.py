@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from qkv.data.dataset import TextSplit
 from qkv.text import imdb
-from qkv.text.dataset import TextSplit
 
 SEED = 0
 

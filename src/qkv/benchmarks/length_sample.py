@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qkv.labelled import IntArray
+from qkv.data.dataset import IntArray
 
 
 def batches_at_quantiles(lengths: IntArray, batch_size: int, count: int) -> list[IntArray]:

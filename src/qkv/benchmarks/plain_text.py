@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from qkv.data.dataset import IntArray
 from qkv.errors import MissingExtraError
-from qkv.labelled import IntArray
 
 BATCH_SIZE = 128
 MAX_TOKENS = 512

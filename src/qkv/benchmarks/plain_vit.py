@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from qkv.labelled import IntArray
-from qkv.vision.dataset import ImageDataset, ImageSplit
+from qkv.data.dataset import ImageDataset, ImageSplit, IntArray
 
 IMAGE_SIZE, PATCH_SIZE, CLASSES = 28, 4, 10
 DIM, DEPTH, HEADS, HEAD_DIM, HIDDEN_DIM = 64, 6, 4, 64, 256

@@ -5,12 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from qkv.data.dataset import ImageDataset, IntArray
 from qkv.devices import autocast
-from qkv.labelled import IntArray
-from qkv.training.step import Stepper
-from qkv.training.vision_recipe import VisionRecipe
+from qkv.training.loop import Stepper
+from qkv.training.recipe import VisionRecipe
 from qkv.training.vision_task import build_vision_task
-from qkv.vision.dataset import ImageDataset
 
 
 class RecipeTraining:

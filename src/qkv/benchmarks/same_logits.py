@@ -7,9 +7,8 @@ from torch import Tensor
 
 from qkv.benchmarks.plain_text import PlainTextTraining
 from qkv.benchmarks.text_recipe_training import TextRecipeTraining
+from qkv.data.dataset import IntArray, TextSplit
 from qkv.errors import QKVError
-from qkv.labelled import IntArray
-from qkv.text.dataset import TextSplit
 from qkv.text.text_encoder import TextEncoder
 
 FLOAT32_TOLERANCE = 1e-5

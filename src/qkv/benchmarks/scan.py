@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from qkv.errors import QKVError
-from qkv.measurement.interleave import interleaved, quartiles, round_ratios
+from qkv.measurement.timing import interleaved, quartiles, round_ratios
 from qkv.recurrence import recurrence_scan
 
 LENGTH = 2**20

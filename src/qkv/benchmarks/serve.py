@@ -33,7 +33,7 @@ from qkv.benchmarks.serving.servers import (
     qkv_setups,
 )
 from qkv.benchmarks.serving.subject import TOLERANCES, make_subject
-from qkv.measurement.interleave import quartiles
+from qkv.measurement.timing import quartiles
 
 Progress = Callable[[int, int], None]
 

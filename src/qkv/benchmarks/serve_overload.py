@@ -19,12 +19,7 @@ from qkv.benchmarks.serving.generator import LoadGenerator
 from qkv.benchmarks.serving.packages import require_packages
 from qkv.benchmarks.serving.processes import ServerProcess
 from qkv.benchmarks.serving.servers import Task, qkv_setup
-from qkv.benchmarks.serving.subject import (
-    TOLERANCES,
-    Subject,
-    make_subject,
-    require_same_scores,
-)
+from qkv.benchmarks.serving.subject import TOLERANCES, Subject, make_subject, require_same_scores
 
 Progress = Callable[[int, int], None]
 

@@ -26,16 +26,15 @@ from qkv.benchmarks.plain_text import (
 )
 from qkv.benchmarks.same_logits import require_same_logits
 from qkv.benchmarks.text_recipe_training import TextRecipeTraining
+from qkv.data.dataset import IntArray
 from qkv.devices import resolve_device
-from qkv.labelled import IntArray
-from qkv.measurement.interleave import interleaved, quartiles, round_ratios
+from qkv.measurement.timing import interleaved, quartiles, round_ratios
+from qkv.progress import Silent
 from qkv.text.encoder import locate_encoder
 from qkv.text.heads import HeadSettings
 from qkv.text.text_encoder import open_text_encoder
-from qkv.training.progress import Silent
-from qkv.training.recipe import load_recipe_of
-from qkv.training.text_data import load_texts
-from qkv.training.text_recipe import TextRecipe
+from qkv.training.data import load_texts
+from qkv.training.recipe import TextRecipe, load_recipe_of
 
 # Both sides read what the source reads: the last layer's states of the first 512 tokens.
 SAME_READING = ("encoder.layers=last", "encoder.truncation.kind=head", "unfreeze_layers=0")

@@ -9,16 +9,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from qkv.data.dataset import IntArray, TextSplit
 from qkv.devices import autocast
-from qkv.labelled import IntArray
-from qkv.text.dataset import TextSplit
 from qkv.text.heads import build_head
 from qkv.text.model import TextModel
 from qkv.text.states import open_store
 from qkv.text.text_encoder import TextEncoder
-from qkv.training.randomness import seed_initial_weights
-from qkv.training.step import Stepper
-from qkv.training.text_recipe import TextRecipe
+from qkv.training.checkpoint import seed_initial_weights
+from qkv.training.loop import Stepper
+from qkv.training.recipe import TextRecipe
 from qkv.training.text_task import TextTask
 
 

@@ -15,13 +15,11 @@ import torch
 
 from qkv.benchmarks.plain_vit import BATCH_SIZE, PlainTraining
 from qkv.benchmarks.recipe_training import RecipeTraining
+from qkv.data.dataset import ImageDataset, ImageSplit, IntArray
 from qkv.devices import resolve_device
 from qkv.errors import QKVError
-from qkv.labelled import IntArray
-from qkv.measurement.interleave import interleaved, quartiles, round_ratios
-from qkv.training.recipe import load_recipe_of
-from qkv.training.vision_recipe import VisionRecipe
-from qkv.vision.dataset import ImageDataset, ImageSplit
+from qkv.measurement.timing import interleaved, quartiles, round_ratios
+from qkv.training.recipe import VisionRecipe, load_recipe_of
 from qkv.vision.fashion_mnist import CLASS_NAMES
 from qkv.vision.vit import ViT, parameter_count
 

@@ -16,13 +16,11 @@ import torch
 
 from qkv.benchmarks.plain_vit import EPOCHS, SEED, PlainTraining
 from qkv.benchmarks.recipe_training import RecipeTraining
+from qkv.data.dataset import ImageDataset, IntArray
 from qkv.devices import resolve_device
-from qkv.labelled import IntArray
-from qkv.printed import S4
+from qkv.evaluation.reported import S4
 from qkv.training.data import load_dataset
-from qkv.training.recipe import load_recipe_of
-from qkv.training.vision_recipe import VisionRecipe
-from qkv.vision.dataset import ImageDataset
+from qkv.training.recipe import VisionRecipe, load_recipe_of
 
 TARGET_ACCURACY = S4.epochs[-1].test_accuracy
 

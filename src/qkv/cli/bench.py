@@ -36,7 +36,7 @@ def bench(
         for key, summary in {} if as_json else cases.items():
             results_console().print(f"{key:<26}{summary}", soft_wrap=True)
         return
-    from qkv.cli.counting import counting
+    from qkv.cli.progress import counting
 
     with counting(name) as progress:
         document = registry.run(name, quick=quick, progress=progress)
@@ -51,7 +51,7 @@ def bench(
 
 
 def _print_case(document: dict[str, Any]) -> None:
-    from qkv.cli.tables import print_table
+    from qkv.cli.console import print_table
 
     console = results_console()
     console.print(f"{document['case']}: a ratio above 1 means that qkv is faster", soft_wrap=True)

@@ -21,13 +21,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from qkv.data.dataset import IntArray
 from qkv.errors import MissingExtraError, RunError, ShapeError
-from qkv.labelled import IntArray
+from qkv.progress import Progress
 from qkv.settings import Settings
 
 FloatArray = npt.NDArray[np.float64]
 UInt64Array = npt.NDArray[np.uint64]
-Progress = Callable[[int, int], None]
 
 # Kana and Chinese characters: written without spaces, so each is taken for a word of its own.
 _ALONE = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"

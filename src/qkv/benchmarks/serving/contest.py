@@ -13,7 +13,7 @@ from qkv.benchmarks.serving.generator import LoadGenerator
 from qkv.benchmarks.serving.rates import Found, Search
 from qkv.benchmarks.serving.servers import Kind, Setup
 from qkv.benchmarks.serving.subject import TOLERANCES, Subject, require_same_scores
-from qkv.measurement.interleave import quartiles, round_ratios
+from qkv.measurement.timing import quartiles, round_ratios
 
 # A round begins a little below the rate of the one before, which may have been lucky.
 HEADROOM = 1.06

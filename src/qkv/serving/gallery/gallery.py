@@ -11,15 +11,13 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from qkv.data.dataset import ImageSplit, IntArray, TextSplit, UInt8Array
 from qkv.errors import DataError, QKVError
-from qkv.labelled import IntArray
 from qkv.runs import Run
 from qkv.serving.gallery.kept import Content, kept_examples
 from qkv.serving.gallery.local_data import load_local_test
 from qkv.serving.gallery.predictions import SavedPredictions, read_predictions
 from qkv.settings import nearest
-from qkv.text.dataset import TextSplit
-from qkv.vision.dataset import ImageSplit, UInt8Array
 
 Order = Literal["index", "confidence"]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from qkv.data.dataset import UInt8Array
 from qkv.runs import Run
 from qkv.serving.gallery.predictions import SavedPredictions
-from qkv.vision.dataset import UInt8Array
 
 # An image as uint8 (channels, height, width), or a text.
 Content = UInt8Array | str

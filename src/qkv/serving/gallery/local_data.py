@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from qkv.data.dataset import ImageSplit, TextSplit
 from qkv.errors import DataError
 from qkv.runs import RECORD, Run
 from qkv.sources import cache_dir
-from qkv.text.dataset import TextSplit
 from qkv.text.imdb.locate import CACHE_FOLDER
 from qkv.training.data import fingerprint, load_dataset, test_split
 from qkv.training.recipe import parse_recipe
 from qkv.vision import fashion_mnist
-from qkv.vision.dataset import ImageSplit
 
 
 def load_local_test(run: Run) -> ImageSplit | TextSplit:

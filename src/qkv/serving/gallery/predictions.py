@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from qkv.data.dataset import IntArray
 from qkv.errors import RunError
 from qkv.evaluation.metrics import log_softmax
-from qkv.labelled import IntArray
 from qkv.runs import RESULTS, Run
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from qkv.data.image_decode import decode, probe, resize_and_crop
 from qkv.errors import ImageError
 from qkv.serving.predictors.apart import ImageProcesses
 from qkv.serving.predictors.scores import Scores, ScoreWriter, ranked
 from qkv.serving.predictors.small_png import decode_small_png, png_pixels
 from qkv.vision.classifier import VisionClassifier
-from qkv.vision.decode import decode, probe, resize_and_crop
 
 MAX_QUICK_PIXELS = 16_384
 MAX_QUICK_BYTES = 65_536

@@ -1,6 +1,6 @@
 """A short way through the decoder for what a busy server gets most: plain small PNG files.
 
-It gives the pixels that `qkv.vision.decode.decode` gives, in a third of the time, or None where
+It gives the pixels that `qkv.data.image_decode.decode` gives, in a third of the time, or None where
 that must decide: whatever is not an 8-bit grey or RGB image of one chunk of pixels, and whatever is
 damaged.
 """

@@ -13,7 +13,6 @@ SOURCE = Path(__file__).parents[1] / "src" / "qkv"
 FLOORS = [
     {"__main__"},
     {"cli"},
-    {"benchmarks"},
     {"serving"},
     {"studies"},
     {"experiment"},

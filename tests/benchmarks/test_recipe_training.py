@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from qkv.benchmarks.recipe_training import RecipeTraining
+from benchmarks.recipe_training import RecipeTraining
 from qkv.data.dataset import ImageDataset, ImageSplit
 from qkv.progress import Silent
 from qkv.runs import Run

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from qkv.benchmarks.text_recipe_training import TextRecipeTraining
+from benchmarks.text_recipe_training import TextRecipeTraining
 from qkv.progress import Silent
 from qkv.text.text_encoder import open_text_encoder
 from qkv.training.loop import Stepper

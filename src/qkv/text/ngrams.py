@@ -273,7 +273,7 @@ class NGramModel:
 
         A text without a known n-gram gets what the class frequencies say.
         """
-        scores = [np.empty((0, len(self.bias)))]
+        scores: list[npt.NDArray[np.floating]] = [np.empty((0, len(self.bias)))]
         counted = self.settings
         for bags in bag_ngrams(texts, counted.max_n, counted.hash_bits, progress):
             bag = _features(bags, self.buckets, self.idf)
@@ -330,7 +330,7 @@ class NGramModel:
         arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
         for name, (dtype, shape) in wanted.items():
             found = arrays[name]
-            if (found.dtype, found.shape) != (dtype, shape):
+            if found.dtype != dtype or found.shape != shape:
                 raise _damaged(
                     f"{name} is {found.dtype} of shape {found.shape}, not {dtype} of shape {shape}"
                 )
@@ -340,8 +340,15 @@ class NGramModel:
         inside = size == 0 or 0 <= buckets[0] <= buckets[-1] < 2**settings.hash_bits
         if not (inside and (np.diff(buckets) > 0).all()):
             raise _damaged("buckets do not ascend or lie out of range")
-        arrays.setdefault("idf", None)
-        return cls(settings, num_classes, **{**arrays, "fitted_texts": int(arrays["fitted_texts"])})
+        return cls(
+            settings,
+            num_classes,
+            buckets,
+            arrays["weights"],
+            arrays["bias"],
+            arrays.get("idf"),
+            int(arrays["fitted_texts"]),
+        )
 
 
 def _damaged(problem: str) -> RunError:

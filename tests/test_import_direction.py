@@ -13,7 +13,6 @@ SOURCE = Path(__file__).parents[1] / "src" / "qkv"
 FLOORS = [
     {"__main__"},
     {"cli"},
-    {"benchmarks"},
     {"serving"},
     {"studies"},
     {"experiment"},
@@ -82,7 +81,7 @@ def test_imports_point_down(path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "module", "parts"),
     [
-        ("from qkv.training.fit import Fit", ["vision", "vit"], {"training"}),
+        ("from qkv.training.loop import Fit", ["vision", "vit"], {"training"}),
         ("import qkv.text.encoder", ["vision", "vit"], {"text"}),
         ("def f():\n    from qkv import cli", ["runs"], {"cli"}),
         ("from ..training import fit", ["vision", "vit"], {"training"}),

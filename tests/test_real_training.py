@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from qkv.training.loop import Stepper
 from qkv.training.recipe import load_recipe
-from qkv.training.step import Stepper
 from qkv.training.vision_task import build_vision_task
 
 if TYPE_CHECKING:

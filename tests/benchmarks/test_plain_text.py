@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from qkv.benchmarks import plain_text
-from qkv.benchmarks.plain_text import PlainEncoder, PlainGRU, PlainTextTraining
-from qkv.benchmarks.text_epoch import plain_head
+from benchmarks import plain_text
+from benchmarks.plain_text import PlainEncoder, PlainGRU, PlainTextTraining
+from benchmarks.text_epoch import plain_head
 from qkv.errors import MissingExtraError
 from qkv.text.heads import AttentionHeadSettings, GRUHeadSettings, build_head
 from tiny_bert import tiny_bert

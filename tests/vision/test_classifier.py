@@ -16,10 +16,10 @@ from qkv.errors import ImageError
 from qkv.vision.classifier import (
     FailedInput,
     Prediction,
+    Preprocessing,
     VisionClassifier,
     predict_logits,
 )
-from qkv.vision.preprocessing import Preprocessing
 from qkv.vision.vit import ViT, ViTSettings
 
 NAMES = ("coat", "shoe", "bag")

@@ -57,7 +57,6 @@ from qkv.data.class_folders import FolderFile
 from qkv.data.dataset import (
     ImageDataset,
     IntArray,
-    Progress,
     TextDataset,
     groups_of_equals,
     place_of,
@@ -68,6 +67,7 @@ from qkv.data.image_store import ordered_map
 from qkv.data.table_columns import in_order, refuse_what_are_no_classes
 from qkv.data.text_table import TextTableSettings, gather, loose_key
 from qkv.errors import ImageError
+from qkv.progress import Progress
 
 SHOWN_GROUPS = 20
 SHOWN_NAMES = 5

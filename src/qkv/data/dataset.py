@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, Literal, Self, TypeVar
@@ -17,7 +17,6 @@ from qkv.settings import Settings
 
 IntArray = npt.NDArray[np.int64]
 UInt8Array = npt.NDArray[np.uint8]
-Progress = Callable[[int, int], None]
 SplitName = Literal["train", "validation", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
 SPLIT_OF_NAME: dict[str, SplitName] = {

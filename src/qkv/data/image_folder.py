@@ -18,7 +18,6 @@ from qkv.data.dataset import (
     SPLIT_NAMES,
     ImageDataset,
     ImageSplit,
-    Progress,
     Skipped,
     SplitFractions,
     SplitName,
@@ -32,6 +31,7 @@ from qkv.data.image_decode import SUFFIXES, Channels
 from qkv.data.image_store import ImageStore, open_store
 from qkv.errors import DataError
 from qkv.files import cache_dir
+from qkv.progress import Progress
 
 IMAGES = ExampleFiles(
     what="images",

@@ -24,7 +24,7 @@ import PIL
 from pydantic import ValidationError
 
 from qkv.data.class_folders import FolderFile
-from qkv.data.dataset import Progress, UInt8Array
+from qkv.data.dataset import UInt8Array
 from qkv.data.image_decode import (
     CONVERSION_VERSION,
     Channels,
@@ -35,6 +35,7 @@ from qkv.data.image_decode import (
 )
 from qkv.errors import BadFilesError, DataError, ImageError
 from qkv.files import locked, replacing, require_space
+from qkv.progress import Progress
 from qkv.settings import Settings
 
 IMAGE_SIZES = (28, 32, 64, 96)

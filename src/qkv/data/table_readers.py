@@ -276,7 +276,7 @@ class ParquetTable(Table):
 
     def _plain_type(self, name: str, kind: Any) -> Any:
         """What a column is cast to: texts to bytes, since a writer may not have checked them."""
-        import pyarrow
+        import pyarrow  # type: ignore[import-untyped]
         import pyarrow.types as types  # type: ignore[import-untyped]
 
         kind = kind.value_type if types.is_dictionary(kind) else kind

@@ -25,7 +25,6 @@ from qkv.data.class_folders import ClassFolders, ExampleFiles, scan_class_folder
 from qkv.data.dataset import (
     SPLIT_NAMES,
     SPLIT_OF_NAME,
-    Progress,
     Skipped,
     SplitFractions,
     SplitName,
@@ -55,6 +54,7 @@ from qkv.data.table_columns import (
 )
 from qkv.data.table_readers import LONGEST, Advance, BadRecord, is_table, not_utf8, open_table
 from qkv.errors import BadFilesError, DataError
+from qkv.progress import Progress
 
 SUFFIX = ".txt"
 TEXTS = ExampleFiles(

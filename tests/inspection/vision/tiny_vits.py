@@ -8,8 +8,7 @@ import numpy as np
 import torch
 
 from qkv.data.dataset import UInt8Array
-from qkv.vision.classifier import VisionClassifier
-from qkv.vision.preprocessing import Preprocessing
+from qkv.vision.classifier import Preprocessing, VisionClassifier
 from qkv.vision.vit import ViT, ViTSettings
 
 NAMES = ("coat", "shoe", "bag")

@@ -1,6 +1,6 @@
 """How a server computes predictions: what an input becomes, and what many give together."""
 
-from qkv.classifiers import Classifier
+from qkv.loading import Classifier
 from qkv.serving.predictors.images import ImagePredictor
 from qkv.serving.predictors.scores import Scores, ranked
 from qkv.serving.predictors.texts import ReadText, TextPredictor

@@ -19,12 +19,7 @@ from jaxtyping import Float32, UInt8
 
 from qkv.errors import ServerStartError
 from qkv.serving.errors import ServingError
-from qkv.serving.predictors.wire import (
-    CutOffError,
-    read_probabilities,
-    read_ready,
-    write_images,
-)
+from qkv.serving.predictors.wire import CutOffError, read_probabilities, read_ready, write_images
 
 MODULE = "qkv.serving.predictors.image_process"
 END_SECONDS = 2.0

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
-from qkv.classifiers import load
 from qkv.errors import QKVError
+from qkv.loading import load
 from qkv.runs import Run
 from qkv.serving.niceness import give_way
 from qkv.serving.predictors.wire import read_images, write_probabilities, write_ready

@@ -10,8 +10,8 @@ import torch
 from qkv.errors import DataError
 from qkv.serving.predictors.scores import Scores, ScoreWriter, ranked
 from qkv.text.classifier import HEAD_BATCH_TOKENS, TextClassifier
-from qkv.text.inputs import predict_inputs
-from qkv.text.prepared import Prepared, join
+from qkv.text.model import predict_inputs
+from qkv.text.windows import Prepared, join
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,8 +6,8 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from qkv.inspection.explain import default_method, methods_of
-from qkv.inspection.text.text_attention import attention_choices
+from qkv.explanation.explain import default_method, methods_of
+from qkv.explanation.text_attention import attention_choices
 from qkv.serving.models import Models, ServedModel
 from qkv.serving.predictors import ImagePredictor
 from qkv.serving.routes.asked import LOOKING_ERRORS, served_model

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from qkv.errors import RecipeError, ShapeError
-from qkv.text.stack import Stack, fit_stack
+from qkv.text.stacking import Stack, fit_stack
 
 
 def log_softmax(scores: Any) -> Any:

@@ -8,7 +8,7 @@ from torch import Tensor
 from qkv.data.dataset import ImageDataset, IntArray
 from qkv.devices import autocast
 from qkv.progress import Silent
-from qkv.training.loop import Stepper
+from qkv.training.loop import TrainStep
 from qkv.training.recipe import VisionRecipe
 from qkv.training.vision_task import build_vision_task
 
@@ -26,7 +26,7 @@ class RecipeTraining:
         self._task, _ = build_vision_task(recipe, dataset, device, Silent())
         self.model = self._task.model
         self.epochs = recipe.training.epochs
-        self._stepper = Stepper(self._task, recipe.training, seed=recipe.seed, device=device)
+        self._stepper = TrainStep(self._task, recipe.training, seed=recipe.seed, device=device)
         self.precision = self._stepper.precision
         self._device = device
         self._steps_done = 0

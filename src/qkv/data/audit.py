@@ -54,13 +54,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qkv.data.class_folders import FolderFile
-from qkv.data.dataset import (
-    ImageDataset,
-    IntArray,
-    TextDataset,
-    groups_of_equals,
-    place_of,
-)
+from qkv.data.dataset import ImageDataset, IntArray, TextDataset, groups_of_equals, place_of
 from qkv.data.image_decode import ImageFacts, decode, probe
 from qkv.data.image_folder import scan_image_folder
 from qkv.data.image_store import ordered_map

@@ -142,7 +142,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
                     self.state[matrix]["momentum_buffer"] = torch.zeros_like(matrix)
         rate, momentum = group["lr"], group["momentum"]
         for shape, matrices in by_shape.items():
-            gradients = [matrix.grad for matrix in matrices]
+            gradients = [matrix.grad for matrix in matrices if matrix.grad is not None]
             averages = [self.state[matrix]["momentum_buffer"] for matrix in matrices]
             torch._foreach_lerp_(averages, gradients, 1 - momentum)
             nesterov = torch._foreach_lerp(gradients, averages, momentum)

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.plain_text import BATCH_SIZE, BERT_BASE, PlainEncoder, write_random_bert
+from qkv.data import imdb
 from qkv.data.dataset import TextSplit
 from qkv.devices import resolve_device, resolve_precision
 from qkv.errors import QKVError
 from qkv.measurement.timing import interleaved, quartiles, round_ratios
 from qkv.progress import Progress
-from qkv.text import imdb
 from qkv.text.encoder import EncoderSettings, locate_encoder
 from qkv.text.text_encoder import TextEncoder, open_text_encoder
 

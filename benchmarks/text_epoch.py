@@ -31,9 +31,9 @@ from qkv.errors import QKVError
 from qkv.measurement.timing import interleaved, quartiles, round_ratios
 from qkv.progress import Progress, Silent
 from qkv.text.encoder import locate_encoder
+from qkv.text.encoder_cache import EncoderCache
 from qkv.text.heads import HeadSettings, build_head
 from qkv.text.model import TextModel
-from qkv.text.states import open_store
 from qkv.text.text_encoder import TextEncoder, open_text_encoder
 from qkv.training.checkpoint import seed_initial_weights
 from qkv.training.data import load_texts
@@ -80,11 +80,11 @@ class TextRecipeTraining:
         device: torch.device,
         folder: Path,
     ) -> None:
-        store = open_store(encoder.facts, encoder.dim, kind=recipe.states, root=folder)
+        cache = EncoderCache(encoder.facts, encoder.dim, kind=recipe.states, root=folder)
         started = time.perf_counter()
-        store.fill(encoder, texts.texts)
+        cache.fill(encoder, texts.texts)
         self.encoding_seconds = time.perf_counter() - started
-        self._reader = store.reader(texts.texts)
+        self._reader = cache.reader(texts.texts)
         seed_initial_weights(recipe.seed)
         model = TextModel(build_head(recipe.head, encoder.dim, classes))
         self._task = TextTask(

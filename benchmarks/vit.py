@@ -18,6 +18,7 @@ from torch import Tensor
 
 from benchmarks.plain_vit import BATCH_SIZE, EPOCHS, SEED, PlainTraining
 from qkv.data.dataset import ImageDataset, ImageSplit, IntArray
+from qkv.data.fashion_mnist import CLASS_NAMES
 from qkv.devices import autocast, resolve_device
 from qkv.errors import QKVError
 from qkv.evaluation.reported import S4
@@ -27,7 +28,6 @@ from qkv.training.data import load_dataset
 from qkv.training.loop import Stepper
 from qkv.training.recipe import VisionRecipe, load_recipe_of
 from qkv.training.vision_task import build_vision_task
-from qkv.vision.fashion_mnist import CLASS_NAMES
 from qkv.vision.vit import ViT, parameter_count
 
 LOSS_TOLERANCE = 1e-5

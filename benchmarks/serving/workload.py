@@ -24,13 +24,13 @@ from benchmarks.encode import sampled_reviews
 from benchmarks.serving.baselines import TextPipeline, VisionPipeline
 from benchmarks.serving.http_client import Scores, difference
 from benchmarks.serving.servers import Task
+from qkv.data import fashion_mnist
 from qkv.errors import DataError, QKVError
 from qkv.runs import FORMAT, Run
 from qkv.text.encoder import EncoderSettings
 from qkv.text.heads import AttentionHeadSettings, build_head
 from qkv.text.text_encoder import open_text_encoder
 from qkv.training.recipe import VisionRecipe, load_recipe_of
-from qkv.vision import fashion_mnist
 from qkv.vision.vit import ViT, ViTSettings
 
 SEED = 0

@@ -18,7 +18,7 @@ from qkv.text.encoder import EncoderSettings
 from qkv.text.heads import HeadSettings, build_head
 from qkv.text.model import Reading, TextModel
 from qkv.text.ngrams import NGramModel, NGramSettings
-from qkv.text.stack import Stack
+from qkv.text.stacking import Stack
 from qkv.vision.classifier import Preprocessing, VisionClassifier
 from qkv.vision.vit import ViT, ViTSettings
 

@@ -8,8 +8,8 @@ from benchmarks import encode
 from benchmarks.encode import require_same_states, sampled_reviews
 from benchmarks.plain_text import BERT_BASE, PlainEncoder, write_random_bert
 from benchmarks.registry import run
+from qkv.data import imdb
 from qkv.errors import DataError, QKVError
-from qkv.text import imdb
 from qkv.text.encoder import EncoderSettings
 from qkv.text.text_encoder import open_text_encoder
 from small_imdb import small_imdb

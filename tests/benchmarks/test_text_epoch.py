@@ -18,9 +18,9 @@ from benchmarks.text_epoch import (
     recipe_of,
     require_same_logits,
 )
+from qkv.data import imdb
 from qkv.errors import DataError, QKVError
 from qkv.progress import Silent
-from qkv.text import imdb
 from qkv.text.encoder import EncoderSettings
 from qkv.text.text_encoder import open_text_encoder
 from qkv.training.loop import Stepper
@@ -101,7 +101,7 @@ def test_the_users_states_are_neither_used_nor_added_to(reviews, monkeypatch):
     def never(*_args, **_kwargs):
         raise AssertionError("the cache's states")
 
-    monkeypatch.setattr("qkv.text.states.store.states_root", never)
+    monkeypatch.setattr("qkv.text.encoder_cache.cache_root", never)
     text_epoch.measure(quick=True)
 
 

@@ -17,6 +17,7 @@ from benchmarks.vit import (
     time_ratio,
     train_in_turns,
 )
+from qkv.data import fashion_mnist
 from qkv.data.dataset import ImageDataset, ImageSplit
 from qkv.errors import QKVError
 from qkv.progress import Silent
@@ -25,7 +26,6 @@ from qkv.training.checkpoint import seed_initial_weights
 from qkv.training.loop import Fit, Stepper
 from qkv.training.recipe import load_recipe, parse_recipe
 from qkv.training.vision_task import VisionTask
-from qkv.vision import fashion_mnist
 from qkv.vision.classifier import Preprocessing
 from qkv.vision.vit import ViT, ViTSettings
 

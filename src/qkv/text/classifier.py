@@ -15,7 +15,7 @@ from qkv.errors import DataError
 from qkv.predictions import FailedInput, Prediction
 from qkv.text.model import Reading, TextModel, predict_inputs
 from qkv.text.ngrams import NGramModel
-from qkv.text.stack import Stack
+from qkv.text.stacking import Stack
 
 HEAD_BATCH_TOKENS = 16_384
 

@@ -20,7 +20,7 @@ from qkv.progress import Reporter
 from qkv.runs import Run
 from qkv.text.classifier import TextClassifier
 from qkv.text.ngrams import NGramModel
-from qkv.text.stack import Stack, fit_stack
+from qkv.text.stacking import Stack, fit_stack
 from qkv.training.recipe import Recipe, TextRecipe
 from qkv.vision.classifier import VisionClassifier
 

@@ -23,7 +23,7 @@ from qkv.devices import autocast, resolve_device
 from qkv.errors import QKVError
 from qkv.evaluation.reported import S4
 from qkv.measurement.timing import interleaved, quartiles, round_ratios
-from qkv.progress import Progress
+from qkv.progress import Progress, Silent
 from qkv.training.data import load_dataset
 from qkv.training.loop import Stepper
 from qkv.training.recipe import VisionRecipe, load_recipe_of
@@ -46,7 +46,7 @@ class RecipeTraining:
     """
 
     def __init__(self, recipe: VisionRecipe, dataset: ImageDataset, device: torch.device) -> None:
-        self._task = build_vision_task(recipe, dataset, device)
+        self._task, _ = build_vision_task(recipe, dataset, device, Silent())
         self.model = self._task.model
         self.epochs = recipe.training.epochs
         self._stepper = Stepper(self._task, recipe.training, seed=recipe.seed, device=device)

@@ -3,15 +3,39 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from qkv.errors import DataError
-from qkv.explanation.explanation import Explanation
-from qkv.explanation.text import DEFAULT_TEXT_METHOD, explain_text, text_methods
-from qkv.explanation.vision import DEFAULT_VISION_METHOD, VISION_METHODS, explain_image
+from qkv.explanation import text, vision
+from qkv.explanation.explanation import Explanation, Method
 from qkv.loading import Classifier, load
 from qkv.runs import Run
 from qkv.vision.classifier import ImageInput, VisionClassifier
+
+
+@dataclass(frozen=True)
+class _Task:
+    """How answers of one task are explained."""
+
+    explain: Callable[..., Explanation]
+    methods: Callable[[Any], tuple[str, ...]]
+    default: str
+    attention: Callable[[int, int | None, str | None], Method[Any]]
+
+
+_VISION = _Task(
+    vision.explain_image,
+    lambda _classifier: tuple(vision.VISION_METHODS),
+    vision.DEFAULT_VISION_METHOD,
+    vision.layer_attention,
+)
+_TEXT = _Task(text.explain_text, text.text_methods, text.DEFAULT_TEXT_METHOD, text.layer_attention)
+
+
+def _task(classifier: Classifier) -> _Task:
+    return _VISION if isinstance(classifier, VisionClassifier) else _TEXT
 
 
 def explain(
@@ -40,25 +64,47 @@ def explain(
         DataError: there is no such class, or the input cannot be read.
     """
     if isinstance(classifier, Run | str | os.PathLike):
-        run = classifier if isinstance(classifier, Run) else Path(classifier)
-        classifier = load(run)
-    if isinstance(classifier, VisionClassifier):
-        return explain_image(classifier, input, method=method, label=label, seed=seed)
-    if not isinstance(input, str):
-        raise DataError(
-            f"the input is {type(input).__name__}, and the model reads texts", remedy="give a text"
-        )
-    return explain_text(classifier, input, method=method, label=label, seed=seed)
+        classifier = load(classifier if isinstance(classifier, Run) else Path(classifier))
+    return _task(classifier).explain(classifier, input, method=method, label=label, seed=seed)
 
 
 def methods_of(classifier: Classifier) -> tuple[str, ...]:
     """The methods that can explain its answers."""
-    if isinstance(classifier, VisionClassifier):
-        return tuple(VISION_METHODS)
-    return text_methods(classifier)
+    return _task(classifier).methods(classifier)
 
 
 def default_method(classifier: Classifier) -> str:
     """The one that measured best."""
-    is_vision = isinstance(classifier, VisionClassifier)
-    return DEFAULT_VISION_METHOD if is_vision else DEFAULT_TEXT_METHOD
+    return _task(classifier).default
+
+
+def explain_attention(
+    classifier: Classifier,
+    given: ImageInput,
+    *,
+    layer: int,
+    head: int | None = None,
+    query: str | None = None,
+    label: str | None = None,
+    seed: int = 0,
+) -> Explanation:
+    """How much is attended to each part, and whether that explains the answer.
+
+    Args:
+        classifier: of images or texts.
+        given: an image or a text.
+        layer: from 1, the lowest: a block of the model, or for texts a layer of the encoder.
+        head: from 0; None: the mean of all.
+        query: what attends: `ROW,COLUMN` of a patch, both from 1, or a word, of which the first
+            is taken. None: the class token, or the mean over all patches or words.
+        label: the class whose probability measures the faithfulness; the predicted one if None.
+        seed: of the random orders.
+
+    Raises:
+        DataError, RecipeError: there is no such layer, head, patch, word or class.
+    """
+    task = _task(classifier)
+    name = f"attention, layer {layer}, {'mean of heads' if head is None else f'head {head}'}"
+    name += "" if query is None else f", from {query}"
+    methods = {name: task.attention(layer, head, query)}
+    return task.explain(classifier, given, method=name, methods=methods, label=label, seed=seed)

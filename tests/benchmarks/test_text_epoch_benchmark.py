@@ -11,8 +11,8 @@ from benchmarks.registry import run
 from benchmarks.same_logits import require_same_logits
 from benchmarks.text_epoch import RECIPES, plain_head, recipe_of
 from benchmarks.text_recipe_training import TextRecipeTraining
+from qkv.data import imdb
 from qkv.errors import DataError, QKVError
-from qkv.text import imdb
 from qkv.text.encoder import EncoderSettings
 from qkv.text.text_encoder import open_text_encoder
 from small_imdb import small_imdb

@@ -14,8 +14,8 @@ import pytest
 from minilm import minilm_folder
 from tiny_encoders import save_tiny_encoder
 
+from qkv.data.locate import HubSnapshot
 from qkv.errors import DataError, DownloadError, MissingExtraError
-from qkv.sources.hub import HubSnapshot
 from qkv.text.encoder import hub as locate
 from qkv.text.encoder import locate_encoder
 from qkv.text.encoder.hub import PATTERNS

@@ -24,10 +24,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from qkv.data.dataset import IntArray
+    from qkv.data.locate import Located
     from qkv.data.text_table import TextTableSettings
     from qkv.progress import Progress, Reporter
-    from qkv.sources import Located
-    from qkv.text.imdb import LocatedReviews
     from qkv.training.recipe import Recipe
 
 
@@ -220,9 +219,9 @@ def _audited_images(
     target: str, folder: Path | None, *, with_sheet: bool
 ) -> tuple[dict[str, Any], Image | None]:
     from qkv.cli.progress import make_reporter
+    from qkv.data import fashion_mnist
     from qkv.data.audit import audit_dataset, audit_images
     from qkv.data.contact_sheet import contact_sheet, contact_sheet_of_folder
-    from qkv.vision import fashion_mnist
 
     if target == FASHION_MNIST:
         with make_reporter() as reporter:
@@ -233,9 +232,8 @@ def _audited_images(
     return document, contact_sheet_of_folder(target) if with_sheet else None
 
 
-def _locate(name: str, folder: Path | None, progress: Progress) -> Located | LocatedReviews:
-    from qkv.text import imdb
-    from qkv.vision import fashion_mnist
+def _locate(name: str, folder: Path | None, progress: Progress) -> Located[Any]:
+    from qkv.data import fashion_mnist, imdb
 
     if name == IMDB:
         return imdb.locate(folder, progress=progress)
@@ -280,7 +278,7 @@ def _require_known(name: str) -> None:
 def _save(picture: Image, path: Path) -> None:
     import io
 
-    from qkv.runs import replace_file
+    from qkv.files import replace_file
 
     content = io.BytesIO()
     picture.save(content, format="PNG")
@@ -381,8 +379,8 @@ def audited_texts(
         QKVError: something the user can mend.
     """
     from qkv.cli.progress import make_reporter
+    from qkv.data import imdb
     from qkv.data.audit import audit_text_dataset, audit_texts
-    from qkv.text import imdb
 
     with make_reporter() as reporter:
         counts, positions = _token_counts(reporter)

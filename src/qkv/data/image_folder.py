@@ -407,6 +407,6 @@ def _split_notes(
 
 
 def _default_cache_root() -> Path:
-    from qkv.sources import cache_dir  # reading settings must not need the machine's folders
+    from qkv.files import cache_dir  # reading settings must not need the machine's folders
 
     return cache_dir() / "images"

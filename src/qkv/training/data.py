@@ -8,14 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
+from qkv.data import fashion_mnist, imdb
 from qkv.data.dataset import ImageDataset, ImageSplit, TextDataset, TextSplit, stratified_split
 from qkv.data.image_folder import load_image_folder
 from qkv.data.text_table import load_text_table
 from qkv.errors import DataError
 from qkv.progress import Reporter, Silent
-from qkv.text import imdb
 from qkv.training.recipe import Recipe, TextRecipe, VisionRecipe
-from qkv.vision import fashion_mnist
 
 
 def load_texts(

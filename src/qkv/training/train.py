@@ -15,7 +15,7 @@ from qkv.data.dataset import ImageDataset, TextDataset
 from qkv.devices import machine_facts, resolve_device
 from qkv.errors import DivergenceError, RecipeError, RunError
 from qkv.evaluation.model_card import model_card
-from qkv.experiment.folders import free_folder, require_disk
+from qkv.files import require_space, unused_path
 from qkv.loading import load
 from qkv.progress import Reporter, Silent
 from qkv.runs import Run
@@ -30,6 +30,8 @@ from qkv.training.text_task import build_text_task, text_config
 from qkv.training.vision_task import build_vision_task
 from qkv.vision.classifier import VisionClassifier
 from qkv.vision.vit import parameter_count
+
+_DISK_MARGIN = 1.2
 
 
 def finish(run: Run, recipe: Recipe, dataset: Dataset, kept_epoch: int, reporter: Reporter) -> None:
@@ -124,7 +126,7 @@ def train(
         "machine": machine_facts(device),
         "data": describe(dataset, data),
     }
-    path = Path(out) if out is not None else free_folder(_run_name(recipe, dataset))
+    path = Path(out) if out is not None else unused_path(Path("runs") / _run_name(recipe, dataset))
     run = Run.create(path, config=config, record=record)
     return _fit_and_finish(run, recipe, dataset, task, device, reporter, resume=False)
 
@@ -192,7 +194,13 @@ def _fit_and_finish(
         fit = Fit(stepper, recipe.training, run=run, reporter=told)
         if not (resume and fit.resume()):
             expected = forecast(task, recipe.training, device)
-            require_disk(run.path, expected.disk_bytes)
+            require_space(
+                run.path,
+                int(_DISK_MARGIN * expected.disk_bytes),
+                what="the run needs",
+                remedy="free the disk or choose another folder with --out",
+                error=RunError,
+            )
             told.forecast(expected)
             run.update_record(parameters=parameter_count(task.model), forecast=vars(expected))
         precision = str(stepper.precision).removeprefix("torch.")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from qkv.data import fashion_mnist
 from qkv.data.dataset import ImageSplit, TextSplit
+from qkv.data.imdb import CACHE_FOLDER
 from qkv.errors import DataError
+from qkv.files import cache_dir
 from qkv.runs import RECORD, Run
-from qkv.sources import cache_dir
-from qkv.text.imdb.locate import CACHE_FOLDER
 from qkv.training.data import fingerprint, load_dataset, test_split
 from qkv.training.recipe import parse_recipe
-from qkv.vision import fashion_mnist
 
 
 def load_local_test(run: Run) -> ImageSplit | TextSplit:

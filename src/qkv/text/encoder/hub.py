@@ -14,8 +14,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from qkv.data.locate import hub_files
 from qkv.errors import DataError, DownloadError, MissingExtraError
-from qkv.sources.hub import hub_files
 from qkv.text.tokenizer import DEFINITION, TOKENIZER_FILES, VOCABULARY
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from qkv.sources import cache_dir
+from qkv.files import cache_dir
 
 Kind = Literal["float16", "int8"]
 """How an entry is kept: a half, or eight bits and one scale for each token."""

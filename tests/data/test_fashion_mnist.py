@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from qkv.data.dataset import ImageDataset
-from qkv.errors import DataError, DownloadError
-from qkv.sources import Artefact, Collection, DebianPackage
-from qkv.vision.fashion_mnist import CLASS_NAMES, FILES, load, read_idx
+from qkv.data.download import RemoteFile
+from qkv.data.fashion_mnist import CLASS_NAMES, FILES, load, read_idx
+from qkv.data.locate import DatasetFiles
+from qkv.errors import DataError
 
 
 def idx(values: np.ndarray) -> bytes:
@@ -58,12 +59,12 @@ def test_arbitrary_bytes_are_read_or_refused(content: bytes) -> None:
     [
         (b"", "does not begin like an IDX file"),
         (b"\x1f\x8b\x08\x01", "does not begin like an IDX file"),
-        (b"\0\0\x0d\x01\0\0\0\x01\0\0\0\0", "type code 0x0d"),
-        (b"\0\0\x08\0", "0 dimensions"),
-        (b"\0\0\x08\xff", "255 dimensions"),
+        (b"\0\0\x0d\x01\0\0\0\x01\0\0\0\0", "of unsigned bytes .00000d01"),
+        (b"\0\0\x08\0", "does not begin"),
+        (b"\0\0\x08\xff", "does not begin"),
         (b"\0\0\x08\x03\0\0\0\x01", "ends within its header"),
-        (b"\0\0\x08\x01\0\0\0\0", "promises 8"),
-        (b"\0\0\x08\x02\xff\xff\xff\xff\xff\xff\xff\xff", "promises 18446744065119617037"),
+        (b"\0\0\x08\x01\0\0\0\0", "has 8 bytes, which do not fit its shape"),
+        (b"\0\0\x08\x02\xff\xff\xff\xff\xff\xff\xff\xff", "do not fit its shape"),
     ],
 )
 def test_malformed_headers_are_named(content: bytes, words: str) -> None:
@@ -86,16 +87,17 @@ def small_arrays() -> dict[str, np.ndarray]:
     }
 
 
-def write(arrays: dict[str, np.ndarray], folder: Path, *, packed: bool = False) -> Collection:
-    """The files in `folder`, and the collection that expects just them and has no way out."""
+def write(arrays: dict[str, np.ndarray], folder: Path, *, packed: bool = False) -> DatasetFiles:
+    """The files in `folder`, and what expects just them and has no way out."""
     folder.mkdir(parents=True, exist_ok=True)
-    artefacts = []
+    files = []
     for name, values in arrays.items():
         content = idx(values)
         path = folder / (f"{name}.gz" if packed else name)
         path.write_bytes(gzip.compress(content) if packed else content)
-        artefacts.append(Artefact(name, hashlib.sha256(content).hexdigest(), len(content)))
-    return replace(FILES, artefacts=tuple(artefacts), package=None)
+        digest = hashlib.sha256(content).hexdigest()
+        files.append(RemoteFile(name, digest, len(content), gzipped=True))
+    return replace(FILES, files=tuple(files), package=None)
 
 
 def check_small(dataset: ImageDataset) -> None:
@@ -119,21 +121,7 @@ def test_own_folder(tmp_path: Path, packed: bool) -> None:
     dataset = load(tmp_path, files=files)
     check_small(dataset)
     assert dataset.source == f"folder {tmp_path}"
-    assert dataset.sha256 == {a.name: a.sha256 for a in files.artefacts}
-
-
-def test_cache_then_system_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("QKV_CACHE", str(tmp_path / "cache"))
-    system = tmp_path / "system"
-    files = write(small_arrays(), system, packed=True)
-    files = replace(files, package=DebianPackage("dataset-fashion-mnist", system))
-    dataset = load(files=files)
-    check_small(dataset)
-    assert dataset.source == f"Debian package dataset-fashion-mnist: {system}"
-    write(small_arrays(), tmp_path / "cache" / "fashion-mnist")
-    dataset = load(files=files)
-    check_small(dataset)
-    assert dataset.source.startswith("cache: ")
+    assert dataset.sha256 == {file.name: file.sha256 for file in files.files}
 
 
 @pytest.mark.parametrize(
@@ -155,7 +143,7 @@ def test_files_that_do_not_fit_together(
 
 def test_own_folder_must_hold_the_real_files(tmp_path: Path) -> None:
     write(small_arrays(), tmp_path)
-    with pytest.raises(DataError, match="holds 10208 bytes, expected 47040016"):
+    with pytest.raises(DataError, match="holds 10,208 bytes, expected 47,040,016"):
         load(tmp_path)
     (tmp_path / "t10k-labels-idx1-ubyte").unlink()
     with pytest.raises(DataError, match=r"lacks t10k-labels-idx1-ubyte\[\.gz\]") as caught:
@@ -164,35 +152,14 @@ def test_own_folder_must_hold_the_real_files(tmp_path: Path) -> None:
     assert "t10k-labels-idx1-ubyte.gz" in caught.value.remedy
 
 
-def test_nothing_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("QKV_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("PATH", str(tmp_path))
-    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    files = replace(
-        FILES,
-        artefacts=tuple(
-            replace(a, urls=(f"http://127.0.0.1:1/{a.name}.gz",)) for a in FILES.artefacts
-        ),
-        package=DebianPackage("dataset-fashion-mnist", tmp_path / "system"),
-    )
-    with pytest.raises(DownloadError, match="Fashion-MNIST is not on this machine") as caught:
-        load(files=files)
-    assert "apt-get is not on this machine" in caught.value.problem
-    assert "install the Debian package dataset-fashion-mnist" in caught.value.remedy
-    for artefact in files.artefacts:
-        assert artefact.urls[0] in caught.value.remedy
-    assert caught.value.remedy.endswith("into a folder and pass --data FOLDER")
-
-
 def test_addresses_are_official_first() -> None:
-    for artefact in FILES.artefacts:
-        assert artefact.compression == "gzip"
-        assert [url.split("/")[2] for url in artefact.urls] == [
+    for file in FILES.files:
+        assert file.gzipped
+        assert [url.split("/")[2] for url in file.urls] == [
             "fashion-mnist.s3-website.eu-central-1.amazonaws.com",
             "raw.githubusercontent.com",
         ]
-        assert all(url.endswith(f"/{artefact.name}.gz") for url in artefact.urls)
+        assert all(url.endswith(f"/{file.name}.gz") for url in file.urls)
 
 
 # --- the real files -------------------------------------------------------------------------

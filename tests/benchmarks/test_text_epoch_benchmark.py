@@ -90,7 +90,7 @@ def test_the_users_states_are_neither_used_nor_added_to(reviews, monkeypatch):
     def never(*_args, **_kwargs):
         raise AssertionError("the cache's states")
 
-    monkeypatch.setattr("qkv.text.states.store.states_root", never)
+    monkeypatch.setattr("qkv.text.encoder_cache.cache_root", never)
     text_epoch.measure(quick=True)
 
 

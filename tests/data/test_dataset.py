@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qkv.data.dataset import SplitName
-from qkv.data.image_folder import carve_images
+from qkv.data.dataset import SplitName, carve_splits
 from qkv.errors import DataError
 
 BOTH: dict[SplitName, float] = {"test": 0.1, "validation": 0.2}
@@ -20,12 +19,13 @@ def carve(
     labels: list[int], contents: list[str] | None = None, seed: int = 0
 ) -> dict[SplitName, list[int]]:
     names = [f"class{number}" for number in range(max(labels) + 1)]
-    result = carve_images(
+    result = carve_splits(
         np.array(labels, dtype=np.int64),
         contents or [str(number) for number in range(len(labels))],
         BOTH,
         class_names=names,
         seed=seed,
+        noun="image",
     )
     return {split: indices.tolist() for split, indices in result.items()}
 
@@ -49,7 +49,7 @@ def test_the_seed_alone_rules() -> None:
 
 def test_without_fractions_all_is_train() -> None:
     labels = np.array([0, 0, 1, 1])
-    result = carve_images(labels, list("abcd"), {}, class_names=["a", "b"], seed=0)
+    result = carve_splits(labels, list("abcd"), {}, class_names="ab", seed=0, noun="image")
     assert {split: list(indices) for split, indices in result.items()} == {"train": [0, 1, 2, 3]}
 
 
@@ -78,7 +78,9 @@ def test_splits_are_whole_disjoint_and_keep_copies_together(
 @pytest.mark.parametrize("fractions", [{"test": 0.9, "validation": 0.09}, {"test": 0.01}])
 def test_extreme_fractions_leave_every_split_something(fractions: dict[SplitName, float]) -> None:
     labels = np.array([0] * 3 + [1] * 3)
-    result = carve_images(labels, list("abcdef"), fractions, class_names=["a", "b"], seed=0)
+    result = carve_splits(
+        labels, list("abcdef"), fractions, class_names=["a", "b"], seed=0, noun="image"
+    )
     for indices in result.values():
         assert set(labels[indices]) == {0, 1}
 
@@ -87,7 +89,7 @@ def test_too_few_distinct_images_are_refused() -> None:
     with pytest.raises(
         DataError,
         match=r"class 'class1' has 2 distinct images, needs at least 3 "
-        r"\(one each for train, test, validation\); add images to it or remove its folder",
+        r"\(one each for train, test, validation\); add images to it or remove it",
     ):
         carve([0, 0, 0, 1, 1, 1], ["a", "b", "c", "d", "e", "e"])
     with pytest.raises(DataError, match=r"'class1' has 1 distinct image, .*and 1 more classes"):

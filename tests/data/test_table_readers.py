@@ -1,18 +1,23 @@
-"""CSV and TSV: cells come back as written, and a bad row is named by the line where it starts."""
+"""Readers of CSV, TSV, JSONL and Parquet: cells come back as written, bad rows by their lines."""
 
 from __future__ import annotations
 
 import csv
+import importlib.util
 import io
+import json
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qkv.data import table_readers as lines
-from qkv.data.table_readers import BadRecord, DelimitedTable, Record
-from qkv.errors import DataError
+from qkv.data import table_readers
+from qkv.data.table_readers import BadRecord, DelimitedTable, JsonLinesTable, ParquetTable, Record
+from qkv.errors import DataError, MissingExtraError
 
 CELLS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30) | st.text(
     '",\n\r\t;a ', max_size=12
@@ -100,15 +105,19 @@ def test_cells_of_ten_million_characters(tmp_path: Path) -> None:
 
 
 def test_a_quote_open_for_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (lines, __import__("qkv.data.table_readers", fromlist=["LONGEST"])):
-        monkeypatch.setattr(module, "LONGEST", 50)
-    found = rows(table(tmp_path / "a.csv", "x,y\n" + '1,"open\n' + "2,b\n" * 30))
+    limit = csv.field_size_limit(50)
+    monkeypatch.setattr(csv, "field_size_limit", lambda *_: 50)
+    try:
+        found = rows(table(tmp_path / "a.csv", "x,y\n" + '1,"open\n' + "2,b\n" * 30))
+    finally:
+        monkeypatch.undo()
+        csv.field_size_limit(limit)
     assert found[0] == BadRecord(2, "has a quoted cell without an end")
     assert found[1:] == [Record(line, ("2", "b")) for line in range(3, 33)]
 
 
 def test_a_line_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lines, "LONGEST", 50)
+    monkeypatch.setattr(table_readers, "LONGEST", 50)
     with pytest.raises(DataError, match=r"a.csv:2 has more than 50 characters; end every row"):
         rows(table(tmp_path / "a.csv", "x,y\n" + "a" * 60))
 
@@ -213,3 +222,194 @@ def test_rows_are_read_one_by_one(tmp_path: Path) -> None:
     assert next(reading) == Record(2, ("words",))
     assert seen == []
     reading.close()  # type: ignore[attr-defined]
+
+
+TEXTS = st.text(max_size=30)
+LABELS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS
+BAD_JSON = {
+    "": None,
+    "  \t": None,
+    "{": "is not valid JSON (Expecting property name enclosed in double quotes at character 3)",
+    '["a", 1]': "is an array, not a JSON object",
+    '"text"': "is a string, not a JSON object",
+    "3.5": "is a number, not a JSON object",
+    "null": "is null, not a JSON object",
+    "true": "is true or false, not a JSON object",
+    '{"text": "caf\udce9"}': "has a byte 0xe9 that is not UTF-8",
+    '{"text": ' + "9" * 5000 + "}": "has a number with too many digits",
+    "[" * 200_000: "is nested too deeply",
+}
+
+
+def json_rows(path: Path, *names: str) -> list[Record | BadRecord]:
+    return list(JsonLinesTable(path).read(names, lambda _: None))
+
+
+@given(
+    st.lists(st.tuples(TEXTS, LABELS) | st.sampled_from(sorted(BAD_JSON)), max_size=10),
+    st.booleans(),
+    st.sampled_from(["\n", "\r\n"]),
+)
+def test_objects_come_back_from_the_right_lines(
+    tmp_path_factory: pytest.TempPathFactory,
+    given_rows: list[tuple[str, object] | str],
+    escaped: bool,
+    end: str,
+) -> None:
+    written = [json.dumps({"text": "first", "label": 0})]
+    expected: list[Record | BadRecord] = [Record(1, ("first", 0))]
+    for line, row in enumerate(given_rows, start=2):
+        if isinstance(row, str):
+            written.append(row)
+            if reason := BAD_JSON[row]:
+                expected.append(BadRecord(line, reason))
+        else:
+            text, label = row
+            # Without escapes a surrogate cannot be written.
+            plain = not escaped and all(_is_plain(word) for word in row)
+            object_ = {"label": label, "text": text, "more": [1]}
+            written.append(json.dumps(object_, ensure_ascii=not plain))
+            expected.append(Record(line, (text, label)))
+    path = tmp_path_factory.mktemp("jsonl") / "a.jsonl"
+    path.write_bytes(end.join(written).encode("utf-8", "surrogateescape"))
+    found = json_rows(path, "text", "label")
+    assert [_comparable(row) for row in found] == [_comparable(row) for row in expected]
+
+
+def _is_plain(word: object) -> bool:
+    return not isinstance(word, str) or not any(0xD800 <= ord(c) < 0xE000 for c in word)
+
+
+def _comparable(row: Record | BadRecord) -> object:
+    if isinstance(row, BadRecord):  # where in a line it broke is the business of json
+        return row.line, row.reason.partition(" (")[0]
+    return row.line, row.values, [type(value) for value in row.values]
+
+
+def test_columns_are_the_keys_of_the_first_objects(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('\n[1]\n{"a": 1}\n{"b": 2, "a": 3}\n')
+    assert JsonLinesTable(path).columns == ("a", "b")
+    assert json_rows(path, "b", "a") == [
+        BadRecord(2, "is an array, not a JSON object"),
+        Record(3, (None, 1)),
+        Record(4, (2, 3)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is empty"),
+        ("\n \n", "has no rows; write one JSON object a line"),
+        ('[\n{"text": "a"},\n', "a.jsonl:1 is not valid JSON"),
+        ('[{"text": "a"}]', "a.jsonl:1 is an array, not a JSON object; write one JSON object"),
+        ("text,label\na,b", "a.jsonl:1 is not valid JSON"),
+    ],
+)
+def test_files_that_are_no_jsonl(content: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(content)
+    with pytest.raises(DataError, match=message):
+        JsonLinesTable(path)
+
+
+def test_a_mark_of_byte_order_is_dropped_from_jsonl(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "\ufeffa"}', encoding="utf-8-sig")
+    assert json_rows(path, "text") == [Record(1, ("\ufeffa",))]
+
+
+def parquet(path: Path, **columns: Any) -> Path:
+    pyarrow.parquet.write_table(pa.table(columns), path)
+    return path
+
+
+def read(path: Path, *names: str) -> list[Record | BadRecord]:
+    return list(ParquetTable(path).read(names, lambda _: None))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())],
+)
+@pytest.mark.parametrize(
+    ("label_kind", "labels"),
+    [
+        (pa.int64(), [3, None, 1]),
+        (pa.bool_(), [True, None, False]),
+        (pa.float32(), [1.0, None, 0.5]),
+        (pa.string(), ["α", None, "b"]),
+        (pa.dictionary(pa.int32(), pa.int64()), [7, None, 7]),
+        (pa.null(), [None, None, None]),
+    ],
+)
+def test_texts_and_labels_of_every_kind(
+    kind: pa.DataType, label_kind: pa.DataType, labels: list[object], tmp_path: Path
+) -> None:
+    texts = ["a\nb", None, "ü🙂"]
+    path = parquet(
+        tmp_path / "a.parquet",
+        label=pa.array(labels, label_kind),
+        other=pa.array([[1], [2], [3]]),
+        text=pa.array(texts, pa.string()).cast(kind),
+    )
+    assert ParquetTable(path).columns == ("label", "other", "text")
+    assert read(path, "text", "label") == [
+        Record(row, (text, label))
+        for row, text, label in zip((1, 2, 3), texts, labels, strict=True)
+    ]
+
+
+def test_many_batches_keep_their_order_and_tell_progress(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_readers, "_ROWS_IN_BATCH", 100)
+    path = parquet(tmp_path / "a.parquet", text=[f"text {row}" for row in range(1, 951)])
+    seen: list[int] = []
+    found = list(ParquetTable(path).read(["text"], seen.append))
+    assert found == [Record(row, (f"text {row}",)) for row in range(1, 951)]
+    assert len(seen) == 10
+    assert seen == sorted(seen)
+    assert seen[-1] == path.stat().st_size
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    array = pa.array([b"fine", b"caf\xe9", b"\xff"], pa.binary()).view(pa.string())
+    path = parquet(tmp_path / "a.parquet", text=array)
+    assert read(path, "text") == [
+        Record(1, ("fine",)),
+        BadRecord(2, "has a byte 0xe9 that is not UTF-8"),
+        BadRecord(3, "has a byte 0xff that is not UTF-8"),
+    ]
+
+
+def test_no_rows(tmp_path: Path) -> None:
+    assert read(parquet(tmp_path / "a.parquet", text=pa.array([], pa.string())), "text") == []
+
+
+@pytest.mark.parametrize("column", [[[1]], [{"a": 1}], [b"bytes"]])
+def test_columns_of_other_kinds(column: list[object], tmp_path: Path) -> None:
+    path = parquet(tmp_path / "a.parquet", text=column)
+    with pytest.raises(DataError, match="column 'text' of a.parquet holds .*name another column"):
+        read(path, "text")
+
+
+def test_damaged_files(tmp_path: Path) -> None:
+    sound = parquet(tmp_path / "a.parquet", text=[f"{row:050}" for row in range(5000)]).read_bytes()
+    broken = tmp_path / "b.parquet"
+    for content in (b"", b"text,label\n", sound[:1000], b"PAR1" + bytes(1000) + b"PAR1"):
+        broken.write_bytes(content)
+        with pytest.raises(DataError, match=r"b.parquet is not a sound Parquet file \("):
+            ParquetTable(broken)
+    broken.write_bytes(sound[:100] + bytes(2000) + sound[2100:])
+    with pytest.raises(DataError, match="is not a sound Parquet file"):
+        read(broken, "text")
+    with pytest.raises(DataError, match="there is no file"):
+        ParquetTable(tmp_path / "c.parquet")
+
+
+def test_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match=r"needs pyarrow.*pip install 'qkv\[parquet\]'"):
+        ParquetTable(tmp_path / "a.parquet")

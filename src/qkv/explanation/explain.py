@@ -10,14 +10,21 @@ from typing import Any
 
 from qkv.explanation import text, vision
 from qkv.explanation.explanation import Explanation, Method
-from qkv.loading import Classifier, load
+from qkv.loading import load
+from qkv.predictions import Classifier
 from qkv.runs import Run
-from qkv.vision.classifier import ImageInput, VisionClassifier
 
 
 @dataclass(frozen=True)
-class _Task:
-    """How answers of one task are explained."""
+class Explainer:
+    """How predictions of one task are explained.
+
+    Attributes:
+        explain: from a classifier of the task and an input to an explanation.
+        methods: those that a classifier can be explained by.
+        default: the one that measured best.
+        attention: a method of a layer, a head and a query, as `explain_attention` describes them.
+    """
 
     explain: Callable[..., Explanation]
     methods: Callable[[Any], tuple[str, ...]]
@@ -25,22 +32,22 @@ class _Task:
     attention: Callable[[int, int | None, str | None], Method[Any]]
 
 
-_VISION = _Task(
-    vision.explain_image,
-    lambda _classifier: tuple(vision.VISION_METHODS),
-    vision.DEFAULT_VISION_METHOD,
-    vision.layer_attention,
-)
-_TEXT = _Task(text.explain_text, text.text_methods, text.DEFAULT_TEXT_METHOD, text.layer_attention)
-
-
-def _task(classifier: Classifier) -> _Task:
-    return _VISION if isinstance(classifier, VisionClassifier) else _TEXT
+EXPLAINERS: dict[str, Explainer] = {
+    "vision": Explainer(
+        vision.explain_image,
+        lambda _: tuple(vision.VISION_METHODS),
+        vision.DEFAULT_VISION_METHOD,
+        vision.layer_attention,
+    ),
+    "text": Explainer(
+        text.explain_text, text.text_methods, text.DEFAULT_TEXT_METHOD, text.layer_attention
+    ),
+}
 
 
 def explain(
-    classifier: Classifier | Run | str | os.PathLike[str],
-    input: ImageInput,  # noqa: A002
+    classifier: Classifier[Any, Any] | Run | str | os.PathLike[str],
+    input: Any,  # noqa: A002
     *,
     method: str | None = None,
     label: str | None = None,
@@ -65,22 +72,23 @@ def explain(
     """
     if isinstance(classifier, Run | str | os.PathLike):
         classifier = load(classifier if isinstance(classifier, Run) else Path(classifier))
-    return _task(classifier).explain(classifier, input, method=method, label=label, seed=seed)
+    explainer = EXPLAINERS[classifier.task]
+    return explainer.explain(classifier, input, method=method, label=label, seed=seed)
 
 
-def methods_of(classifier: Classifier) -> tuple[str, ...]:
+def methods_of(classifier: Classifier[Any, Any]) -> tuple[str, ...]:
     """The methods that can explain its answers."""
-    return _task(classifier).methods(classifier)
+    return EXPLAINERS[classifier.task].methods(classifier)
 
 
-def default_method(classifier: Classifier) -> str:
+def default_method(classifier: Classifier[Any, Any]) -> str:
     """The one that measured best."""
-    return _task(classifier).default
+    return EXPLAINERS[classifier.task].default
 
 
 def explain_attention(
-    classifier: Classifier,
-    given: ImageInput,
+    classifier: Classifier[Any, Any],
+    given: Any,
     *,
     layer: int,
     head: int | None = None,
@@ -103,8 +111,10 @@ def explain_attention(
     Raises:
         DataError, RecipeError: there is no such layer, head, patch, word or class.
     """
-    task = _task(classifier)
+    explainer = EXPLAINERS[classifier.task]
     name = f"attention, layer {layer}, {'mean of heads' if head is None else f'head {head}'}"
     name += "" if query is None else f", from {query}"
-    methods = {name: task.attention(layer, head, query)}
-    return task.explain(classifier, given, method=name, methods=methods, label=label, seed=seed)
+    methods = {name: explainer.attention(layer, head, query)}
+    return explainer.explain(
+        classifier, given, method=name, methods=methods, label=label, seed=seed
+    )

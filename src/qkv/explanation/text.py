@@ -100,7 +100,7 @@ _FEWEST_ORDERS, _FEWEST_STEPS = 2, 6
 
 def explain_text(
     classifier: TextClassifier,
-    text: object,
+    text: str,
     *,
     method: str | None = None,
     methods: Mapping[str, Method[MaskedText]] = TEXT_METHODS,
@@ -121,12 +121,8 @@ def explain_text(
         DataError: the text is empty or none, or there is no such class.
         RecipeError: there is no such method, or it does not go with this classifier.
     """
-    if not isinstance(text, str):
-        raise DataError(
-            f"the input is {type(text).__name__}, and the model reads texts", remedy="give a text"
-        )
     chosen = chosen_method(method, methods, DEFAULT_TEXT_METHOD)
-    masked = MaskedText(classifier, text)
+    masked = MaskedText(classifier, classifier.read(text))
     # Of a long text faithfulness has fewer random orders, then fewer steps. Deleted and inserted
     # texts have half the tokens on average; the ends of curves are shared.
     curves = MEASURED_TOKENS // masked.read.tokens

@@ -5,10 +5,8 @@ import pytest
 import torch
 
 from benchmarks import encode
-from benchmarks.bert_base import BERT_BASE, write_random_bert
-from benchmarks.encode import require_same_states
-from benchmarks.imdb_sample import sampled_reviews
-from benchmarks.plain_text import PlainEncoder
+from benchmarks.encode import require_same_states, sampled_reviews
+from benchmarks.plain_text import BERT_BASE, PlainEncoder, write_random_bert
 from benchmarks.registry import run
 from qkv.data import imdb
 from qkv.errors import DataError, QKVError
@@ -27,7 +25,7 @@ def reviews(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def contestants(tmp_path_factory):
+def encoders(tmp_path_factory):
     folder = tiny_bert(tmp_path_factory.mktemp("bert"), positions=512)
 
     def opened(precision):
@@ -64,16 +62,16 @@ def test_padding_is_counted_by_batches_of_128():
     assert encode._padded([3, 5, *[2] * 126, 7, 1]) == 128 * 5 + 2 * 7
 
 
-def test_gate_opens_for_the_same_states(contestants):
-    agreement = require_same_states(*contestants, TEXTS)
+def test_gate_opens_for_the_same_states(encoders):
+    agreement = require_same_states(*encoders, TEXTS)
     assert 0 <= agreement["float32_difference"] <= 1e-4
     # Bfloat16 has been at work.
     assert 0.995 <= agreement["least_cosine"] < 0.999999
 
 
 @pytest.mark.parametrize("fault", ["float32", "timed", "not a number", "other texts"])
-def test_gate_trips(contestants, fault, monkeypatch):
-    plain, exact, timed = contestants
+def test_gate_trips(encoders, fault, monkeypatch):
+    plain, exact, timed = encoders
     other = {
         "float32": lambda states: states + 2e-4,
         "timed": lambda states: states.roll(1, dims=-1),

@@ -6,17 +6,25 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import serve, serve_overload
+from benchmarks import serve
 from benchmarks.registry import run
-from benchmarks.serving import inputs as inputs_module
-from benchmarks.serving import subject as subject_module
-from benchmarks.serving.answers import difference
-from benchmarks.serving.inputs import image_inputs, text_inputs
-from benchmarks.serving.made_runs import make_text_run
-from benchmarks.serving.packages import require_packages
-from benchmarks.serving.pipelines import TextPipeline, VisionPipeline
-from benchmarks.serving.servers import fastapi_setups, litserve_setups, qkv_setup
-from benchmarks.serving.subject import TOLERANCES, make_subject, require_same_scores
+from benchmarks.serving import workload as workload_module
+from benchmarks.serving.baselines import TextPipeline, VisionPipeline
+from benchmarks.serving.search import SystemUnderTest
+from benchmarks.serving.servers import (
+    fastapi_setups,
+    litserve_setups,
+    qkv_setup,
+    require_packages,
+)
+from benchmarks.serving.workload import (
+    TOLERANCES,
+    image_inputs,
+    make_text_run,
+    make_workload,
+    require_same_scores,
+    text_inputs,
+)
 from qkv.errors import DataError, MissingExtraError, QKVError
 from qkv.loading import load
 from tiny_bert import tiny_bert
@@ -24,7 +32,7 @@ from tiny_bert import tiny_bert
 
 @pytest.fixture(scope="module")
 def vision(tmp_path_factory):
-    return make_subject("vision", tmp_path_factory.mktemp("runs"), 12, made=True)
+    return make_workload("vision", tmp_path_factory.mktemp("runs"), 12, made=True)
 
 
 def test_document_of_images(monkeypatch, capfd):
@@ -106,9 +114,9 @@ def test_gate(vision):
 
 
 def test_answers_that_are_too_much_alike_are_no_measure(tmp_path, monkeypatch):
-    monkeypatch.setattr(subject_module, "LEAST_SPREAD", 1e6)
+    monkeypatch.setattr(workload_module, "LEAST_SPREAD", 1e6)
     with pytest.raises(QKVError, match="answers to two inputs differ by only"):
-        make_subject("vision", tmp_path, 4, made=True)
+        make_workload("vision", tmp_path, 4, made=True)
 
 
 def test_nothing_is_timed_behind_a_shut_gate(monkeypatch):
@@ -116,9 +124,9 @@ def test_nothing_is_timed_behind_a_shut_gate(monkeypatch):
         raise AssertionError("timed")
 
     monkeypatch.setattr(serve, "QUICK_SIZES", replace(serve.QUICK_SIZES, inputs={"vision": 4}))
-    monkeypatch.setitem(subject_module.TOLERANCES, "vision", -1.0)
-    monkeypatch.setattr("benchmarks.serving.contestant.highest_rate", never)
-    monkeypatch.setattr("benchmarks.serving.contestant.Contestant.measure_solo", never)
+    monkeypatch.setitem(workload_module.TOLERANCES, "vision", -1.0)
+    monkeypatch.setattr(SystemUnderTest, "_measure_solo", never)
+    monkeypatch.setattr(SystemUnderTest, "highest_rate", never)
     with pytest.raises(QKVError, match="off by"):
         serve.measure(quick=True)
 
@@ -135,12 +143,11 @@ def test_inputs_are_different_and_the_same_every_time(monkeypatch):
     assert 130 < np.median(words) < 230
     assert max(words) > 500
     # Without the data they are made up as well, and say so.
-    monkeypatch.setattr(inputs_module.fashion_mnist, "load", nowhere)
-    monkeypatch.setattr(inputs_module, "sampled_reviews", nowhere)
+    monkeypatch.setattr(workload_module.fashion_mnist, "load", nowhere)
+    monkeypatch.setattr(workload_module, "sampled_reviews", nowhere)
     assert image_inputs(3) == image_inputs(3, made=True)
     assert text_inputs(3) == text_inputs(3, made=True)
     assert "made-up" in text_inputs(3).source
-    assert difference({"a": 1.0}, {"a": 1.0}) == 0
 
 
 def test_setups_leave_qkv_as_it_comes_and_the_baselines_a_choice():
@@ -159,8 +166,8 @@ def test_a_missing_package_is_named(monkeypatch, missing, extra):
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == missing else find(name)
     )
-    for measure in (serve.measure, serve_overload.measure):
-        if missing == "litserve" and measure is serve_overload.measure:
+    for measure in (serve.measure, serve.measure_overload):
+        if missing == "litserve" and measure is serve.measure_overload:
             continue
         with pytest.raises(MissingExtraError, match=missing) as caught:
             measure(quick=True)

@@ -1,26 +1,31 @@
-"""The baselines' models: from a request's input to its answer, as one writes it plainly.
+"""The baselines' models, and the first baseline: a plain FastAPI app, one input at a time.
 
 The networks are the very modules that qkv uses, and the encoder that of `transformers` in qkv's
 precision. So what differs is how requests become batches, and what happens around them.
+
+Run as a module it serves a run folder: `python -m benchmarks.serving.baselines --help`.
 """
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+import uvicorn
+from fastapi import Body, FastAPI
 from PIL import Image
+from pydantic import BaseModel
 from safetensors.torch import load_file
 from torch import Tensor
 
-from benchmarks.plain_text import MAX_TOKENS
+from benchmarks.plain_text import MAX_TOKENS, from_pretrained
 from qkv.devices import resolve_precision
-from qkv.errors import MissingExtraError
 from qkv.text.encoder import EncoderSettings, locate_encoder
 from qkv.text.heads import AttentionHeadSettings, build_head
 from qkv.vision.vit import ViT, ViTSettings
@@ -80,7 +85,7 @@ class TextPipeline:
         self._names = _names(config)
         settings = EncoderSettings.parse(config["encoder"]["settings"], where=str(folder))
         self.dtype = resolve_precision(settings.precision, torch.device("cpu"))
-        self._tokenizer, self._encoder = _from_pretrained(
+        self._tokenizer, self._encoder = from_pretrained(
             locate_encoder(settings.name).folder, self.dtype
         )
         head = AttentionHeadSettings.parse(config["model"]["head"], where=str(folder))
@@ -123,18 +128,59 @@ def _answer(names: Sequence[str], probabilities: Tensor) -> Answer:
     return [{"label": name, "score": score} for score, name in scored]
 
 
-def _from_pretrained(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
-    try:
-        from transformers import AutoModel, AutoTokenizer
-        from transformers.utils import logging
-    except ImportError:
-        raise MissingExtraError(
-            "the baseline of texts is made with transformers, which is not installed",
-            remedy="pip install 'qkv[text]'",
-        ) from None
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    model = AutoModel.from_pretrained(
-        folder, dtype=dtype, local_files_only=True, use_safetensors=True
-    )
-    return tokenizer, model.eval().requires_grad_(False)
+class TextRequest(BaseModel):
+    """One text."""
+
+    inputs: str
+
+
+def vision_app(folder: Path) -> FastAPI:
+    """An app that classifies an image a request, sent as the bytes of its file."""
+    pipeline = VisionPipeline(folder)
+    app = _app()
+
+    @app.post("/predict", response_model=None)
+    def predict(body: Annotated[bytes, Body(media_type="image/png")]) -> Answer:
+        pixels = pipeline.decode(body)
+        return pipeline.answer(pipeline.probabilities(pixels[None])[0])
+
+    return app
+
+
+def text_app(folder: Path) -> FastAPI:
+    """An app that classifies a text a request."""
+    pipeline = TextPipeline(folder)
+    app = _app()
+
+    @app.post("/predict", response_model=None)
+    def predict(request: TextRequest) -> Answer:
+        return pipeline.answer(pipeline.probabilities([request.inputs])[0])
+
+    return app
+
+
+def _app() -> FastAPI:
+    app = FastAPI()
+
+    @app.get("/health")
+    def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    return app
+
+
+def main() -> None:
+    """Serve a run."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--task", choices=("vision", "text"), required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--threads", type=int, required=True, help="of torch, within an operation")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    app = (vision_app if options.task == "vision" else text_app)(options.run)
+    uvicorn.run(app, host="127.0.0.1", port=options.port, log_level="warning", access_log=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from qkv import figures
+from qkv import __version__, figures
 from qkv.devices import machine_facts, resolve_device
 from qkv.errors import DivergenceError, RunError
 from qkv.evaluation.model_card import model_card
@@ -224,7 +223,7 @@ def _fit_and_finish(
 def _versions() -> dict[str, str]:
     return {
         "python": platform.python_version(),
-        "qkv": importlib.metadata.version("qkv"),
+        "qkv": __version__,
         "torch": torch.__version__,
         "numpy": np.__version__,
     }

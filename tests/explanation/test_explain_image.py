@@ -1,4 +1,4 @@
-"""An image explained: by every method, for every class, whatever the input is."""
+"""None"""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_vits import KINDS, NAMES, pixels, pixels_for, tiny_vit
+from tiny_vits import GRID, KINDS, NAMES, PATCH, SIZE, pixels, pixels_for, tiny_vit
 
 from qkv.errors import DataError, ImageError, RecipeError
+from qkv.explanation import vision as module
 from qkv.explanation.faithfulness import measure_faithfulness
 from qkv.explanation.perturbation import occlusion, shapley_values
 from qkv.explanation.vision import (
     DEFAULT_VISION_METHOD,
     VISION_METHODS,
     MaskedImage,
+    border_colour,
     explain_image,
     integrated_gradients,
 )
@@ -64,9 +66,10 @@ def test_integrated_gradients_tell_pixels_apart_and_patches_are_their_sums() -> 
     classifier = tiny_vit()
     found = explain_image(classifier, picture(), method="integrated-gradients", label="bag")
     masked = MaskedImage(classifier, pixels())
-    values = integrated_gradients(classifier, masked.pixels, masked.empty, 2).values
-    np.testing.assert_allclose(found.heat, values.sum(axis=0), atol=1e-6)
-    assert found.contributions[5] == pytest.approx(values[:, 4:8, 8:].sum(), abs=1e-6)
+    values = integrated_gradients(masked, 2).heat
+    assert values is not None
+    np.testing.assert_allclose(found.heat, values, atol=1e-6)
+    assert found.contributions[5] == pytest.approx(values[4:8, 8:].sum(), abs=1e-6)
     assert found.contributions.sum() == pytest.approx(values.sum(), abs=1e-6)
     assert found.unit == "log odds"
 
@@ -77,9 +80,10 @@ def test_the_document_says_by_how_much_a_path_is_incomplete(method: str) -> None
     document = explain_image(classifier, picture(), method=method, label="bag").document()
     if method == "integrated-gradients":
         masked = MaskedImage(classifier, pixels())
-        found = integrated_gradients(classifier, masked.pixels, masked.empty, 2)
+        ends = masked.probabilities(np.array([[True] * 9, [False] * 9]))[:, 2]
+        odds = np.log(ends / (1 - ends))
         assert document["completeness_gap"] == pytest.approx(
-            sum(document["contributions"]) - found.difference, abs=1e-6
+            sum(document["contributions"]) - (odds[0] - odds[1]), abs=1e-5
         )
     else:
         assert document["completeness_gap"] is None
@@ -125,7 +129,6 @@ def test_every_kind_of_input_is_explained_alike(tmp_path: Path) -> None:
     assert [one.input for one in found] == [str(path), str(path), *["image 0"] * 3]
     for one in found:
         np.testing.assert_array_equal(one.contributions, found[0].contributions)
-    assert explain_image(classifier, array, method="occlusion", name="mine").input == "mine"
 
 
 def test_the_default_method_is_one_of_them_and_used() -> None:
@@ -142,8 +145,8 @@ def test_wrong_names_are_told_with_the_nearest() -> None:
 def test_an_image_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"nothing\.png"):
         explain_image(tiny_vit(), tmp_path / "nothing.png")
-    with pytest.raises(ImageError, match="mine is an array of float64"):
-        explain_image(tiny_vit(), np.zeros((4, 4)), name="mine")  # type: ignore[arg-type]
+    with pytest.raises(ImageError, match="image 0 is an array of float64"):
+        explain_image(tiny_vit(), np.zeros((4, 4)))  # type: ignore[arg-type]
 
 
 def test_a_grey_model_shows_a_grey_image() -> None:
@@ -152,3 +155,66 @@ def test_a_grey_model_shows_a_grey_image() -> None:
     assert found.pixels.shape == (12, 12)
     assert np.array_equal(found.pixels, classifier.read(picture())[0])
     assert pixels_for(classifier).shape == (1, 12, 12)
+
+
+def test_the_border_is_the_outermost_ring_and_nothing_else() -> None:
+    image = np.full((2, 4, 5), 200, dtype=np.uint8)
+    image[0, 0], image[0, -1], image[0, :, 0], image[0, :, -1] = 7, 7, 7, 7
+    assert border_colour(image).tolist() == [7, 200]
+    image[1, 1:3, 1:4] = 0
+    assert border_colour(image).tolist() == [7, 200]
+
+
+@pytest.mark.parametrize(("shape", "colour"), [((1, 1, 1), 3), ((1, 2, 2), 3), ((1, 1, 5), 3)])
+def test_an_image_that_is_all_border(shape: tuple[int, int, int], colour: int) -> None:
+    assert border_colour(np.full(shape, colour, dtype=np.uint8)).tolist() == [colour]
+
+
+def test_it_is_the_median_not_the_mean() -> None:
+    image = np.zeros((1, 4, 4), dtype=np.uint8)
+    image[0, 0] = 255  # four of the twelve border pixels
+    assert border_colour(image).tolist() == [0]
+
+
+def test_a_removed_patch_shows_the_border_and_the_others_stay() -> None:
+    image = pixels(3)
+    masked = MaskedImage(tiny_vit(), image)
+    keep = np.ones((2, 9), dtype=bool)
+    keep[0, 5] = False  # second row, last column
+    keep[1] = False
+    changed, empty = masked.images(keep)
+    removed = np.zeros((SIZE, SIZE), dtype=bool)
+    removed[PATCH : 2 * PATCH, 2 * PATCH :] = True
+    assert (changed[:, ~removed] == image[:, ~removed]).all()
+    assert (changed[:, removed] == border_colour(image)[:, None]).all()
+    assert (empty == border_colour(image)[:, None, None]).all()
+    assert (empty == masked.empty).all()
+    assert (masked.parts, masked.grid_size) == (GRID**2, GRID)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_answers_are_those_of_the_painted_images(
+    kind: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CHUNK", 4)
+    classifier = tiny_vit(temperature=0.7, **kind)
+    masked = MaskedImage(classifier, pixels_for(classifier))
+    keep = np.random.default_rng(0).random((11, 9)) < 0.5
+    keep[7] = keep[2]
+    found = masked.probabilities(keep)
+    assert found.dtype == np.float64
+    painted = [image.transpose(1, 2, 0) for image in masked.images(keep)]
+    expected = classifier.predict_proba([image.squeeze() for image in painted])
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert np.array_equal(found[7], found[2])
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-12)
+
+
+def test_what_is_asked_twice_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    classifier = tiny_vit()
+    masked = MaskedImage(classifier, pixels())
+    computed = []
+    logits = classifier.logits
+    monkeypatch.setattr(classifier, "logits", lambda x: computed.append(len(x)) or logits(x))
+    masked.probabilities(np.repeat(np.eye(9, dtype=bool), 3, axis=0))
+    assert sum(computed) == 9

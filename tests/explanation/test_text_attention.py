@@ -1,7 +1,8 @@
-"""Attention of the encoder is that of transformers, and computing it changes nothing."""
+"""Attention of texts: that of transformers, by words, and the pooling head's."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,8 +20,15 @@ from tiny_text_models import (
     tiny_classifier,
 )
 
-from qkv.errors import RecipeError, ShapeError
-from qkv.explanation.text_attention import attention_layers, encoder_attention
+from qkv.errors import DataError, RecipeError, ShapeError
+from qkv.explanation.text_attention import (
+    attention_choices,
+    attention_layers,
+    encoder_attention,
+    pool_weights,
+    pooling_queries,
+    text_attention,
+)
 from qkv.explanation.text_words import ReadText
 from qkv.text.encoder import Encoder
 from qkv.text.encoder.blocks import BLOCK_ROWS, Block, LayerStack
@@ -236,3 +244,103 @@ def test_an_encoder_that_runs_as_a_whole(bert: Path, monkeypatch: pytest.MonkeyP
         encoder_attention(classifier, TEXT, 1, None)
     with pytest.raises(RecipeError, match="runs as a whole and does not hand out its attention"):
         encoder.attention(WINDOWS_OF_IDS, 1)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_choice_can_be_shown(bert: Path, variant: str) -> None:
+    classifier = tiny_classifier(bert, **VARIANTS[variant])
+    choices = attention_choices(classifier)
+    assert json.loads(json.dumps(choices)) == choices
+    pools = VARIANTS[variant].get("head") is None
+    assert choices == {
+        "layers": [1, 2] if variant == "mean of layers" else [1, 2, 3],
+        "heads": 2,
+        "pool": pools,
+        "pool_heads": 3 if pools else 0,
+    }
+    read = ReadText(classifier, LONG)
+    words = tuple(read.words[number] for number in read.words_read)
+    for layer in choices["layers"]:
+        for head in (*range(2), None):
+            found, weights = text_attention(classifier, LONG, layer, head)
+            assert found == words
+            assert weights.shape == (len(words), len(words))
+            expected = encoder_attention(classifier, LONG, layer, head)
+            np.testing.assert_array_equal(weights, expected)
+    if not pools:
+        with pytest.raises(RecipeError, match="pools without attention weights"):
+            text_attention(classifier, LONG, "head")
+        return
+    for head in (*range(3), None):
+        found, weights = text_attention(classifier, LONG, "head", head)
+        assert (weights.dtype, weights.shape) == (np.float32, (1, len(words)))
+        expected = pool_weights(classifier, read, head)[read.words_read].astype(np.float32)
+        np.testing.assert_array_equal(weights[0], expected)
+        assert found == words
+
+
+def test_an_encoder_read_at_its_embeddings_shows_its_pool_alone(bert: Path) -> None:
+    classifier = tiny_classifier(bert, layers=0)
+    choices = attention_choices(classifier)
+    assert choices == {"layers": [], "heads": 0, "pool": True, "pool_heads": 3}
+    assert text_attention(classifier, TEXT, "head")[1].shape == (1, 12)
+
+
+def test_what_cannot_be_shown(bert: Path) -> None:
+    classifier = tiny_classifier(bert)
+    with pytest.raises(RecipeError, match="reads no layer 4"):
+        text_attention(classifier, TEXT, 4)
+    with pytest.raises(RecipeError, match="has no head 5"):
+        text_attention(classifier, TEXT, 1, 5)
+    with pytest.raises(RecipeError, match="no query 3"):
+        text_attention(classifier, TEXT, "head", 3)
+    with pytest.raises(DataError, match="the text is empty"):
+        text_attention(classifier, "\t", 1)
+
+
+@pytest.mark.parametrize(
+    "variant", [name for name in VARIANTS if VARIANTS[name].get("head") is None]
+)
+@pytest.mark.parametrize("num_heads", [1, 2])
+def test_they_are_the_head_s_own(bert: Path, variant: str, num_heads: int) -> None:
+    classifier = tiny_classifier(
+        bert, **{**VARIANTS[variant], "stacked": False}, num_heads=num_heads
+    )
+    assert pooling_queries(classifier) == 3 * num_heads
+    read = ReadText(classifier, LONG)
+    states, mask = read.states()
+    named = classifier.model.head.forward_with_intermediates(states, mask)[1]  # type: ignore[operator]
+    expected = named["pool_weights"][0].reshape(3 * num_heads, -1).detach().numpy()
+    every = []
+    for head in range(3 * num_heads):
+        found = pool_weights(classifier, read, head)
+        assert (found.dtype, found.shape) == (np.float64, (len(read.words),))
+        by_hand = np.zeros(len(read.words))
+        special = 0.0
+        for weight, word in zip(expected[head], read.words_of_states, strict=True):
+            if word < 0:
+                special += weight
+            else:
+                by_hand[word] += weight
+        np.testing.assert_allclose(found, by_hand, atol=1e-6)
+        # Special tokens take the rest.
+        assert found.sum() + special == pytest.approx(1, abs=1e-5)
+        assert found.min() >= 0
+        every.append(found)
+    mean = pool_weights(classifier, read)
+    np.testing.assert_allclose(mean, np.mean(every, axis=0), atol=1e-6)
+    assert np.ptp(every, axis=0).max() > 0.01
+    unread = np.setdiff1d(np.arange(len(read.words)), read.words_read)
+    assert not mean[unread].any()
+
+
+def test_queries_that_there_are_not(bert: Path) -> None:
+    classifier = tiny_classifier(bert)
+    for head in (-1, 3):
+        with pytest.raises(RecipeError, match=f"no query {head}; name 0 to 2"):
+            pool_weights(classifier, ReadText(classifier, TEXT), head)
+    for kind, called in (("gru", "GRUHead"), ("mean", "MeanHead")):
+        other = tiny_classifier(bert, head=kind)
+        assert pooling_queries(other) == 0
+        with pytest.raises(RecipeError, match=f"a {called} pools without attention weights"):
+            pool_weights(other, ReadText(other, TEXT))

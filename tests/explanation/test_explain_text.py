@@ -12,15 +12,13 @@ import pytest
 from tiny_text_models import LONG, TEXT, VARIANTS, tiny_classifier
 
 from qkv.errors import DataError, RecipeError
-from qkv.explanation import text as methods_module
 from qkv.explanation import text as module
-from qkv.explanation import text_masking as answer_module
 from qkv.explanation import text_masking as bounds
 from qkv.explanation.faithfulness import measure_faithfulness
 from qkv.explanation.perturbation import occlusion, shapley_values
 from qkv.explanation.text import DEFAULT_TEXT_METHOD, TEXT_METHODS, explain_text, text_methods
 from qkv.explanation.text_attention import pool_weights
-from qkv.explanation.text_gradients import integrated_gradients, state_gradients
+from qkv.explanation.text_gradients import integrated_gradients, layer_integrated_gradients
 from qkv.explanation.text_masking import MaskedSpans, MaskedText, equal_spans
 
 
@@ -48,7 +46,7 @@ def test_every_method_explains_every_kind_of_classifier(bert: Path, variant: str
         assert found.read == len(found.words)
         document = found.document()
         assert document["coarsened"] is None
-        if method in {"integrated-gradients", "state-gradients"}:
+        if method in {"integrated-gradients", "layer-integrated-gradients"}:
             assert abs(document["completeness_gap"]) < 0.05
         else:
             assert document["completeness_gap"] is None
@@ -56,10 +54,10 @@ def test_every_method_explains_every_kind_of_classifier(bert: Path, variant: str
 
 def test_the_document_holds_everything(bert: Path) -> None:
     classifier = tiny_classifier(bert, classes=3, stacked=True)
-    found = explain_text(classifier, TEXT, method="occlusion", label="plain", name="line 4")
+    found = explain_text(classifier, TEXT, method="occlusion", label="plain")
     document = json.loads(json.dumps(found.document(), allow_nan=False))
     assert document["task"] == "text"
-    assert document["input"] == "line 4"
+    assert document["input"] == TEXT
     assert document["text"] == TEXT
     assert document["label"] == "plain"
     assert document["method"] == "occlusion"
@@ -78,7 +76,7 @@ def test_methods_are_what_they_are_called(bert: Path) -> None:
     classifier = tiny_classifier(bert)
     masked = MaskedText(classifier, TEXT)
     expected = {
-        "state-gradients": state_gradients(masked, 0).contributions,
+        "layer-integrated-gradients": layer_integrated_gradients(masked, 0).contributions,
         "integrated-gradients": integrated_gradients(masked, 0).contributions,
         "occlusion": occlusion(masked, 0),
         "shapley": shapley_values(masked, 0, unit="log odds", seed=7),
@@ -96,7 +94,7 @@ def test_methods_are_what_they_are_called(bert: Path) -> None:
 
 
 def test_of_a_long_text_spans_are_taken_away(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(methods_module, "OCCLUDED_PARTS", 5)
+    monkeypatch.setattr(module, "OCCLUDED_PARTS", 5)
     classifier = tiny_classifier(bert)
     masked = MaskedText(classifier, TEXT)
     spans = equal_spans(masked.parts, 5)
@@ -134,20 +132,20 @@ def test_what_a_text_is_not_told_apart_in_is_said(
         monkeypatch.setattr(bounds, "PATH_TOKENS", affordable * tokens)
         found = explain_text(classifier, TEXT, method="integrated-gradients")
         assert found.document()["coarsened"] == (steps and f"{steps} steps in place of 32")
-        assert found.completeness_gap is not None
-    for method in ("state-gradients", "pool-weights"):  # they read the text once
+        assert found.convergence_delta is not None
+    for method in ("layer-integrated-gradients", "pool-weights"):  # they read the text once
         assert explain_text(classifier, TEXT, method=method).coarsened is None
 
 
 def test_ngrams_that_are_counted_by_spans_are_told(
     bert: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answer_module, "COUNTED_WORDS", 36)
+    monkeypatch.setattr(bounds, "COUNTED_WORDS", 36)
     monkeypatch.setattr(bounds, "PATH_TOKENS", 1)
     classifier = tiny_classifier(bert, stacked=True)
     for method, before in (
         ("integrated-gradients", "4 steps in place of 32; "),
-        ("state-gradients", ""),
+        ("layer-integrated-gradients", ""),
     ):
         found = explain_text(classifier, TEXT, method=method)
         assert found.coarsened == f"{before}n-grams: 12 words in 3 spans"

@@ -13,10 +13,8 @@ from tiny_text_models import LONG, TEXT, VARIANTS, log_odds_of, own_bert, tiny_c
 from torch import Tensor
 
 from qkv.explanation import text_gradients as module
-from qkv.explanation import text_gradients as states_module
-from qkv.explanation.integrated_gradients import path_integral
-from qkv.explanation.text_gradients import integrated_gradients, path_gradients, state_gradients
-from qkv.explanation.text_masking import Answer, MaskedText
+from qkv.explanation.text_gradients import integrated_gradients, layer_integrated_gradients
+from qkv.explanation.text_masking import ClassScore, MaskedText
 
 COARSE, FINE = 8, 128
 
@@ -31,16 +29,22 @@ def odds(logits: Tensor, label: int) -> Tensor:
 def test_the_path_is_paid_for_in_full(bert: Path, variant: str) -> None:
     classifier = tiny_classifier(bert, **VARIANTS[variant])
     masked = MaskedText(classifier, LONG)
+    model = module._Model(classifier, masked.read)
+    ends = [model.logits(part).detach() for part in (model.baseline(), model.embeddings())]
+    unread = np.setdiff1d(np.arange(masked.parts), masked.read.words_read)
     for label in range(len(classifier.class_names)):
-        answer = Answer(masked, label)
-        found = path_gradients(masked, answer, steps=FINE)
-        total = found.words.sum() + found.elsewhere
-        assert total == pytest.approx(found.change, abs=2e-3 * max(1, abs(found.change)))
-        assert abs(found.words).max() > 0.01
+        score = ClassScore(masked, label)
+        found = integrated_gradients(masked, label, steps=FINE)
+        words = found.contributions - score.ngram_contributions()
+        change = (score.log_odds(ends[1]) - score.log_odds(ends[0])).item()
+        # Special tokens are the same at both ends, and no piece is of no word.
+        assert words.sum() == pytest.approx(change, abs=2e-3 * max(1, abs(change)))
+        assert found.convergence_delta == pytest.approx(words.sum() - change, abs=1e-6)
+        assert abs(words).max() > 0.01
         # The end of the path is the classifier's own answer.
-        gap = answer.log_odds(classifier.neural_logits([LONG])).item()
-        assert gap == pytest.approx(log_odds_of(classifier, LONG, label), abs=1e-4)
-        assert not found.words[np.setdiff1d(np.arange(masked.parts), masked.read.words_read)].any()
+        odds = score.log_odds(classifier.neural_logits([LONG])).item()
+        assert odds == pytest.approx(log_odds_of(classifier, LONG, label), abs=1e-4)
+        assert not words[unread].any()
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -55,15 +59,12 @@ def test_the_path_ends_at_the_answer(bert: Path, variant: str) -> None:
 
 def test_more_steps_come_nearer(bert: Path) -> None:
     masked = MaskedText(tiny_classifier(bert), TEXT)
-    answer = Answer(masked, 1)
-    gaps = []
-    for steps in (1, COARSE, FINE):
-        found = path_gradients(masked, answer, steps=steps)
-        gaps.append(abs(found.words.sum() + found.elsewhere - found.change))
-        said = integrated_gradients(masked, 1, steps=steps).completeness_gap
-        assert abs(said or 0) == pytest.approx(gaps[-1], abs=1e-6)
-    assert gaps[2] < 2e-3 < gaps[0]
-    assert gaps[2] < gaps[1]
+    deltas = [
+        abs(integrated_gradients(masked, 1, steps=steps).convergence_delta or 0)
+        for steps in (1, COARSE, FINE)
+    ]
+    assert deltas[2] < 2e-3 < deltas[0]
+    assert deltas[2] < deltas[1]
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -93,10 +94,9 @@ def test_upon_embeddings_it_agrees_with_captum(
         pieces = expected.sum(dim=2)[0].detach().numpy()
         words = np.zeros(masked.parts)
         np.add.at(words, window.words[1:-1], pieces[1:-1])
-        found = path_gradients(masked, Answer(masked, label), steps=COARSE)
-        np.testing.assert_allclose(found.words, words, atol=1e-4, rtol=1e-3)
+        found = integrated_gradients(masked, label, steps=COARSE).contributions
+        np.testing.assert_allclose(found, words, atol=1e-4, rtol=1e-3)
         # Special tokens are the same at both ends.
-        assert found.elsewhere == 0
         assert pieces[0] == pieces[-1] == 0
         assert abs(words).max() > 0.05
 
@@ -107,7 +107,7 @@ def test_upon_embeddings_it_agrees_with_captum(
 def test_upon_states_it_agrees_with_captum(
     bert: Path, variant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(states_module, "STATES_AT_ONCE", 100)
+    monkeypatch.setattr(module, "STATES_AT_ONCE", 100)
     classifier = tiny_classifier(bert, **VARIANTS[variant])
     masked = MaskedText(classifier, LONG)
     states, mask = masked.read.states()
@@ -119,7 +119,7 @@ def test_upon_states_it_agrees_with_captum(
     captum = IntegratedGradients(forward)
     expected = captum.attribute(states, mean, n_steps=COARSE, method="gausslegendre")
     rows = expected.sum(dim=2)[0].detach().numpy()
-    attribution = state_gradients(masked, 1, steps=COARSE)
+    attribution = layer_integrated_gradients(masked, 1, steps=COARSE)
     found = attribution.contributions
     for word in range(masked.parts):
         here = rows[masked.read.words_of_states == word].sum()
@@ -129,17 +129,17 @@ def test_upon_states_it_agrees_with_captum(
         change = (forward(states) - forward(mean)).item()
     # Complete already at so few steps.
     assert found.sum() + special == pytest.approx(change, abs=0.02 * abs(change) + 1e-3)
-    gap = attribution.completeness_gap
+    gap = attribution.convergence_delta
     assert gap == pytest.approx(found.sum() + special - change, abs=1e-4)
 
 
-@pytest.mark.parametrize("compute", [integrated_gradients, state_gradients])
+@pytest.mark.parametrize("compute", [integrated_gradients, layer_integrated_gradients])
 @pytest.mark.parametrize("classes", [2, 3])
 def test_the_ngrams_part_is_added(bert: Path, classes: int, compute: Any) -> None:
     stacked = tiny_classifier(bert, classes=classes, stacked=True)
     masked = MaskedText(stacked, TEXT)
     for label in range(classes):
-        answer = Answer(masked, label)
+        answer = ClassScore(masked, label)
         beside = answer.ngram_contributions()
         together = compute(masked, label, steps=COARSE).contributions
         if classes == 2:
@@ -158,7 +158,7 @@ def test_the_ngrams_part_is_added(bert: Path, classes: int, compute: Any) -> Non
 
 def test_which_class_is_explained(bert: Path) -> None:
     masked = MaskedText(tiny_classifier(bert), TEXT)
-    for compute in (integrated_gradients, state_gradients):
+    for compute in (integrated_gradients, layer_integrated_gradients):
         one, other = (compute(masked, label).contributions for label in (0, 1))
         # Of two classes what speaks for the one speaks against the other.
         np.testing.assert_allclose(one, -other, atol=1e-5)
@@ -169,45 +169,15 @@ def test_gradients_are_had_where_none_are_kept(bert: Path) -> None:
     classifier = tiny_classifier(bert, unfrozen=1)
     masked = MaskedText(classifier, TEXT)
     expected = [
-        compute(masked, 1).contributions for compute in (integrated_gradients, state_gradients)
+        compute(masked, 1).contributions
+        for compute in (integrated_gradients, layer_integrated_gradients)
     ]
     with torch.no_grad():
         found = [
-            compute(masked, 1).contributions for compute in (integrated_gradients, state_gradients)
+            compute(masked, 1).contributions
+            for compute in (integrated_gradients, layer_integrated_gradients)
         ]
     for one, other in zip(expected, found, strict=True):
         np.testing.assert_array_equal(one, other)
     for parameter in classifier.model.parameters():
         assert parameter.grad is None
-
-
-def test_a_linear_score_is_divided_exactly() -> None:
-    generator = torch.Generator().manual_seed(0)
-    parts = [torch.randn(1, rows, 4, generator=generator) for rows in (3, 5)]
-    slopes = [torch.randn(part.shape[1:], generator=generator) for part in parts]
-    starts = [torch.ones_like(part) for part in parts]
-    found = path_integral(
-        lambda points: sum((p * s).sum(dim=(1, 2)) for p, s in zip(points, slopes, strict=True)),  # type: ignore[arg-type,return-value]
-        starts,
-        parts,
-        steps=1,
-        points_at_once=1,
-    )
-    for share, part, slope in zip(found, parts, slopes, strict=True):
-        assert share.dtype == torch.float64
-        expected = ((part - 1) * slope).sum(dim=2)[0].double()
-        torch.testing.assert_close(share, expected, atol=1e-5, rtol=1e-5)
-
-
-def test_batches_of_points_do_not_show() -> None:
-    end = torch.randn(1, 6, 3, generator=torch.Generator().manual_seed(1))
-
-    def score(points: list[Tensor]) -> Tensor:
-        return points[0].pow(3).sum(dim=(1, 2))
-
-    # Degree 3: two points are exact.
-    for at_once in (1, 2, 5, 9):
-        (found,) = path_integral(
-            score, [torch.zeros_like(end)], [end], steps=5, points_at_once=at_once
-        )
-        torch.testing.assert_close(found, end.double().pow(3).sum(dim=2)[0], atol=1e-5, rtol=1e-5)

@@ -156,7 +156,11 @@ def test_set_can_open_a_section() -> None:
         ("seed.deep=3", "'seed' is not a section", "name a setting"),
         ("training.epoch=3", "unknown key 'training.epoch'", "did you mean 'epochs'?"),
         ("trainig.epochs=3", "unknown key 'trainig'", "did you mean 'training'?"),
-        ("zzz=3", "unknown key 'zzz'", "valid names are augment, data, description, expected, model"),
+        (
+            "zzz=3",
+            "unknown key 'zzz'",
+            "valid names are augment, data, description, expected, model",
+        ),
         ("expected.accuracy=1.0", "unknown key 'expected.accuracy'", "'test_accuracy'"),
         ("training=3", "training: Input should be a valid dictionary", "'training'"),
         ("training.epochs=0", "greater than or equal to 1, not 0", "'training.epochs'"),

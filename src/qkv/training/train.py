@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 import copy
 import importlib.metadata
+=======
+>>>>>>> main
 import platform
 import statistics
 import sys
@@ -16,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from qkv import figures
+from qkv import __version__, figures
 from qkv.devices import machine_facts, resolve_device
 from qkv.errors import DivergenceError, RunError
 from qkv.evaluation.model_card import model_card
@@ -240,7 +243,16 @@ def _fit_and_finish(
     with run.locked(), with_tensorboard(reporter, run.path) as told:
         if run.record()["status"] == "finished":  # by another process, while the data were read
             return run
+<<<<<<< HEAD
         stepper = TrainStep(task, recipe.training, seed=recipe.seed, device=device)
+=======
+        # On the same device a run goes on in the precision that it began with.
+        began = run.record()
+        training = recipe.training
+        if began["machine"]["device"] == device.type and "precision" in began:
+            training = training.model_copy(update={"precision": began["precision"]})
+        stepper = TrainStep(task, training, seed=recipe.seed, device=device)
+>>>>>>> main
         fit = Fit(stepper, recipe.training, run=run, reporter=told)
         if not (resume and fit.resume()):
             expected = estimate(task, recipe.training, device)
@@ -269,7 +281,7 @@ def _fit_and_finish(
 def _versions() -> dict[str, str]:
     return {
         "python": platform.python_version(),
-        "qkv": importlib.metadata.version("qkv"),
+        "qkv": __version__,
         "torch": torch.__version__,
         "numpy": np.__version__,
     }

@@ -159,7 +159,7 @@ def test_set_can_open_a_section() -> None:
         (
             "zzz=3",
             "unknown key 'zzz'",
-            "valid names are augment, data, description, expected, model",
+            "valid names are augment, data, description",
         ),
         ("expected.accuracy=1.0", "unknown key 'expected.accuracy'", "'test_accuracy'"),
         ("training=3", "training: Input should be a valid dictionary", "'training'"),

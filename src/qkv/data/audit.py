@@ -54,9 +54,6 @@ import numpy as np
 import numpy.typing as npt
 
 from qkv.data.class_folders import FolderFile
-<<<<<<< HEAD
-from qkv.data.dataset import ImageDataset, IntArray, TextDataset, groups_of_equals, place_of
-=======
 from qkv.data.dataset import (
     ImageDataset,
     IntArray,
@@ -65,7 +62,6 @@ from qkv.data.dataset import (
     loose_key,
     place_of,
 )
->>>>>>> main
 from qkv.data.image_decode import ImageFacts, decode, probe
 from qkv.data.image_folder import scan_image_folder
 from qkv.data.image_store import ordered_map, read_file

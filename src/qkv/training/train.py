@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 import copy
-import importlib.metadata
-=======
->>>>>>> main
 import platform
 import statistics
 import sys
@@ -243,16 +239,12 @@ def _fit_and_finish(
     with run.locked(), with_tensorboard(reporter, run.path) as told:
         if run.record()["status"] == "finished":  # by another process, while the data were read
             return run
-<<<<<<< HEAD
-        stepper = TrainStep(task, recipe.training, seed=recipe.seed, device=device)
-=======
         # On the same device a run goes on in the precision that it began with.
         began = run.record()
         training = recipe.training
         if began["machine"]["device"] == device.type and "precision" in began:
             training = training.model_copy(update={"precision": began["precision"]})
         stepper = TrainStep(task, training, seed=recipe.seed, device=device)
->>>>>>> main
         fit = Fit(stepper, recipe.training, run=run, reporter=told)
         if not (resume and fit.resume()):
             expected = estimate(task, recipe.training, device)

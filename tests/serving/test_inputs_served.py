@@ -22,8 +22,6 @@ from qkv.serving.inputs import parse_body
 from qkv.serving.models import Models
 from qkv.serving.multipart import file_parts
 from qkv.serving.predictors import ImagePredictor, TextPredictor
-from qkv.serving.predictors.small_png import decode_small_png, png_pixels
-from qkv.vision.decode import decode
 
 JSON = b"application/json"
 
@@ -32,9 +30,6 @@ def encoded(pixels: np.ndarray, format: str = "png", **options: Any) -> bytes:  
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, format, **options)
     return file.getvalue()
-
-
-NINE_BY_NINE = zlib.compress(b"\x00" * 90)
 
 
 def noise(*shape: int) -> np.ndarray:
@@ -54,81 +49,6 @@ def grey_png(width: int, height: int, *pixels: bytes) -> bytes:
 def huge_png() -> bytes:
     """A PNG of a few bytes whose header promises 20,000 × 20,000 pixels."""
     return grey_png(20_000, 20_000, zlib.compress(b"\x00" * 100))
-
-
-# --- the short way through the decoder
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("shape", [(1, 1), (28, 28), (7, 13), (200, 3), (16, 16, 3), (5, 9, 3)])
-def test_small_png_files_decode_as_always(shape: tuple[int, ...], channels: int) -> None:
-    for options in ({}, {"optimize": True}, {"compress_level": 0}):
-        content = encoded(noise(*shape), **options)
-        found = decode_small_png(content, channels)
-        assert (found is not None) == (len(shape) == (2 if channels == 1 else 3))
-        if found is not None:
-            np.testing.assert_array_equal(found, decode(content, channels=channels))  # type: ignore[arg-type]
-        assert png_pixels(content) == shape[0] * shape[1]
-
-
-def test_each_filter_of_rows_is_undone() -> None:
-    rows = noise(10, 9)
-    rows[:, 0] = [0, 1, 2, 3, 4] * 2  # the filter of each row comes before its pixels
-    content = grey_png(8, 10, zlib.compress(rows.tobytes()))
-    found = decode_small_png(content, 1)
-    np.testing.assert_array_equal(found, decode(content, channels=1))
-
-
-def test_whatever_is_special_goes_the_long_way() -> None:
-    grey = noise(9, 9)
-    assert decode_small_png(encoded(grey), 1) is not None
-    text = io.BytesIO()
-    Image.fromarray(grey).save(text, "png", dpi=(72, 72))
-    special = {
-        "other chunks": text.getvalue(),
-        "transparent grey": encoded(grey, transparency=3),
-        "palette": encoded(grey, bits=4) if False else _palette(grey),
-        "one bit": _one_bit(grey),
-        "sixteen bits": encoded(noise(9, 9).astype(np.uint16) * 257),
-        "alpha": encoded(noise(9, 9, 4)),
-        "another format": encoded(grey, "bmp"),
-        "more than small": encoded(np.zeros((300, 300), np.uint8)),
-        "trailing bytes": encoded(grey) + b"x",
-        "nothing": b"",
-        "two chunks of pixels": grey_png(9, 9, NINE_BY_NINE[:6], NINE_BY_NINE[6:]),
-        "pixels that are not packed": grey_png(9, 9, b"\x00" * 90),
-    }
-    assert [
-        name for name, content in special.items() if decode_small_png(content, 1) is not None
-    ] == []
-
-
-def test_rows_that_are_missing_are_dark_as_always() -> None:
-    content = grey_png(9, 12, zlib.compress((b"\x00" + b"\x07" * 9) * 5))
-    found = decode_small_png(content, 1)
-    np.testing.assert_array_equal(found, decode(content, channels=1))
-
-
-def _palette(grey: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(grey).convert("P").save(file, "png")
-    return file.getvalue()
-
-
-def _one_bit(grey: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(grey).convert("1").save(file, "png")
-    return file.getvalue()
-
-
-@given(place=st.integers(0, 400), value=st.integers(0, 255), cut=st.integers(0, 400))
-def test_a_damaged_file_never_decodes_to_other_pixels(place: int, value: int, cut: int) -> None:
-    content = bytearray(encoded(noise(16, 16)))
-    content[place % len(content)] = value
-    for damaged in (bytes(content), bytes(content[: cut % len(content)])):
-        found = decode_small_png(damaged, 1)
-        if found is not None:
-            np.testing.assert_array_equal(found, decode(damaged, channels=1))
 
 
 # --- limits before work

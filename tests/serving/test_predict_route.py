@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 from asgi_calls import Client, Reply, ask, run, started
-from fastapi import FastAPI
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -320,36 +319,5 @@ def test_the_end_answers_what_is_queued_and_refuses_the_rest(
         held.set()
         assert [(await reply).status for reply in first] == [200] * 5
         await ending
-
-    run(test())
-
-
-def test_the_short_way_answers_as_the_route_does(
-    models: Models, picture: Picture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[tuple[bytes, str]] = [
-        (picture(1, 5), ""),
-        (picture(1, 5), "top_k=2"),
-        (picture(2, 9, size=100), ""),
-        (b"", ""),
-        (b"rubbish", ""),
-        (picture(0)[:90], ""),
-        (picture(1), "top_k=0"),
-        (picture(1), "top_k=2&top_k=1"),
-        (picture(1), "topk=2"),
-    ]
-
-    async def replies(app: FastAPI) -> list[Reply]:
-        async with started(app):
-            return [await ask(app, "POST", BANDS, content, PNG, query=q) for content, q in asked]
-
-    async def test() -> None:
-        quick = await replies(create_app(models, ServingSettings()))
-        with monkeypatch.context() as patch:
-            patch.setattr("qkv.serving.app.QuickPredictions", lambda app, **_: app)
-            slow = await replies(create_app(models, ServingSettings()))
-        for one, other in zip(quick, slow, strict=True):
-            assert (one.status, one.json) == (other.status, other.json)
-            assert sorted(one.headers) == sorted(other.headers)
 
     run(test())

@@ -6,14 +6,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from qkv.classifiers import Classifier, load
 from qkv.devices import DeviceName
 from qkv.errors import RunError
 from qkv.runs import Run
 from qkv.serving.predictors import Predictor, predictor_of
-from qkv.vision.classifier import VisionClassifier
 
 _NOT_IN_AN_ID = re.compile(r"[^a-z0-9._-]+")
 _LONGEST_ID = 64
@@ -29,7 +28,6 @@ class ServedModel:
         record: what its run.json says.
         classifier: its model.
         predictor: how the server computes its answers.
-        task: what it reads.
     """
 
     id: str
@@ -37,7 +35,11 @@ class ServedModel:
     record: dict[str, Any]
     classifier: Classifier
     predictor: Predictor
-    task: Literal["vision", "text"]
+
+    @property
+    def task(self) -> str:
+        """What it reads: `vision` or `text`."""
+        return self.predictor.task
 
     @property
     def name(self) -> str:
@@ -111,7 +113,6 @@ def open_models(paths: Sequence[Path], *, device: DeviceName = "cpu") -> Models:
             record=record,
             classifier=classifier,
             predictor=predictor_of(classifier),
-            task="vision" if isinstance(classifier, VisionClassifier) else "text",
         )
     return Models(list(models.values()))
 

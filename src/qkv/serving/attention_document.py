@@ -68,7 +68,7 @@ def image_attention(
     return {**document, "class_token": share, "weights": _rounded(row[first:])}
 
 
-def text_attention_answer(
+def text_attention_document(
     classifier: TextClassifier, text: str, *, layer: str | None, head: str, query: int | None
 ) -> dict[str, Any]:
     """The values of an `AttentionAnswer` for a text.

@@ -13,14 +13,18 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from qkv.serving.guard import connections
-from qkv.serving.guard.connections import Deadlines, bounded
+from qkv.serving.connections import MAX_HEAD_BYTES, Connections, request_on
 
 HEAD = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
 Check = Callable[[int], Awaitable[Any]]
 
 
 async def small_app(scope: Scope, receive: Receive, send: Send) -> None:
+    with request_on(scope):
+        await answer(scope, receive, send)
+
+
+async def answer(scope: Scope, receive: Receive, send: Send) -> None:
     """Answers `/` at once, `/read` with the length of the body, `/long` with 20 MB."""
     body = b"hello"
     if scope["path"] == "/read":
@@ -43,19 +47,23 @@ def with_server(
     check: Check,
     *,
     header_seconds: float = 5.0,
-    body_seconds: float = 5.0,
+    send_seconds: float = 5.0,
     max_connections: int = 10,
 ) -> Any:
     """What `check` says of a server on a free port, which must hold no connection in the end."""
 
     async def run() -> Any:
-        deadlines = Deadlines(
+        connections = Connections(
             header_seconds=header_seconds,
-            body_seconds=body_seconds,
+            send_seconds=send_seconds,
             max_connections=max_connections,
         )
         config = uvicorn.Config(
-            small_app, http=bounded(deadlines), ws="none", lifespan="off", log_config=None
+            small_app,
+            http=connections,  # type: ignore[arg-type]
+            ws="none",
+            lifespan="off",
+            log_config=None,
         )
         config.load()
         state = ServerState()
@@ -65,11 +73,11 @@ def with_server(
             ),
             "127.0.0.1",
         )
-        watching = asyncio.create_task(deadlines.watch())
+        watching = asyncio.create_task(connections.watch())
         try:
             async with asyncio.timeout(20):
                 result = await check(server.sockets[0].getsockname()[1])
-                while state.connections or deadlines.connections:
+                while state.connections or connections.open:
                     for connection in list(state.connections):
                         connection.transport.abort()
                     await asyncio.sleep(0.01)
@@ -164,7 +172,7 @@ def test_a_quiet_connection_between_two_requests_is_no_late_head() -> None:
         writer.close()
         return answers
 
-    assert with_server(check, header_seconds=0.2, body_seconds=0.2) == 2
+    assert with_server(check, header_seconds=0.2) == 2
 
 
 def test_a_long_answer_to_one_request_is_no_late_head_of_the_next() -> None:
@@ -179,26 +187,26 @@ def test_a_long_answer_to_one_request_is_no_late_head_of_the_next() -> None:
         writer.close()
         return first + second
 
-    received = with_server(check, header_seconds=0.2, body_seconds=0.2)
+    received = with_server(check, header_seconds=0.2)
     assert received.count(b"HTTP/1.1 200 OK") == 2
 
 
-@pytest.mark.parametrize("lines", [[b"A: " + b"b" * 100_000], [b"A: b"] * 20_000])
+@pytest.mark.parametrize("lines", [[b"A: " + b"b" * 1_000_000], [b"A: b"] * 200_000])
 def test_a_head_has_a_largest_size(lines: list[bytes]) -> None:
-    pieces = [HEAD, *(b"\r\n".join(lines[i : i + 500]) for i in range(0, len(lines), 500))]
+    pieces = [HEAD, *(b"\r\n".join(lines[i : i + 5000]) for i in range(0, len(lines), 5000))]
     received, _ = with_server(lambda port: talk(port, *pieces))
     if received:
         assert refusal(received)[0] == 431
 
 
 def test_a_large_head_that_stops_is_told_why() -> None:
-    filler = b"A: " + b"b" * connections.MAX_HEAD_BYTES
+    filler = b"A: " + b"b" * MAX_HEAD_BYTES
     received, _ = with_server(lambda port: talk(port, HEAD + filler))
     assert refusal(received)[0] == 431
 
 
 def test_a_body_does_not_count_as_head() -> None:
-    size = 4 * connections.MAX_HEAD_BYTES
+    size = 4 * MAX_HEAD_BYTES
     head = b"POST /read HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
     received, _ = with_server(lambda port: talk(port, head % size, b"x" * size))
     assert received.startswith(b"HTTP/1.1 200 OK")
@@ -208,7 +216,7 @@ def test_a_body_does_not_count_as_head() -> None:
 def test_a_body_that_nobody_reads_and_that_never_ends_is_cut_off() -> None:
     head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
     received, seconds = with_server(
-        lambda port: talk(port, head, *[b"x"] * 100, pause=0.02), body_seconds=0.3
+        lambda port: talk(port, head, *[b"x"] * 100, pause=0.02), header_seconds=0.3
     )
     assert received.count(b"HTTP/1.1") <= 1  # a reset may overtake even that
     assert 0.25 < seconds < 3
@@ -217,16 +225,16 @@ def test_a_body_that_nobody_reads_and_that_never_ends_is_cut_off() -> None:
 @pytest.mark.parametrize(
     "request_", [b"\x16\x03\x01\x02\x00\x01", b"HELO localhost\r\n\r\n", b"GET / HTTP/9\r\n\r\n"]
 )
-def test_what_is_no_http_is_refused_in_form(request_: bytes) -> None:
+def test_what_is_no_http_is_refused(request_: bytes) -> None:
     received, _ = with_server(lambda port: talk(port, request_))
-    assert refusal(received)[0] == 400
+    assert received.startswith(b"HTTP/1.1 400 ")
 
 
 def test_two_lengths_and_smuggled_chunks_are_no_http() -> None:
     post = b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n"
     for line in (b"Content-Length: 6", b"Transfer-Encoding: chunked"):
         received, _ = with_server(lambda port, line=line: talk(port, post + line + b"\r\n\r\n"))
-        assert refusal(received)[0] == 400, line
+        assert received.startswith(b"HTTP/1.1 400 "), line
 
 
 def test_one_connection_too_many_is_refused_and_others_go_on() -> None:
@@ -264,7 +272,7 @@ def test_a_client_that_takes_nothing_of_its_answer_is_cut_off() -> None:
         writer.close()
         return time.monotonic() - began
 
-    assert with_server(check, body_seconds=0.4) < 5
+    assert with_server(check, send_seconds=0.4) < 5
 
 
 def test_a_client_that_takes_its_time_gets_all_of_it() -> None:
@@ -280,4 +288,4 @@ def test_a_client_that_takes_its_time_gets_all_of_it() -> None:
         writer.close()
         return count
 
-    assert with_server(check, body_seconds=0.4) == 20_000_000
+    assert with_server(check, send_seconds=0.4) == 20_000_000

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from types import TracebackType
 from typing import Any
 
 from fastapi import Request, Response
+from starlette.types import Receive
 
 from qkv.errors import QKVError
 from qkv.serving.engine import Engine
-from qkv.serving.errors import ServingError
-from qkv.serving.inputs import Body, parse_body, read_inputs
+from qkv.serving.errors import ClientGoneError, ServingError
 from qkv.serving.models import ServedModel
+from qkv.serving.request_inputs import Body, parse_body, read_input
 from qkv.serving.schemas import ErrorAnswer
 from qkv.settings import nearest
+
+# Most answers are there sooner; a task that listens for each of them would cost more than they do.
+LISTEN_AFTER_SECONDS = 0.05
 
 _REASONS = {
     400: "The request is malformed.",
@@ -85,10 +91,8 @@ async def one_input(request: Request, model: ServedModel) -> tuple[bytes | str, 
         raise ServingError(
             422, f"the request has {len(body.inputs)} inputs", remedy="send one at a time"
         )
-    (read,) = await read_inputs(body, model, request.app.state.settings)
-    if isinstance(read, QKVError):
-        raise read
-    given = body.inputs[0]
+    (given,) = body.inputs
+    read = await read_input(given, model, request.app.state.settings)
     assert not isinstance(given, QKVError)
     return given, read
 
@@ -101,6 +105,51 @@ def as_json(document: Any) -> bytes:
 def json_answer(content: bytes) -> Response:
     """An answer of JSON that is written already."""
     return Response(content, media_type="application/json")
+
+
+class CancelOnDisconnect:
+    """A context that is cancelled when the client of a request goes away.
+
+    Args:
+        receive: of a request whose body has been read.
+
+    Raises:
+        ClientGoneError: the client went away before the context ended.
+    """
+
+    __slots__ = ("_gone", "_listening", "_receive", "_task", "_timer")
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._gone = False
+        self._listening: asyncio.Task[None] | None = None
+
+    def __enter__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._timer = task.get_loop().call_later(LISTEN_AFTER_SECONDS, self._begin)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._timer.cancel()
+        if self._listening is not None:
+            self._listening.cancel()
+        if self._gone and kind is asyncio.CancelledError and self._task.uncancel() == 0:
+            raise ClientGoneError
+
+    def _begin(self) -> None:
+        self._listening = asyncio.create_task(self._listen())
+
+    async def _listen(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._gone = True
+        self._task.cancel()
 
 
 def described_body(*, several: bool) -> dict[str, Any]:

@@ -6,24 +6,23 @@ import asyncio
 import base64
 import binascii
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
+
+from python_multipart import MultipartParser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import parse_options_header
 
 from qkv.errors import DataError, QKVError
 from qkv.serving.errors import ServingError
 from qkv.serving.models import ServedModel
-from qkv.serving.multipart import file_parts
-from qkv.serving.predictors import ImagePredictor, ReadText
 from qkv.serving.settings import ServingSettings
 
-Input = TypeVar("Input")
-
-# What takes longer than handing it to another thread and back is not done on the event loop.
-QUICK_TEXT_CHARACTERS = 2_000
-
 MAX_TOP_K = 100_000
+FIELD = "file"
+_MOST_PARTS = 10_000
 _READERS = ThreadPoolExecutor(2, thread_name_prefix="reading")
 
 
@@ -88,65 +87,39 @@ async def read_inputs(body: Body, model: ServedModel, settings: ServingSettings)
     Raises:
         ServingError: the texts have too many tokens together.
     """
-    read = [await _read_one(item, model, settings) for item in body.inputs]
-    tokens = sum(item.tokens for item in read if isinstance(item, ReadText))
-    if tokens > settings.max_request_tokens and len(read) > 1:
-        raise ServingError(
-            413,
-            f"the texts have {tokens:,} tokens together",
-            remedy=f"send at most {settings.max_request_tokens:,} at a time",
-        )
+    predictor = model.predictor
+    read: list[Any] = []
+    for item in body.inputs:
+        try:
+            read.append(await read_input(item, model, settings))
+        except QKVError as error:
+            read.append(error)
+    if predictor.unit == "tokens":
+        tokens = sum(predictor.cost(item) for item in read if not isinstance(item, QKVError))
+        if tokens > settings.max_request_tokens and len(read) > 1:
+            raise ServingError(
+                413,
+                f"the texts have {tokens:,} tokens together",
+                remedy=f"send at most {settings.max_request_tokens:,} at a time",
+            )
     return read
 
 
-def parse_top_k(text: str) -> int:
-    """The number of classes asked for.
-
-    Raises:
-        ServingError: it is not a whole number from 1.
-    """
-    if text.isascii() and text.isdigit() and len(text) <= 6 and 0 < int(text) <= MAX_TOP_K:
-        return int(text)
-    raise _bad_top_k(text)
-
-
-async def _read_one(
+async def read_input(
     item: bytes | str | QKVError, model: ServedModel, settings: ServingSettings
 ) -> Any:
-    if isinstance(item, QKVError):
-        return item
-    predictor = model.predictor
-    try:
-        if isinstance(predictor, ImagePredictor):
-            assert isinstance(item, bytes)
-            max_pixels = settings.max_pixels
-            if predictor.is_quick(item):
-                return predictor.read(item, max_pixels=max_pixels)
-            return await _elsewhere(lambda: predictor.read(item, max_pixels=max_pixels))
-        assert isinstance(item, str)
-        require_text(item, settings.max_text_characters)
-        if len(item) <= QUICK_TEXT_CHARACTERS:
-            return predictor.read(item)
-        return await _elsewhere(lambda: predictor.read(item))
-    except QKVError as error:
-        return error
-
-
-def require_text(text: str, max_characters: int) -> None:
-    """See that a text is not too long to be looked at.
+    """What a model reads of one input.
 
     Raises:
-        DataError: it is.
+        QKVError: it is unfit.
     """
-    if len(text) > max_characters:
-        raise DataError(
-            f"the text has {len(text):,} characters",
-            remedy=f"send at most {max_characters:,}",
-        )
-
-
-async def _elsewhere(work: Callable[[], Input]) -> Input:
-    return await asyncio.get_running_loop().run_in_executor(_READERS, work)
+    if isinstance(item, QKVError):
+        raise item
+    predictor: Any = model.predictor
+    if predictor.is_short(item):
+        return predictor.read(item, settings)
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(_READERS, predictor.read, item, settings)
 
 
 def _from_json(content: bytes, model: ServedModel) -> Body:
@@ -209,3 +182,84 @@ def _decoded(text: str) -> bytes | QKVError:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         return DataError("the input is not base64", remedy="encode the image's bytes as base64")
+
+
+def file_parts(content: bytes, content_type: bytes) -> list[bytes]:
+    """The content of every part called `file`, in order.
+
+    Raises:
+        ServingError: the body is malformed, or a part has another name.
+    """
+    boundary = parse_options_header(content_type)[1].get(b"boundary")
+    if not boundary:
+        raise _malformed("Content-Type names no boundary")
+    reader = _Reader()
+    try:
+        parser = MultipartParser(boundary, reader.callbacks())
+        parser.write(content)
+        parser.finalize()
+    except FormParserError as error:
+        raise _malformed(str(error).splitlines()[0][:100]) from None
+    if not reader.ended:
+        raise _malformed("its end is missing")
+    return reader.files
+
+
+class _Reader:
+    """Gathers parts as the parser comes upon them."""
+
+    def __init__(self) -> None:
+        self.files: list[bytes] = []
+        self.ended = False
+        self._content: list[bytes] = []
+        self._name = b""
+        self._value = b""
+        self._headers: dict[bytes, bytes] = {}
+
+    def callbacks(self) -> Any:
+        return {
+            "on_part_begin": self._begin,
+            "on_part_data": self._data,
+            "on_part_end": self._end,
+            "on_header_field": self._field,
+            "on_header_value": self._header_value,
+            "on_header_end": self._header,
+            "on_end": self._finish,
+        }
+
+    def _begin(self) -> None:
+        if len(self.files) >= _MOST_PARTS:
+            raise ServingError(413, "the body has too many parts", remedy="send fewer files")
+        self._content, self._headers = [], {}
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        self._content.append(data[start:end])
+
+    def _field(self, data: bytes, start: int, end: int) -> None:
+        self._name += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _header(self) -> None:
+        self._headers[self._name.lower()] = self._value
+        self._name = self._value = b""
+
+    def _end(self) -> None:
+        options = parse_options_header(self._headers.get(b"content-disposition", b""))[1]
+        if options.get(b"name") != FIELD.encode():
+            raise ServingError(
+                422,
+                "a part of the body is not called 'file'",
+                remedy="send each image as a part called 'file'",
+            )
+        self.files.append(b"".join(self._content))
+
+    def _finish(self) -> None:
+        self.ended = True
+
+
+def _malformed(problem: str) -> ServingError:
+    return ServingError(
+        400, f"the multipart body is malformed: {problem}", remedy="send it as RFC 7578 says"
+    )

@@ -1,4 +1,4 @@
-"""An image model in processes of its own: the same answers, and an end with the server."""
+"""An image model in worker processes: the same answers, and an end with the server."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,8 @@ from qkv.errors import ServerStartError
 from qkv.serving.engine import Engine
 from qkv.serving.errors import ServingError
 from qkv.serving.models import Models
-from qkv.serving.predictors.apart import ImageProcesses
 from qkv.serving.settings import ServingSettings
+from qkv.serving.worker_process import ImageProcesses
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 1, 16, 16), dtype=np.uint8)
 
@@ -60,18 +61,19 @@ def test_several_threads_get_each_their_own(models: Models, processes: ImageProc
 
 
 def test_one_that_ends_fails_its_batch_and_is_replaced(models: Models, vision_run: Path) -> None:
+    before = set(active_children())
     opened = ImageProcesses(vision_run, 1, 1)
     try:
-        (only,) = opened._all
-        only._process.kill()
-        only._process.wait()
+        (only,) = set(active_children()) - before
+        only.kill()
         with pytest.raises(ServingError, match="has ended") as raised:
-            opened.probabilities(IMAGES)
+            while True:  # until its end is noticed
+                opened.probabilities(IMAGES)
         assert raised.value.status == 500
         np.testing.assert_allclose(
             opened.probabilities(IMAGES), expected(models, IMAGES), atol=1e-6
         )
-        assert len(opened._all) == 1
+        assert len(set(active_children()) - before - {only}) == 1
     finally:
         opened.close()
 
@@ -100,13 +102,13 @@ def test_a_server_with_processes_answers_as_one_without(
         engine = Engine(models, ServingSettings(workers=2, threads=1, processes=True))
         await engine.start()
         try:
-            assert model.predictor._apart is not None  # type: ignore[union-attr]
+            assert model.predictor.processes is not None  # type: ignore[union-attr]
             return list(await engine.predict(model, images))
         finally:
             await engine.drain()
 
     found = asyncio.run(answers())
-    assert model.predictor._apart is None  # type: ignore[union-attr]
+    assert model.predictor.processes is None  # type: ignore[union-attr]
     for one, other in zip(found, direct, strict=True):
         assert one.labels == other.labels  # type: ignore[attr-defined]
         np.testing.assert_allclose(one.values, other.values, atol=1e-6)  # type: ignore[attr-defined]
@@ -116,10 +118,10 @@ def test_a_server_with_processes_answers_as_one_without(
 def test_its_processes_end_with_whoever_started_them(vision_run: Path) -> None:
     """Even where that is killed: then nobody tells them to end."""
     program = (
-        "import sys, time; from pathlib import Path\n"
-        "from qkv.serving.predictors.apart import ImageProcesses\n"
+        "import sys, time; from multiprocessing import active_children; from pathlib import Path\n"
+        "from qkv.serving.worker_process import ImageProcesses\n"
         "opened = ImageProcesses(Path(sys.argv[1]), 2, 1)\n"
-        "print(*(one._process.pid for one in opened._all), flush=True)\n"
+        "print(*(child.pid for child in active_children()), flush=True)\n"
         "time.sleep(60)\n"
     )
     parent = subprocess.Popen(

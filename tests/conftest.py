@@ -15,7 +15,7 @@ import torch
 from users_cache import users_cache
 
 if TYPE_CHECKING:
-    from qkv.vision.dataset import ImageDataset
+    from qkv.data.dataset import ImageDataset
 
 # Before anything of qkv is imported: annotated shapes become checks.
 jaxtyping.install_import_hook("qkv", "shape_checks.checked")

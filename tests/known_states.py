@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qkv.labelled import IntArray
+from qkv.data.dataset import IntArray
 
 Progress = Callable[[int, int], None]
 

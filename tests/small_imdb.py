@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qkv.text.dataset import TextDataset, TextSplit
+from qkv.data.dataset import TextDataset, TextSplit
 
 WORDS = ("the", "film", "was", "a", "good", "bad", "story", "i", "loved", "hated", "it", "not")
 

@@ -16,9 +16,9 @@ from PIL import Image
 
 import qkv
 from qkv.errors import DataError, DivergenceError, InterruptedRunError, RecipeError, RunError
+from qkv.progress import Forecast, Silent, StepReport
 from qkv.runs import Run
 from qkv.training import vision_task
-from qkv.training.progress import Forecast, Silent, StepReport
 from qkv.training.recipe import Recipe, load_recipe
 
 TINY = [
@@ -60,7 +60,7 @@ def finished(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are drawn in one test; the others need not wait for them."""
-    monkeypatch.setattr("qkv.experiment.finish.draw_figures", lambda _: [])
+    monkeypatch.setattr("qkv.training.train.draw_figures", lambda _: [])
 
 
 class StopAt(Silent):
@@ -152,8 +152,8 @@ def test_the_saved_predictions_are_those_of_the_model(finished: Run) -> None:
 
 
 def test_mistakes_are_mistakes_the_surest_first() -> None:
-    from qkv.experiment.image_results import _image_results
-    from qkv.vision.dataset import ImageSplit
+    from qkv.data.dataset import ImageSplit
+    from qkv.training.results import _image_results
 
     store = np.arange(20, dtype=np.uint8).repeat(4).reshape(20, 1, 2, 2)
     test = ImageSplit(store, np.arange(20)[::-1].copy(), np.zeros(20, np.int64))
@@ -232,13 +232,13 @@ def test_a_run_stopped_while_it_draws_is_not_finished(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("qkv.experiment.finish.draw_figures", stopped)
+        patch.setattr("qkv.training.train.draw_figures", stopped)
         with pytest.raises(KeyboardInterrupt):
             qkv.train(tiny(), out=tmp_path / "run", data=images)
     run = Run.open(tmp_path / "run")
     assert run.record()["status"] != "finished"
     drawn: list[Path] = []
-    monkeypatch.setattr("qkv.experiment.finish.draw_figures", lambda run: drawn.append(run.path))
+    monkeypatch.setattr("qkv.training.train.draw_figures", lambda run: drawn.append(run.path))
     qkv.resume(run.path)
     assert drawn == [run.path]
     assert run.record()["status"] == "finished"
@@ -389,7 +389,7 @@ def test_a_full_disk_is_told_before_training(
 def test_bad_files_are_left_out_on_request_only(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qkv.experiment.finish.draw_figures", lambda _: [])
+    monkeypatch.setattr("qkv.training.train.draw_figures", lambda _: [])
     data = tmp_path / "data"
     shutil.copytree(images, data)
     (data / "blue" / "broken.png").write_bytes(b"no image")

@@ -13,7 +13,6 @@ SOURCE = Path(__file__).parents[1] / "src" / "qkv"
 FLOORS = [
     {"__main__"},
     {"cli"},
-    {"benchmarks"},
     {"serving"},
     {"studies"},
     {"experiment"},
@@ -29,9 +28,10 @@ FLOORS = [
     {"dropout"},
     {"measurement"},
     {"devices"},
-    {"class_folders"},
-    {"settings", "labelled", "answers", "temperature"},
+    {"data"},
+    {"settings", "answers", "temperature"},
     {"sources"},
+    {"files"},
     {"errors", "printed"},
 ]
 HEIGHT = {part: -level for level, parts in enumerate(FLOORS) for part in parts}
@@ -81,7 +81,7 @@ def test_imports_point_down(path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "module", "parts"),
     [
-        ("from qkv.training.fit import Fit", ["vision", "vit"], {"training"}),
+        ("from qkv.training.loop import Fit", ["vision", "vit"], {"training"}),
         ("import qkv.text.encoder", ["vision", "vit"], {"text"}),
         ("def f():\n    from qkv import cli", ["runs"], {"cli"}),
         ("from ..training import fit", ["vision", "vit"], {"training"}),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from qkv.model_card import model_card
+from qkv.evaluation.model_card import model_card
 from qkv.runs import Run
 
 CONFIG: dict[str, Any] = {

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from qkv.training.loop import Stepper
 from qkv.training.recipe import load_recipe
-from qkv.training.step import Stepper
 from qkv.training.vision_task import build_vision_task
 
 if TYPE_CHECKING:
-    from qkv.vision.dataset import ImageDataset
+    from qkv.data.dataset import ImageDataset
 
 TRAIN_IMAGES, TEST_IMAGES = 6000, 1000
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qkv.errors import ShapeError
-from qkv.temperature import HIGHEST, LOWEST, fit_temperature
+from qkv.evaluation.calibration import HIGHEST, LOWEST, fit_temperature
 
 
 def loss(logits: Any, labels: Any, temperature: float) -> float:

@@ -15,7 +15,7 @@ import qkv
 from qkv.errors import DataError, RecipeError, RunError
 from qkv.runs import Run
 from qkv.text.classifier import TextClassifier
-from qkv.text.inputs import predict_inputs
+from qkv.text.model import predict_inputs
 from qkv.text.text_encoder import TextEncoder
 from qkv.training.recipe import Recipe, load_recipe
 from tiny_bert import tiny_bert
@@ -144,7 +144,7 @@ def test_training_from_states_equals_training_through_the_encoder(
     recipe = tiny(place, *with_head("mean"), "training.epochs=2")
     stored = qkv.train(recipe, out=tmp_path / "stored", data=place / "two.csv")
 
-    from qkv.text.reading import HeldStates, Reading
+    from qkv.text.model import HeldStates, Reading
 
     def live(self: Reading, splits: Any, **_: Any) -> list[HeldStates]:
         return [HeldStates(self.encoder, texts) for texts in splits]
@@ -195,8 +195,7 @@ def test_unfrozen_layers_begin_where_the_encoder_stands(place: Path) -> None:
     """Before the first step, top layers on lower states give what the whole encoder gives."""
     from qkv.text.encoder import EncoderSettings
     from qkv.text.heads import MeanHeadSettings, build_head
-    from qkv.text.model import TextModel
-    from qkv.text.reading import Reading
+    from qkv.text.model import Reading, TextModel
 
     settings = EncoderSettings.parse(
         {"name": str(place / "bert"), "precision": "float32"}, where="test"
@@ -250,7 +249,7 @@ def test_empty_texts_are_refused_and_do_not_stop_the_others(finished: Run) -> No
 def test_a_stopped_run_goes_on_to_the_same_weights(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from qkv.training.fit import Fit
+    from qkv.training.loop import Fit
 
     recipe = tiny(place, "training.checkpoint_every_seconds=0")
     whole = qkv.train(recipe, out=tmp_path / "whole", data=place / "two.csv")

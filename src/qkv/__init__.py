@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING, Any
 from qkv.errors import QKVError
 
 if TYPE_CHECKING:
-    from qkv.classifiers import load
     from qkv.evaluation.evaluate import evaluate
-    from qkv.experiment import resume, train
-    from qkv.inspection.explain import explain
+    from qkv.explanation.explain import explain
+    from qkv.loading import load
     from qkv.training.recipe import load_recipe
+    from qkv.training.train import resume, train
 
 __all__ = ["QKVError", "evaluate", "explain", "load", "load_recipe", "resume", "train"]
 
 # Each name is imported when it is first used, so that `import qkv` does not wait for torch.
 _HOMES = {
     "evaluate": "qkv.evaluation.evaluate",
-    "explain": "qkv.inspection.explain",
-    "load": "qkv.classifiers",
+    "explain": "qkv.explanation.explain",
+    "load": "qkv.loading",
     "load_recipe": "qkv.training.recipe",
-    "resume": "qkv.experiment",
-    "train": "qkv.experiment",
+    "resume": "qkv.training.train",
+    "train": "qkv.training.train",
 }
 
 

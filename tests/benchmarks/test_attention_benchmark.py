@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from qkv.benchmarks import attention
-from qkv.benchmarks.registry import run
+from benchmarks import attention
+from benchmarks.registry import run
 from qkv.errors import QKVError
 
 

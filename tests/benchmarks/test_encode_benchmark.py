@@ -4,12 +4,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from qkv.benchmarks import encode
-from qkv.benchmarks.bert_base import BERT_BASE, write_random_bert
-from qkv.benchmarks.encode import require_same_states
-from qkv.benchmarks.imdb_sample import sampled_reviews
-from qkv.benchmarks.plain_text import PlainEncoder
-from qkv.benchmarks.registry import run
+from benchmarks import encode
+from benchmarks.bert_base import BERT_BASE, write_random_bert
+from benchmarks.encode import require_same_states
+from benchmarks.imdb_sample import sampled_reviews
+from benchmarks.plain_text import PlainEncoder
+from benchmarks.registry import run
 from qkv.errors import DataError, QKVError
 from qkv.text import imdb
 from qkv.text.encoder import EncoderSettings

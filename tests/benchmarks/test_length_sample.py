@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qkv.benchmarks.length_sample import batches_at_quantiles
+from benchmarks.length_sample import batches_at_quantiles
 
 
 def test_batches_are_the_middle_ones_of_equal_shares():

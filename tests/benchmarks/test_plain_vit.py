@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from qkv.benchmarks import plain_vit
-from qkv.benchmarks.plain_vit import PlainViT
-from qkv.benchmarks.vit_step import plain_weights
+from benchmarks import plain_vit
+from benchmarks.plain_vit import PlainViT
+from benchmarks.vit_step import plain_weights
 from qkv.training.recipe import load_recipe
 from qkv.vision.vit import ViT, ViTSettings
 
@@ -69,6 +69,5 @@ def test_it_imports_nothing_of_qkv_but_the_shape_of_a_data_set():
     tree = ast.parse(inspect.getsource(plain_vit))
     imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert {name for name in imported if name.startswith("qkv")} == {
-        "qkv.labelled",
-        "qkv.vision.dataset",
+        "qkv.data.dataset",
     }

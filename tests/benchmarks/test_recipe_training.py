@@ -4,16 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from qkv.benchmarks.recipe_training import RecipeTraining
+from benchmarks.recipe_training import RecipeTraining
+from qkv.data.dataset import ImageDataset, ImageSplit
+from qkv.progress import Silent
 from qkv.runs import Run
-from qkv.training.fit import Fit
-from qkv.training.progress import Silent
-from qkv.training.randomness import seed_initial_weights
+from qkv.training.checkpoint import seed_initial_weights
+from qkv.training.loop import Fit, Stepper
 from qkv.training.recipe import parse_recipe
-from qkv.training.step import Stepper
 from qkv.training.vision_task import VisionTask
-from qkv.vision.dataset import ImageDataset, ImageSplit
-from qkv.vision.preprocessing import Preprocessing
+from qkv.vision.classifier import Preprocessing
 from qkv.vision.vit import ViT, ViTSettings
 
 TINY = {

@@ -3,7 +3,8 @@ import sys
 
 import pytest
 
-from qkv.benchmarks.registry import CASES, Case, run
+from benchmarks.registry import CASES, Case, run
+from benchmarks.serving import module_environment
 from qkv.errors import RecipeError
 
 
@@ -34,5 +35,6 @@ def test_document_names_case_and_machine(monkeypatch):
 
 
 def test_listing_does_not_load_torch():
-    code = "import sys, qkv.benchmarks.registry; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    code = "import sys, benchmarks.registry; sys.exit('torch' in sys.modules)"
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, check=False, env=module_environment()).returncode == 0

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from qkv.benchmarks import scan
+from benchmarks import scan
 from qkv.errors import QKVError
 
 

@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from qkv.benchmarks import serve, serve_overload
-from qkv.benchmarks.registry import run
-from qkv.benchmarks.serving import inputs as inputs_module
-from qkv.benchmarks.serving import subject as subject_module
-from qkv.benchmarks.serving.answers import difference
-from qkv.benchmarks.serving.inputs import image_inputs, text_inputs
-from qkv.benchmarks.serving.made_runs import make_text_run
-from qkv.benchmarks.serving.packages import require_packages
-from qkv.benchmarks.serving.pipelines import TextPipeline, VisionPipeline
-from qkv.benchmarks.serving.servers import fastapi_setups, litserve_setups, qkv_setup
-from qkv.benchmarks.serving.subject import TOLERANCES, make_subject, require_same_scores
-from qkv.classifiers import load
+from benchmarks import serve, serve_overload
+from benchmarks.registry import run
+from benchmarks.serving import inputs as inputs_module
+from benchmarks.serving import subject as subject_module
+from benchmarks.serving.answers import difference
+from benchmarks.serving.inputs import image_inputs, text_inputs
+from benchmarks.serving.made_runs import make_text_run
+from benchmarks.serving.packages import require_packages
+from benchmarks.serving.pipelines import TextPipeline, VisionPipeline
+from benchmarks.serving.servers import fastapi_setups, litserve_setups, qkv_setup
+from benchmarks.serving.subject import TOLERANCES, make_subject, require_same_scores
 from qkv.errors import DataError, MissingExtraError, QKVError
+from qkv.loading import load
 from tiny_bert import tiny_bert
 
 
@@ -117,8 +117,8 @@ def test_nothing_is_timed_behind_a_shut_gate(monkeypatch):
 
     monkeypatch.setattr(serve, "QUICK_SIZES", replace(serve.QUICK_SIZES, inputs={"vision": 4}))
     monkeypatch.setitem(subject_module.TOLERANCES, "vision", -1.0)
-    monkeypatch.setattr("qkv.benchmarks.serving.contestant.highest_rate", never)
-    monkeypatch.setattr("qkv.benchmarks.serving.contestant.Contestant.measure_solo", never)
+    monkeypatch.setattr("benchmarks.serving.contestant.highest_rate", never)
+    monkeypatch.setattr("benchmarks.serving.contestant.Contestant.measure_solo", never)
     with pytest.raises(QKVError, match="off by"):
         serve.measure(quick=True)
 

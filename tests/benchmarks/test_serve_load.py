@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from stub_server import scores, stub_server
 
-from qkv.benchmarks.serving.answers import Expected, difference, read_scores
-from qkv.benchmarks.serving.burst import Burst, poisson_arrivals
-from qkv.benchmarks.serving.closed_loop import closed_loop
-from qkv.benchmarks.serving.generator import LoadGenerator
-from qkv.benchmarks.serving.latencies import percentiles
-from qkv.benchmarks.serving.wire import request_bytes
+from benchmarks.serving import module_environment
+from benchmarks.serving.answers import Expected, difference, read_scores
+from benchmarks.serving.burst import Burst, poisson_arrivals
+from benchmarks.serving.closed_loop import closed_loop
+from benchmarks.serving.generator import LoadGenerator
+from benchmarks.serving.latencies import percentiles
+from benchmarks.serving.wire import request_bytes
 from qkv.errors import QKVError
 
 
@@ -165,16 +166,22 @@ def test_the_generator_is_a_process_that_ends_with_the_benchmark():
 
 
 def test_the_process_ends_with_its_input():
-    command = [sys.executable, "-m", "qkv.benchmarks.serving.load"]
+    command = [sys.executable, "-m", "benchmarks.serving.load"]
     target = {"kind": "target", "target": "t", "port": 1, "requests": []}
     line = json.dumps({**target, "expected": None, "tolerance": 0.0})
-    done = subprocess.run(command, input=line, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        command, input=line, capture_output=True, text=True, timeout=60, env=module_environment()
+    )
     assert (done.returncode, json.loads(done.stdout)) == (0, {"requests": 0})
 
 
 def test_making_load_needs_neither_torch_nor_numpy():
-    code = (
-        "import sys, qkv.benchmarks.serving.load as l; print({'torch', 'numpy'} & {*sys.modules})"
+    code = "import sys, benchmarks.serving.load as l; print({'torch', 'numpy'} & {*sys.modules})"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=module_environment(),
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

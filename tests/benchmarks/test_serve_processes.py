@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from stub_server import stub_server
 
-from qkv.benchmarks.serving import processes
-from qkv.benchmarks.serving.ask import ask_each
-from qkv.benchmarks.serving.processes import ServerProcess, free_port
+from benchmarks.serving import processes
+from benchmarks.serving.ask import ask_each
+from benchmarks.serving.processes import ServerProcess, free_port
 from qkv.errors import QKVError
 
 # Answers GET with 200, from a process that has a child of its own.

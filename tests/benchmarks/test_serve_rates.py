@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qkv.benchmarks.serving.rates import Search, borne, highest_rate
+from benchmarks.serving.rates import Search, borne, highest_rate
 from qkv.errors import QKVError
 
 

@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from qkv.benchmarks import same_logits, text_epoch
-from qkv.benchmarks.plain_text import PlainEncoder, PlainTextTraining
-from qkv.benchmarks.registry import run
-from qkv.benchmarks.same_logits import require_same_logits
-from qkv.benchmarks.text_epoch import RECIPES, plain_head, recipe_of
-from qkv.benchmarks.text_recipe_training import TextRecipeTraining
+from benchmarks import same_logits, text_epoch
+from benchmarks.plain_text import PlainEncoder, PlainTextTraining
+from benchmarks.registry import run
+from benchmarks.same_logits import require_same_logits
+from benchmarks.text_epoch import RECIPES, plain_head, recipe_of
+from benchmarks.text_recipe_training import TextRecipeTraining
 from qkv.errors import DataError, QKVError
 from qkv.text import imdb
 from qkv.text.encoder import EncoderSettings

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from qkv.benchmarks.text_recipe_training import TextRecipeTraining
+from benchmarks.text_recipe_training import TextRecipeTraining
+from qkv.progress import Silent
 from qkv.text.text_encoder import open_text_encoder
-from qkv.training.progress import Silent
+from qkv.training.loop import Stepper
 from qkv.training.recipe import load_recipe
-from qkv.training.step import Stepper
-from qkv.training.text_build import build_text_task
+from qkv.training.text_task import build_text_task
 from small_imdb import small_imdb
 from tiny_bert import tiny_bert
 

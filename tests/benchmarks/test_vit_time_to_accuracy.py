@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from qkv.benchmarks.registry import run
-from qkv.benchmarks.vit_time_to_accuracy import Contestant, Rhythm, race, time_ratio
+from benchmarks.registry import run
+from benchmarks.vit_time_to_accuracy import Contestant, Rhythm, race, time_ratio
+from qkv.data.dataset import ImageDataset, ImageSplit
 from qkv.vision import fashion_mnist
-from qkv.vision.dataset import ImageDataset, ImageSplit
 
 
 class Scripted:

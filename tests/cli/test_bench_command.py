@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from qkv.benchmarks import registry
+from benchmarks import registry
 
 Call = Callable[..., Any]
 DOCUMENT = {
@@ -67,3 +67,16 @@ def test_an_unknown_case_gets_the_nearest_name(qkv: Call) -> None:
     outcome = qkv("bench", "vit-stp")
     assert (outcome.code, outcome.out) == (2, "")
     assert "did you mean 'vit-step'?" in outcome.err
+
+
+def test_without_the_source_tree_it_says_where_to_get_it(
+    qkv: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    installed = tmp_path / "site-packages" / "qkv" / "cli" / "bench.py"
+    monkeypatch.setattr("qkv.cli.bench.__file__", str(installed))
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "registry.py").write_text("raise SystemExit('not to be trusted')")
+    monkeypatch.chdir(tmp_path)
+    outcome = qkv("bench")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "git clone" in outcome.err

@@ -33,7 +33,7 @@ def test_tables_name_every_class_as_it_is_written(qkv: Call, run: Path) -> None:
 def test_many_classes_list_their_largest_confusions(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from qkv.cli.evaluation_tables import print_evaluation
+    from qkv.cli.run_output import print_evaluation
 
     names = [f"class {number}" for number in range(13)]
     matrix = [[0] * 13 for _ in names]

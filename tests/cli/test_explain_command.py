@@ -16,9 +16,9 @@ from PIL import Image
 from rich.console import Console
 
 import qkv as library
-from qkv.cli import explanation_tables
-from qkv.cli.explanation_pictures import image_picture, text_picture
-from qkv.inspection.explain import methods_of
+from qkv.cli import explanation_output as explanation_tables
+from qkv.cli.explanation_output import image_picture, text_picture
+from qkv.explanation.explain import methods_of
 
 Call = Callable[..., Any]
 TEXT = "the film was good, but this book was awful"
@@ -138,7 +138,7 @@ def test_attention_of_a_layer_and_head_from_a_patch(qkv: Call, run: Path, image:
     assert document["method"] == "attention, layer 1, head 1, from 1,2"
     assert not document["signed"]
     classifier: Any = library.load(run)
-    from qkv.inspection.vision.attention import attention_map
+    from qkv.explanation.vision_attention import attention_map
 
     side = document["grid_size"]
     pixels = classifier.read(image, name="image")

@@ -138,7 +138,7 @@ def test_jsonl_has_the_entries_of_the_document(
 def test_parquet_has_typed_columns_over_several_groups(
     qkv: Call, run: Path, mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qkv.cli.answer_files.ROWS_IN_GROUP", 2)
+    monkeypatch.setattr("qkv.cli.prediction_output.ROWS_IN_GROUP", 2)
     out = tmp_path / "answers.parquet"
     assert qkv("predict", run, mixed, "--out", out).code == 1
     table = pyarrow.parquet.read_table(out)
@@ -174,8 +174,8 @@ def test_parquet_without_its_extra_says_what_to_install(
 
 
 def test_a_failure_on_the_way_leaves_the_old_file(tmp_path: Path) -> None:
-    from qkv.answers import FailedInput
-    from qkv.cli.answer_files import answer_file
+    from qkv.cli.prediction_output import answer_file
+    from qkv.predictions import FailedInput
 
     out = tmp_path / "answers.csv"
     out.write_text("old")

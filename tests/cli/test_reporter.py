@@ -7,10 +7,9 @@ import io
 
 import pytest
 
-from qkv.cli.counting import counting
-from qkv.cli.reporter import PlainReporter, TerminalReporter, make_reporter
-from qkv.cli.wording import counted, duration, mebibytes
-from qkv.training.progress import Forecast, StepReport
+from qkv.cli.console import counted, duration, mebibytes
+from qkv.cli.progress import PlainReporter, TerminalReporter, counting, make_reporter
+from qkv.progress import Forecast, StepReport
 
 STEP = StepReport(
     step=1200,
@@ -70,7 +69,7 @@ def test_plain_data_progress_speaks_seldom(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]
-    monkeypatch.setattr("qkv.cli.reporter.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("qkv.cli.progress.time.monotonic", lambda: clock[0])
     fetched = PlainReporter().progress("data", "files")
     with counting("predict") as show:
         for done in range(1, 121):  # twelve seconds at ten a second
@@ -97,7 +96,7 @@ def test_slow_work_is_told_by_the_seconds_of_one(
     speed: str,
 ) -> None:
     clock = [0.0]
-    monkeypatch.setattr("qkv.cli.reporter.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("qkv.cli.progress.time.monotonic", lambda: clock[0])
     show = PlainReporter().progress("explain", "texts")
     show(0, 1000)
     clock[0] = 1000 * seconds

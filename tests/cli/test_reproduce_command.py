@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from qkv import experiment
 from qkv.runs import Run
+from qkv.training import train as experiment
 from qkv.training.recipe import load_recipe
 
 Call = Callable[..., Any]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from qkv import experiment
+from qkv.training import train as experiment
 from qkv.vision import fashion_mnist
 from small_fashion_mnist import write_small
 

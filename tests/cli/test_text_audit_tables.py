@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qkv.cli.text_audit_tables import PRINTED_GROUPS, print_text_audit
-from qkv.text.audit import audit_texts
+from qkv.cli.audit_output import PRINTED_GROUPS, print_text_audit
+from qkv.data.audit import audit_texts
 
 Capture = pytest.CaptureFixture[str]
 

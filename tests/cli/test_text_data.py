@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qkv.cli.own_data import kind_of_data
+from qkv.cli.data import kind_of_data
+from qkv.data.dataset import TextDataset, TextSplit
 from qkv.text import imdb
-from qkv.text.dataset import TextDataset, TextSplit
 from small_reviews import write_reviews
 
 Call = Callable[..., Any]

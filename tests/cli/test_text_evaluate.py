@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import qkv as library
+from qkv.data.dataset import TextSplit
 from qkv.text.classifier import TextClassifier
-from qkv.text.dataset import TextSplit
 from small_reviews import write_reviews
 
 Call = Callable[..., Any]

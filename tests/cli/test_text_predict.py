@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import qkv as library
-from qkv.answers import FailedInput, Prediction
-from qkv.cli.answer_writers import shortened
-from qkv.cli.text_inputs import answer_lines, line_batches
+from qkv.cli.predict import answer_lines, line_batches
+from qkv.cli.prediction_output import shortened
+from qkv.predictions import FailedInput, Prediction
 
 Call = Callable[..., Any]
 CLASSES = ["bad", "fine", "good"]
@@ -302,7 +302,7 @@ def test_lines_are_answered_together_as_far_as_they_have_come() -> None:
 
 
 def test_an_endless_line_takes_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qkv.cli.text_inputs.LONGEST_LINE_BYTES", 10)
+    monkeypatch.setattr("qkv.cli.predict.LONGEST_LINE_BYTES", 10)
     stream = _Slow([b"x" * 8, *[b"y" * 8] * 1000, b"\nshort\n"])
     long, short = answer_lines(_Echo(), stream, 5)  # type: ignore[arg-type]
     assert isinstance(long, FailedInput)

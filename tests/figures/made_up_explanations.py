@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from qkv.inspection.explanation import ImageExplanation, TextExplanation, Word
-from qkv.inspection.faithfulness import Faithfulness
+from qkv.explanation.explanation import ImageExplanation, TextExplanation, Word
+from qkv.explanation.faithfulness import Faithfulness
 
 NAMES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Bag")
 

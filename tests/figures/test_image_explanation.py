@@ -14,9 +14,8 @@ from readability import assert_readable
 
 from qkv.errors import ShapeError
 from qkv.figures.contributions import SIGNED, colours_of, headline, share_of_one, short_number
-from qkv.figures.explanation import draw_explanation, draw_image_explanation
+from qkv.figures.explanation import draw_explanation, draw_image_explanation, tinted
 from qkv.figures.faithfulness import faithfulness_sentence
-from qkv.figures.image_explanation import tinted
 from qkv.figures.style import INK, MUTED
 
 

@@ -8,8 +8,7 @@ from matplotlib.patches import Rectangle
 from readability import assert_readable
 
 from qkv import figures
-from qkv.figures.integers import short_integer
-from qkv.figures.style import BLUE, ORANGE
+from qkv.figures.style import BLUE, ORANGE, short_integer
 from qkv.studies.recurrence import study_recurrence
 
 RANDOM = random.Random(1)

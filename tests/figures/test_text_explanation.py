@@ -19,7 +19,8 @@ from readability import assert_readable
 
 from qkv.errors import ShapeError
 from qkv.figures.explanation import draw_explanation, draw_text_explanation
-from qkv.figures.flowing_words import (
+from qkv.figures.style import save_figure
+from qkv.figures.text_layout import (
     ELLIPSIS,
     Piece,
     lay_out,
@@ -27,7 +28,6 @@ from qkv.figures.flowing_words import (
     pieces_of,
     shortened,
 )
-from qkv.figures.style import save_figure
 
 SENTENCE = "This film was not as good as it began, (but) the acting is superb!"
 VOCABULARY = SENTENCE.split()

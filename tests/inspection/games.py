@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from qkv.inspection.masked import BoolArray, FloatArray
+from qkv.explanation.faithfulness import BoolArray, FloatArray
 
 LABEL = 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qkv.errors import DataError, RecipeError
-from qkv.inspection.choices import chosen_label, chosen_method
+from qkv.explanation.explanation import chosen_label, chosen_method
 
 METHODS = {"occlusion": 1, "shapley": 2}
 CLASSES = ("T-shirt/top", "Trouser", "Bag")

@@ -15,10 +15,10 @@ from PIL import Image
 import qkv
 from qkv.errors import QKVError, RecipeError
 from qkv.evaluation.metrics import wilson_interval
-from qkv.inspection.evaluate_explanations import evaluate_explanations, summary
-from qkv.inspection.explain import explain, methods_of
-from qkv.inspection.faithfulness import Faithfulness
-from qkv.training.progress import Silent
+from qkv.explanation.evaluate import evaluate_explanations, summary
+from qkv.explanation.explain import explain, methods_of
+from qkv.explanation.faithfulness import Faithfulness
+from qkv.progress import Silent
 from qkv.training.recipe import load_recipe
 from small_reviews import write_reviews
 from tiny_bert import tiny_bert

@@ -10,10 +10,9 @@ import torch
 
 import qkv
 from qkv.errors import DataError, RecipeError, RunError
-from qkv.inspection.explain import default_method, explain, methods_of
-from qkv.inspection.explanation import ImageExplanation, TextExplanation
-from qkv.inspection.vision.explain import explain_image
-from qkv.inspection.vision.methods import VISION_METHODS
+from qkv.explanation.explain import default_method, explain, methods_of
+from qkv.explanation.explanation import ImageExplanation, TextExplanation
+from qkv.explanation.vision import VISION_METHODS, explain_image
 from qkv.runs import Run
 from qkv.vision.vit import ViT, ViTSettings
 from small_reviews import write_reviews

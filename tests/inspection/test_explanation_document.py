@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from games import additive
 
-from qkv.inspection.explanation import ImageExplanation, TextExplanation, Word
-from qkv.inspection.faithfulness import measure_faithfulness
+from qkv.explanation.explanation import ImageExplanation, TextExplanation, Word
+from qkv.explanation.faithfulness import measure_faithfulness
 
 VALUES = np.array([0.25, -0.5])
 COMMON: dict[str, Any] = {

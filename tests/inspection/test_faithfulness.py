@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qkv.errors import ShapeError
-from qkv.inspection.faithfulness import Faithfulness, measure_faithfulness
-from qkv.inspection.masked import FloatArray, MaskedInput
+from qkv.explanation.faithfulness import Faithfulness, FloatArray, MaskedInput, measure_faithfulness
 
 WEIGHTS = st.lists(st.floats(-1, 1, allow_subnormal=False), min_size=1, max_size=9)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from qkv.inspection.log_odds import log_odds
+from qkv.explanation.integrated_gradients import log_odds
 
 
 def test_they_are_the_logarithm_of_the_odds() -> None:

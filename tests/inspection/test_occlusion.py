@@ -8,7 +8,7 @@ from games import LABEL, additive, pairwise, table
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qkv.inspection.occlusion import occlusion
+from qkv.explanation.perturbation import occlusion
 
 
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=8))

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qkv.errors import ShapeError
-from qkv.inspection.masked import BoolArray, FloatArray
-from qkv.inspection.shapley import shapley_values
+from qkv.explanation.faithfulness import BoolArray, FloatArray
+from qkv.explanation.perturbation import shapley_values
 
 UNIT = st.floats(-1, 1, allow_subnormal=False)
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qkv.measurement import crossing
-from qkv.measurement.crossing import bracket, crossing_tokens, refine
+from qkv.measurement import timing as crossing
+from qkv.measurement.timing import bracket, crossing_tokens, refine
 
 DOUBLING = [64, 128, 256, 512, 1024]
 

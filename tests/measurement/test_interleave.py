@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from qkv.measurement.interleave import interleaved, quartiles, round_ratios
+from qkv.measurement.timing import interleaved, quartiles, round_ratios
 
 
 def test_cases_take_turns_and_warm_up_is_not_counted():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qkv.measurement.release import release_free_memory
+from qkv.measurement.memory import release_free_memory
 
 
 def resident_bytes() -> int:
@@ -31,5 +31,5 @@ def test_gaps_between_blocks_in_use_are_given_back() -> None:
 
 def test_another_system_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
-    monkeypatch.setattr("qkv.measurement.release.ctypes", None)
+    monkeypatch.setattr("qkv.measurement.memory.ctypes", None)
     release_free_memory()

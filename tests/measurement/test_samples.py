@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from qkv.measurement import samples
-from qkv.measurement.samples import sampled, speed_ratio
+from qkv.measurement import timing as samples
+from qkv.measurement.timing import sampled, speed_ratio
 
 
 class Clock:

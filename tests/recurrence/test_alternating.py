@@ -13,12 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from qkv.errors import IntegerOverflowError, QKVError, ShapeError
-from qkv.recurrence import (
-    alternating_states,
-    alternating_sum,
-    compare_even_odd,
-    recurrence_scan,
-)
+from qkv.recurrence import alternating_states, alternating_sum, compare_even_odd, recurrence_scan
 
 LOWEST, HIGHEST = -(2**63), 2**63 - 1
 INT64 = st.integers(LOWEST, HIGHEST)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from scipy.signal import lfilter
 from torch import Tensor
 
-from qkv.recurrence import pairwise, recurrence_closed_form, recurrence_loop, recurrence_scan
+from qkv.recurrence import recurrence_closed_form, recurrence_loop, recurrence_scan
+from qkv.recurrence import scan as pairwise
 
 FORMS = [recurrence_loop, recurrence_closed_form, recurrence_scan]
 # Around powers of two, odd, prime, and long enough for the scan to halve (from 4097 numbers on).

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from qkv.errors import ShapeError
-from qkv.recurrence import pairwise, recurrence_closed_form, recurrence_loop, recurrence_scan
+from qkv.recurrence import recurrence_closed_form, recurrence_loop, recurrence_scan
+from qkv.recurrence import scan as pairwise
 
 
 @pytest.mark.parametrize("direct_numbers", [0, 4096])

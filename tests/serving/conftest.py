@@ -67,7 +67,7 @@ def picture() -> Callable[..., bytes]:
 def undrawn() -> Iterator[None]:
     """Figures take longer than the training, and no answer of a server shows them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("qkv.experiment.finish.draw_figures", lambda _: [])
+        patch.setattr("qkv.training.train.draw_figures", lambda _: [])
         yield
 
 

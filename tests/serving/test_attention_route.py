@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from qkv.inspection.text.text_attention import text_attention
-from qkv.inspection.vision.attention import attention_map, attention_weights
+from qkv.explanation.text_attention import text_attention
+from qkv.explanation.vision_attention import attention_map, attention_weights
 from qkv.serving.models import Models
 from qkv.serving.predictors import ImagePredictor
 from qkv.text.classifier import TextClassifier

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qkv.benchmarks.serving.answers import Scores, difference
-from qkv.benchmarks.serving.generator import LoadGenerator
-from qkv.benchmarks.serving.made_runs import make_vision_run
-from qkv.benchmarks.serving.processes import ServerProcess, free_port
-from qkv.benchmarks.serving.wire import request_bytes
-from qkv.classifiers import load
+from benchmarks.serving.answers import Scores, difference
+from benchmarks.serving.generator import LoadGenerator
+from benchmarks.serving.made_runs import make_vision_run
+from benchmarks.serving.processes import ServerProcess, free_port
+from benchmarks.serving.wire import request_bytes
+from qkv.loading import load
 
 REQUESTS = 5000
 CONNECTIONS = 4000

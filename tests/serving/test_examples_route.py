@@ -14,11 +14,11 @@ from erring_runs import ERRING, copy_with_mistakes
 from PIL import Image
 
 import qkv
+from qkv.data.dataset import TextSplit
 from qkv.runs import Run
 from qkv.serving.gallery import Gallery, as_png
 from qkv.serving.gallery.local_data import load_local_test
 from qkv.serving.models import Models, open_models
-from qkv.text.dataset import TextSplit
 
 if TYPE_CHECKING:
     from starlette.testclient import TestClient

@@ -11,7 +11,7 @@ import pytest
 from asgi_calls import Client, ask, run, started
 from starlette.testclient import TestClient
 
-from qkv.inspection.explain import explain
+from qkv.explanation.explain import explain
 from qkv.serving.app import create_app
 from qkv.serving.models import Models
 from qkv.serving.schemas import ExplanationAnswer
@@ -93,7 +93,7 @@ def test_a_long_explanation_holds_up_no_prediction(
         assert gate.wait(20)
         return explain(*arguments, **named)
 
-    monkeypatch.setattr("qkv.inspection.explain.explain", slow)
+    monkeypatch.setattr("qkv.explanation.explain.explain", slow)
 
     async def test() -> None:
         app = create_app(models, ServingSettings(explain_queue_size=2))

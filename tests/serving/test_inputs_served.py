@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from qkv.data.image_decode import decode
 from qkv.errors import ImageError, QKVError
 from qkv.serving.errors import ServingError
 from qkv.serving.inputs import parse_body

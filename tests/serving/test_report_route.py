@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from erring_runs import copy_with_mistakes
 
+from qkv.data.dataset import TextSplit
 from qkv.runs import Run
 from qkv.serving.gallery.local_data import load_local_test
 from qkv.serving.models import Models, open_models
 from qkv.serving.report import MAX_POINTS, report_document
-from qkv.text.dataset import TextSplit
 
 if TYPE_CHECKING:
     from starlette.testclient import TestClient

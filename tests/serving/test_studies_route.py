@@ -18,8 +18,7 @@ from qkv.serving.study_answers.linear_attention import (
     measure_linear_attention,
 )
 from qkv.serving.study_answers.recurrence import answer_recurrence
-from qkv.studies.attention_costs import CostMeasurer
-from qkv.studies.budget import Budget
+from qkv.studies.attention_costs import Budget, CostMeasurer
 
 if TYPE_CHECKING:
     from starlette.testclient import TestClient

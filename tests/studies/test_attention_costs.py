@@ -9,16 +9,18 @@ import torch
 
 from qkv.measurement.memory import memory_of
 from qkv.studies import attention_costs as costs_module
-from qkv.studies.attention_costs import LEAST_ROUNDS, CostMeasurer, forward_call
-from qkv.studies.attention_kernels import (
+from qkv.studies.attention_costs import (
     KERNELS,
+    LEAST_ROUNDS,
     WORKS,
+    Budget,
+    CostMeasurer,
+    forward_call,
     given_and_kept_bytes,
     made_up_inputs,
     matrix_bytes,
     prepared,
 )
-from qkv.studies.budget import Budget
 
 HEAD_DIM = 8
 GIB = 2**30

@@ -7,8 +7,8 @@ import math
 import pytest
 
 from qkv.errors import StudyError
-from qkv.studies import budget as module
-from qkv.studies.budget import Budget, as_bytes, as_seconds, default_memory_mib
+from qkv.studies import attention_costs as module
+from qkv.studies.attention_costs import Budget, as_bytes, as_seconds, default_memory_mib
 
 GIB = 2**30
 

@@ -12,8 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qkv.errors import StudyError
-from qkv.studies.copying import parse_betas, study_copying
-from qkv.studies.copying_law import error_over_law, leaked_over_law, log10_law, plain_number
+from qkv.studies.copying import (
+    error_over_law,
+    leaked_over_law,
+    log10_law,
+    parse_betas,
+    plain_number,
+    study_copying,
+)
 
 DIGITS = 600  # decimal digits: weights of e^(−2β²) stay visible beside 1 at β = 20
 TOKENS = np.array([[0, 1, 0, 1], [1, 0, 0, 0], [0, 1, 1, 0]])  # on a, b, c, d

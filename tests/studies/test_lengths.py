@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qkv.errors import StudyError
-from qkv.studies.lengths import parse_lengths
+from qkv.studies.study import parse_lengths
 
 
 @pytest.mark.parametrize(

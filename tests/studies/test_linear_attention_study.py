@@ -10,9 +10,9 @@ import pytest
 from qkv.errors import QKVError, StudyError
 from qkv.studies import attention_costs as costs_module
 from qkv.studies import linear_attention as study_module
-from qkv.studies.attention_kernels import KERNELS, WORKS
+from qkv.studies.attention_costs import KERNELS, WORKS
 from qkv.studies.linear_attention import study_linear_attention
-from qkv.studies.linear_attention_words import report
+from qkv.studies.linear_attention_report import report
 
 LENGTHS = [16, 33, 70]
 SETTINGS = {"head_dim": 64, "max_seconds": 300.0, "max_memory_mib": 4096}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qkv.errors import ShapeError
-from qkv.studies.paired import paired_difference
+from qkv.evaluation.metrics import paired_difference
 
 
 def answers(both: int, only_first: int, only_second: int, neither: int) -> tuple:

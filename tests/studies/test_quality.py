@@ -13,15 +13,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qkv import experiment
 from qkv.errors import DataError, InterruptedRunError, QKVError, RecipeError, RunError, StudyError
+from qkv.progress import Silent, StepReport
 from qkv.runs import Run
-from qkv.studies.quality import parse_patch_sizes, study_quality
-from qkv.studies.quality_arms import Arm, plan_arms
-from qkv.studies.quality_report import core_share
-from qkv.studies.quality_words import conclusion, pace, verdict
+from qkv.studies.accuracy import (
+    conclusion,
+    core_share,
+    pace,
+    parse_patch_sizes,
+    study_quality,
+    verdict,
+)
+from qkv.studies.accuracy_runs import Arm, plan_arms
 from qkv.studies.registry import STUDIES
-from qkv.training.progress import Silent, StepReport
+from qkv.training import train as experiment
 from qkv.vision import fashion_mnist
 from small_fashion_mnist import TRAIN_IMAGES, write_small
 

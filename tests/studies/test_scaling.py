@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qkv.studies.scaling import fit_power_law
+from qkv.studies.attention_costs import fit_power_law
 
 LENGTHS = [64 * 2**power for power in range(9)]
 

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from qkv.errors import RunError
-from qkv.studies.folder import require_writable, write_study
 from qkv.studies.recurrence import study_recurrence
-from qkv.studies.registry import STUDIES
+from qkv.studies.registry import STUDIES, require_writable, write_study
 
 
 def test_studies_stand_under_their_own_names() -> None:

@@ -9,7 +9,7 @@ import pytest
 from users_cache import users_cache
 
 if TYPE_CHECKING:
-    from qkv.text.dataset import TextDataset
+    from qkv.data.dataset import TextDataset
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from qkv.text.heads import HeadSettings, build_head
-from qkv.text.heads.head import Head
+from qkv.text.heads import Head, HeadSettings, build_head
 
 DIM = 12
 HEADS: dict[str, dict[str, Any]] = {

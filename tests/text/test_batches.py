@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qkv.text.batches import token_budget_batches
+from qkv.text.text_encoder import token_budget_batches
 
 LENGTHS = st.lists(st.integers(0, 50), max_size=60)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qkv.text.bins import fill_bins
+from qkv.text.encoder.blocks import fill_bins
 
 LENGTHS = st.lists(st.integers(1, 40), max_size=60)
 

@@ -22,8 +22,7 @@ from transformers import AutoConfig, AutoModel, BertConfig
 
 from qkv.errors import DataError, MissingExtraError, RecipeError, ShapeError
 from qkv.text.encoder import Encoder, EncoderSettings, load_encoder, locate_encoder
-from qkv.text.encoder.families import FAMILIES
-from qkv.text.encoder.files import read_folder
+from qkv.text.encoder.hub import FAMILIES, read_folder
 
 CPU = torch.device("cpu")
 KINDS = ["albert", "bert", "camembert", "deberta-v2", "distilbert", "electra", "mpnet", "roberta"]

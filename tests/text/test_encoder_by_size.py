@@ -13,9 +13,8 @@ from tiny_encoders import save_tiny_encoder
 
 from qkv.text.encoder import Encoder, load_encoder, locate_encoder
 from qkv.text.encoder.blocks import ROWS_STEP, WINDOW_ROWS, blocks_by_size
-from qkv.text.prepared import join, prepare
-from qkv.text.tokens import Tokenizer
-from qkv.text.truncation import TruncationSettings
+from qkv.text.tokenizer import Tokenizer
+from qkv.text.windows import TruncationSettings, join, prepare
 
 POSITIONS = 200
 

@@ -16,8 +16,9 @@ from tiny_encoders import save_tiny_encoder
 
 from qkv.errors import DataError, DownloadError, MissingExtraError
 from qkv.sources.hub import HubSnapshot
-from qkv.text.encoder import locate, locate_encoder
-from qkv.text.encoder.files import PATTERNS
+from qkv.text.encoder import hub as locate
+from qkv.text.encoder import locate_encoder
+from qkv.text.encoder.hub import PATTERNS
 
 COMMIT = "0123456789" * 4
 WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

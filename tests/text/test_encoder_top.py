@@ -10,7 +10,7 @@ from tiny_encoders import save_tiny_encoder
 
 from qkv.errors import RecipeError
 from qkv.text.encoder import Encoder, load_encoder
-from qkv.text.encoder.files import read_folder
+from qkv.text.encoder.hub import read_folder
 
 ALONE = ["bert", "camembert", "distilbert", "electra", "roberta"]
 WHOLE = ["albert", "deberta-v2", "mpnet"]

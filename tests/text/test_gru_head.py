@@ -14,14 +14,11 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from qkv.errors import QKVError
-from qkv.text.heads import GRUHeadSettings, build_head
-from qkv.text.heads import gru_backward as gru_backward_module
-from qkv.text.heads import gru_forward as gru_forward_module
-from qkv.text.heads import packed_gru as packed_gru_module
-from qkv.text.heads.gru import GRUHead
-from qkv.text.heads.gru_forward import visit
-from qkv.text.heads.packed import Packing
-from qkv.text.heads.packed_gru import last_gru_states
+from qkv.text import gru as gru_backward_module
+from qkv.text import gru as gru_forward_module
+from qkv.text import gru as packed_gru_module
+from qkv.text.gru import Packing, last_gru_states, visit
+from qkv.text.heads import GRUHead, GRUHeadSettings, build_head
 
 LENGTHS = [[1], [1, 1, 1], [7], [5, 9, 1, 4, 9, 2, 1], [3] * 6, [33, 2, 17]]
 

@@ -14,12 +14,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from qkv.errors import ShapeError
-from qkv.text.heads import (
-    AttentionHeadSettings,
-    GRUHeadSettings,
-    MeanHeadSettings,
-    build_head,
-)
+from qkv.text.heads import AttentionHeadSettings, GRUHeadSettings, MeanHeadSettings, build_head
 
 NAMES = list(HEADS)
 

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from qkv.attention import softmax_attention
 from qkv.errors import ShapeError
-from qkv.text.heads import AttentionHeadSettings, build_head
-from qkv.text.heads.attention import AttentionHead
+from qkv.text.heads import AttentionHead, AttentionHeadSettings, build_head
 
 EVERYTHING = "attention, everything"
 

@@ -25,9 +25,9 @@ from imdb_forms import (
     write_parquet,
     write_small,
 )
+from qkv.data.dataset import TextDataset
 from qkv.errors import DataError, MissingExtraError
 from qkv.sources import cache_dir
-from qkv.text.dataset import TextDataset
 from qkv.text.imdb import keep, load, locate
 from qkv.text.imdb.packed import NAME as PACKED
 from qkv.text.imdb.packed import read_packed, write_packed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qkv.text.dataset import TextDataset
+from qkv.data.dataset import TextDataset
 from qkv.text.imdb import IMDB
 
 pytestmark = pytest.mark.real_data

@@ -14,7 +14,7 @@ from torch import nn
 
 from qkv.text.encoder import load_encoder, locate_encoder
 from qkv.text.encoder import model as encoder_model
-from qkv.text.encoder.laid_out import LaidOutLinear, _can_lay_out, lay_out_linears
+from qkv.text.encoder.blocks import LaidOutLinear, _can_lay_out, lay_out_linears
 
 needs_the_means = pytest.mark.skipif(
     not _can_lay_out(),
@@ -71,7 +71,7 @@ def test_states_are_those_of_weights_as_they_were(
 
 
 def test_without_the_means_maps_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qkv.text.encoder.laid_out._can_lay_out", lambda: False)
+    monkeypatch.setattr("qkv.text.encoder.blocks._can_lay_out", lambda: False)
     module = nn.Sequential(nn.Linear(4, 4)).to(torch.bfloat16)
     lay_out_linears(module)
     assert type(module[0]) is nn.Linear

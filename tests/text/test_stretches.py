@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from minilm import minilm_folder
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from qkv.text.stretches import stretches
+from qkv.text.tokenizer import stretches
 
 SENTENCES = ["The plot was thin, but I'd see it again.", "Don't!  Waste (your) time\non this é"]
 WORDS = [*" \n'.,!é\u0301中", "the", "I'd", "Plot", "7"]

@@ -17,7 +17,7 @@ from qkv.errors import RecipeError
 from qkv.text import text_encoder
 from qkv.text.encoder import EncoderSettings, locate_encoder
 from qkv.text.text_encoder import TextEncoder, open_text_encoder
-from qkv.text.truncation import Cut, TruncationSettings, cut
+from qkv.text.windows import Cut, TruncationSettings, cut
 
 CPU = torch.device("cpu")
 TEXTS = [

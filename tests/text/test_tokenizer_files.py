@@ -16,7 +16,7 @@ from tokenizers import AddedToken, models, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as RustTokenizer
 
 from qkv.errors import DataError, MissingExtraError
-from qkv.text.tokens import Tokenizer
+from qkv.text.tokenizer import Tokenizer
 
 
 def bare(folder: Path, **settings: Any) -> Tokenizer:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from minilm import minilm_folder
 
-from qkv.text.tokens import Tokenizer
+from qkv.text.tokenizer import Tokenizer
 
 UNK = 100
 
@@ -110,7 +110,7 @@ def test_ten_megabytes_in_bounded_memory() -> None:
     script = f"""
         import re
         from pathlib import Path
-        from qkv.text.tokens import Tokenizer
+        from qkv.text.tokenizer import Tokenizer
 
         def peak_megabytes():
             status = Path("/proc/self/status").read_text()
@@ -156,7 +156,7 @@ def test_a_process_that_forks_afterwards_says_nothing() -> None:
     script = f"""
         import os
         from pathlib import Path
-        from qkv.text.tokens import Tokenizer
+        from qkv.text.tokenizer import Tokenizer
 
         tokenizer = Tokenizer.from_folder(Path({str(minilm_folder())!r}))
         tokenizer.encode(["a b c"] * 1000)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qkv.errors import RecipeError
-from qkv.text.truncation import Cut, TruncationSettings, Window, cut, cut_off
+from qkv.text.windows import Cut, TruncationSettings, Window, cut, cut_off
 
 CLS, SEP = 101, 102
 

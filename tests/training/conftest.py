@@ -11,17 +11,15 @@ import numpy as np
 import pytest
 import torch
 
+from qkv.data.dataset import ImageDataset, ImageSplit
+from qkv.progress import Reporter, Silent
 from qkv.runs import Run
-from qkv.training.fit import Fit
-from qkv.training.progress import Reporter, Silent
-from qkv.training.randomness import seed_initial_weights
-from qkv.training.settings import TrainingSettings
-from qkv.training.step import Stepper
-from qkv.training.task import Task
+from qkv.training.checkpoint import seed_initial_weights
+from qkv.training.loop import Fit, Stepper, Task
+from qkv.training.recipe import TrainingSettings
 from qkv.training.vision_task import VisionTask
 from qkv.vision.augment import AugmentSettings
-from qkv.vision.dataset import ImageDataset, ImageSplit
-from qkv.vision.preprocessing import Preprocessing
+from qkv.vision.classifier import Preprocessing
 from qkv.vision.vit import ViT, ViTSettings
 
 CPU = torch.device("cpu")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from qkv.training.averaging import AveragedWeights
+from qkv.training.checkpoint import AveragedWeights
 
 
 def network() -> nn.Sequential:

@@ -16,15 +16,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from qkv.data.dataset import IntArray
 from qkv.errors import DivergenceError, InterruptedRunError
-from qkv.labelled import IntArray
+from qkv.progress import Silent, StepReport
 from qkv.runs import Run
-from qkv.training.fit import Fit
-from qkv.training.interrupt import stop_between_steps
-from qkv.training.progress import Silent, StepReport
-from qkv.training.settings import TrainingSettings
-from qkv.training.step import Stepper
-from qkv.training.task import Predictions, StepOutcome, Task
+from qkv.training.loop import Fit, Predictions, StepOutcome, Stepper, Task, stop_between_steps
+from qkv.training.recipe import TrainingSettings
 
 CPU = torch.device("cpu")
 

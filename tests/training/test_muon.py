@@ -9,7 +9,7 @@ from torch import nn
 
 from qkv.training.muon import MuonWithAdamW
 from qkv.training.optimizers import build_optimizer
-from qkv.training.settings import TrainingSettings
+from qkv.training.recipe import TrainingSettings
 from qkv.vision.vit import ViT, ViTSettings
 
 SETTINGS = TrainingSettings(

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from qkv.training.optimizers import build_optimizer, learning_rate_at
-from qkv.training.settings import TrainingSettings
+from qkv.training.recipe import TrainingSettings
 from qkv.vision.vit import ViT, ViTSettings
 
 

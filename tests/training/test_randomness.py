@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qkv.training.randomness import epoch_order, seed_initial_weights, seed_step
+from qkv.training.checkpoint import epoch_order, seed_initial_weights, seed_step
 
 seeds = st.integers(0, 2**32 - 1)
 

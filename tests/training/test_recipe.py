@@ -12,8 +12,7 @@ from pydantic import BaseModel
 
 from qkv.errors import RecipeError
 from qkv.settings import Settings
-from qkv.training.recipe import TASKS, load_recipe, parse_recipe, recipe_families
-from qkv.training.vision_recipe import VisionRecipe
+from qkv.training.recipe import TASKS, VisionRecipe, load_recipe, parse_recipe, recipe_families
 from qkv.vision.vit import ViTSettings
 
 SHIPPED = [(family, name) for family, names in recipe_families().items() for name in names]

@@ -16,8 +16,8 @@ import torch
 
 from qkv import runs
 from qkv.errors import InterruptedRunError, RunError
+from qkv.progress import Silent, StepReport
 from qkv.runs import Run
-from qkv.training.progress import Silent, StepReport
 
 TIMES = {"seconds", "examples_per_second"}
 EVERYTHING: dict[str, Any] = {
@@ -226,8 +226,8 @@ sys.path.insert(0, sys.argv[1])
 import torch
 torch.set_num_threads(1)
 from conftest import Bench, toy_split
-from qkv.training.progress import Silent
-from qkv.vision.dataset import ImageDataset
+from qkv.progress import Silent
+from qkv.data.dataset import ImageDataset
 import test_resume
 
 class Kill(Silent):

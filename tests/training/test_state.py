@@ -10,10 +10,15 @@ import torch
 from torch import nn
 
 from qkv.errors import RunError
-from qkv.training.averaging import AveragedWeights
+from qkv.training.checkpoint import (
+    AveragedWeights,
+    Position,
+    Tally,
+    restore_tensors,
+    training_tensors,
+)
 from qkv.training.optimizers import build_optimizer
-from qkv.training.settings import TrainingSettings
-from qkv.training.state import Position, Tally, restore_tensors, training_tensors
+from qkv.training.recipe import TrainingSettings
 
 
 def parts(width: int = 3, *, steps: int = 0) -> tuple[Any, Any, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from qkv.training.progress import Forecast, Silent
+from qkv.progress import Forecast, Silent
 from qkv.training.tensorboard import with_tensorboard
 
 

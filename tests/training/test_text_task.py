@@ -10,17 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from qkv.data.dataset import IntArray
 from qkv.errors import RecipeError
-from qkv.labelled import IntArray
+from qkv.progress import Silent
 from qkv.runs import Run
 from qkv.text.heads import MeanHeadSettings, build_head
 from qkv.text.model import TextModel
-from qkv.training.fit import Fit
+from qkv.training.checkpoint import epoch_order, seed_initial_weights
+from qkv.training.loop import Fit, Stepper
 from qkv.training.optimizers import build_optimizer
-from qkv.training.progress import Silent
-from qkv.training.randomness import epoch_order, seed_initial_weights
-from qkv.training.step import Stepper
-from qkv.training.text_recipe import TextTrainingSettings
+from qkv.training.recipe import TextTrainingSettings
 from qkv.training.text_task import TextTask
 
 CPU = torch.device("cpu")

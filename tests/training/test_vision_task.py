@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from qkv.training.randomness import seed_step
+from qkv.training.checkpoint import seed_step
 
 INDICES = np.array([3, 0, 21, 7])
 

@@ -9,13 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from qkv.errors import RecipeError
-from qkv.vision.augment import (
-    AugmentSettings,
-    augment,
-    random_erase,
-    random_flip,
-    random_shift,
-)
+from qkv.vision.augment import AugmentSettings, augment, random_erase, random_flip, random_shift
 
 
 def numbered(batch: int, channels: int, height: int, width: int) -> Tensor:

@@ -11,15 +11,15 @@ import pytest
 import torch
 from PIL import Image
 
+from qkv.data.dataset import ImageSplit, UInt8Array
 from qkv.errors import ImageError
 from qkv.vision.classifier import (
     FailedInput,
     Prediction,
+    Preprocessing,
     VisionClassifier,
     predict_logits,
 )
-from qkv.vision.dataset import ImageSplit, UInt8Array
-from qkv.vision.preprocessing import Preprocessing
 from qkv.vision.vit import ViT, ViTSettings
 
 NAMES = ("coat", "shoe", "bag")

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from qkv.data.dataset import ImageDataset
 from qkv.errors import DataError, DownloadError
 from qkv.sources import Artefact, Collection, DebianPackage
-from qkv.vision.dataset import ImageDataset
 from qkv.vision.fashion_mnist import CLASS_NAMES, FILES, load, read_idx
 
 

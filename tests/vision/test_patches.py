@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qkv.vision.patches import ConvolutionalStem, LinearStem, cut_patches, sine_cosine_positions
+from qkv.vision.vit import ConvolutionalStem, LinearStem, cut_patches, sine_cosine_positions
 
 
 @given(

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from qkv.errors import RecipeError
-from qkv.vision.preprocessing import Preprocessing
+from qkv.vision.classifier import Preprocessing
 
 
 def test_every_value_by_the_formula() -> None:

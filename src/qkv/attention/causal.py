@@ -10,14 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from qkv.attention.blocks import (
-    Attended,
-    Blocks,
-    Pair,
-    is_safe,
-    joined,
-    quotient_gradient,
-)
+from qkv.attention.blocks import Attended, Blocks, Pair, is_safe, joined, quotient_gradient
 from qkv.attention.feature_maps import FeatureMap
 
 # Longer chunks cost more in their own square, shorter ones more in states: best on two CPUs.

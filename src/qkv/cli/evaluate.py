@@ -53,8 +53,8 @@ def evaluate(
 
     With --explanations, measure instead how far explanations of its answers can be believed.
     """
-    from qkv.cli.asked import task_of
-    from qkv.cli.reporter import make_reporter
+    from qkv.cli.predict import task_of
+    from qkv.cli.progress import make_reporter
 
     for option, value in (("--sample", sample), ("--methods", methods)):
         if value is not None and not explanations:
@@ -68,8 +68,8 @@ def evaluate(
             remedy="leave them out, or name such a table with --data for a model of texts",
         )
     if explanations:
-        from qkv.cli.explanation_tables import print_explanation_scores
-        from qkv.inspection.evaluate_explanations import SAMPLE, evaluate_explanations
+        from qkv.cli.explanation_output import print_explanation_scores
+        from qkv.explanation.evaluate import SAMPLE, evaluate_explanations
 
         given = {"text_column": text_column, "label_column": label_column}
         with make_reporter() as reporter:
@@ -98,7 +98,7 @@ def evaluate(
     if as_json:
         print_json(document)
         return
-    from qkv.cli.evaluation_tables import print_evaluation
+    from qkv.cli.run_output import print_evaluation
 
     print_evaluation(document, "text" if task == "text" else "image")
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import json
 import sys
+import tempfile
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -85,9 +90,7 @@ def explain(
 
     Put -- before a text that begins with a dash.
     """
-    from qkv.cli.asked import ready_classifier, task_of
-    from qkv.cli.explanation_files import as_json as json_line
-    from qkv.cli.explanation_files import check_explanation_file, write_explanation
+    from qkv.cli.predict import ready_classifier, task_of
 
     if layer is None and (head is not None or query is not None):
         raise QKVError("--head and --query are of a layer", remedy="name it with --layer")
@@ -101,11 +104,11 @@ def explain(
     with _busy():
         classifier = ready_classifier(run)
         if layer is None:
-            from qkv.inspection.explain import explain as explain_input
+            from qkv.explanation.explain import explain as explain_input
 
             explanation = explain_input(classifier, asked, method=method, label=label, seed=seed)
         else:
-            from qkv.inspection.chosen_attention import explain_attention
+            from qkv.explanation.attention_methods import explain_attention
 
             explanation = explain_attention(
                 classifier, asked, layer=layer, head=head, query=query, label=label, seed=seed
@@ -116,7 +119,7 @@ def explain(
     if as_json:
         sys.stdout.write(json_line(document))
         return
-    from qkv.cli.explanation_tables import print_explanation
+    from qkv.cli.explanation_output import print_explanation
 
     print_explanation(document)
     if out is not None:
@@ -129,7 +132,7 @@ def _text(given: str) -> str:
     Raises:
         DataError: it is empty, not UTF-8, or the name of a file.
     """
-    from qkv.cli.text_inputs import refuse_file, standard_input
+    from qkv.cli.predict import refuse_file, standard_input
 
     text, name = given, "the text"
     if given == STANDARD_INPUT:
@@ -162,3 +165,63 @@ def _busy() -> AbstractContextManager[object]:
     if not draws(sys.stderr):
         return nullcontext()
     return messages_console().status("explaining")
+
+
+FIGURES = (".png", ".svg")
+SUFFIXES = (*FIGURES, ".json")
+
+
+def check_explanation_file(path: Path) -> None:
+    """Refuse, before any work, a file that could not be written in the end.
+
+    Raises:
+        DataError: its suffix is unknown, or it is a folder, or its own folder cannot be written.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise DataError(
+            f"--out {path} does not say its format",
+            remedy=f"end its name in one of {', '.join(SUFFIXES)}",
+        )
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        with tempfile.TemporaryFile(dir=path.absolute().parent):
+            pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if not path.absolute().parent.is_dir():
+            reason = f"there is no folder {path.parent}"
+        raise DataError(f"cannot write {path}: {reason}", remedy="choose another --out") from None
+
+
+def write_explanation(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a checked path as a whole; its suffix chooses the format.
+
+    Raises:
+        RunError: the disk is full or the folder cannot be written after all.
+    """
+    from qkv.runs import replace_file
+
+    kind = path.suffix.lower()
+    if kind in FIGURES:
+        content = _picture(document, kind.removeprefix("."))
+    else:
+        content = json_line(document).encode()
+    replace_file(path, content)
+
+
+def json_line(document: Mapping[str, Any]) -> str:
+    """A document on one line: an image indented would be a line a pixel."""
+    return json.dumps(document, allow_nan=False) + "\n"
+
+
+def _picture(document: Mapping[str, Any], kind: str) -> bytes:
+    from qkv.figures.explanation import draw_explanation
+    from qkv.figures.style import PNG_DPI, house_style
+
+    figure = draw_explanation(document)
+    metadata = {"Title": "explanation", **({"Date": None} if kind == "svg" else {})}
+    buffer = io.BytesIO()
+    with house_style():
+        figure.savefig(buffer, format=kind, dpi=PNG_DPI, metadata=metadata)
+    return buffer.getvalue()

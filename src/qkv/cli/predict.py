@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NoReturn, cast
 
 import typer
 
-from qkv.cli.console import printable, say
+from qkv.cli.console import counted, printable, say
 from qkv.cli.options import JsonFlag, RunArgument, TextColumnOption
-from qkv.cli.wording import counted
+from qkv.data.image_decode import SUFFIXES
+from qkv.errors import DataError, QKVError
+from qkv.predictions import FailedInput, Prediction
 
 if TYPE_CHECKING:
-    from qkv.answers import FailedInput, Prediction
-    from qkv.classifiers import Classifier
-    from qkv.cli.answer_writers import Write
-    from qkv.cli.asked import Asked
+    from qkv.cli.prediction_output import Write
+    from qkv.loading import Classifier
+    from qkv.text.classifier import TextClassifier
+
 
 SOME_FAILED = 1
 
@@ -74,8 +79,7 @@ def predict(
     """
     if not inputs and file is None:
         raise _NothingAskedError(context)
-    from qkv.cli.answer_files import check_answer_file
-    from qkv.cli.asked import ask_images, ask_texts, ready_classifier, task_of
+    from qkv.cli.prediction_output import check_answer_file
 
     if out is not None:
         check_answer_file(out)
@@ -100,8 +104,7 @@ def _deliver(
     top_k: int,
 ) -> tuple[int, int]:
     """Answer; return how many inputs failed, and how many there were."""
-    from qkv.cli.answer_files import answer_file
-    from qkv.cli.answer_writers import json_document, table
+    from qkv.cli.prediction_output import answer_file, json_document, table
 
     names = classifier.class_names
     with ExitStack() as stack:
@@ -123,7 +126,7 @@ def _write(
     answers: Iterable[Prediction | FailedInput], writers: list[Write], *, flush: bool
 ) -> tuple[int, int]:
     """Give every answer to every one of `writers`; return how many inputs failed, and how many."""
-    from qkv.answers import FailedInput
+    from qkv.predictions import FailedInput
 
     failed = done = 0
     for answer in answers:
@@ -139,9 +142,258 @@ def _write(
 def _counted(
     answers: Iterable[Prediction | FailedInput], total: int
 ) -> Iterator[Prediction | FailedInput]:
-    from qkv.cli.counting import counting
+    from qkv.cli.progress import counting
 
     with counting("predict") as show:
         for done, answer in enumerate(answers, start=1):
             yield answer
             show(done, total)
+
+
+CHUNK_BYTES = 1 << 16
+LONGEST_LINE_BYTES = 1 << 26
+"""A longer line must be something else than a text; the rest of it is passed over."""
+
+
+def refuse_file(text: str) -> None:
+    """Stop where a text is the name of a file that is there, and ends like one of data.
+
+    Raises:
+        DataError: naming what reads it.
+    """
+    from qkv.cli.data import kind_of_data
+    from qkv.data.table_readers import is_table
+
+    path = Path(text)
+    try:
+        found = path.is_file() and kind_of_data(path) is not None
+    except (OSError, ValueError):  # too long, or with a NUL: no name of a file
+        return
+    if found:
+        remedy = "give the text itself, or one text a line on standard input with -"
+        if is_table(path):
+            remedy = f"classify its texts with --file {shlex.quote(text)}"
+        raise DataError(f"{text} is a file, and its name was given as a text", remedy=remedy)
+
+
+def answer_lines(
+    classifier: TextClassifier, stream: BinaryIO, batch_size: int
+) -> Iterator[Prediction | FailedInput]:
+    """An answer for each line; an empty or undecodable one does not stop the others.
+
+    Lines are answered together as far as they have come, so none waits for a later one.
+    """
+    number = 0
+    for batch in line_batches(stream, batch_size):
+        read: list[str | FailedInput] = []
+        for line in batch:
+            number += 1
+            read.append(_decoded(line, number))
+        texts = [item for item in read if isinstance(item, str)]
+        answers = classifier.predict_each(texts, batch_size=batch_size)
+        for item in read:
+            yield next(answers) if isinstance(item, str) else item
+
+
+def line_batches(stream: BinaryIO, at_once: int) -> Iterator[list[bytes]]:
+    r"""The lines of a stream without their ends (`\n` or `\r\n`), as many as have come.
+
+    Args:
+        stream: read in what chunks it gives.
+        at_once: lines of a batch at most.
+    """
+    read = getattr(stream, "read1", stream.read)
+    begun = bytearray()
+    while chunk := read(CHUNK_BYTES):
+        *lines, last = chunk.split(b"\n")
+        if lines:
+            lines[0] = bytes(begun) + lines[0]
+            begun = bytearray(last)
+        elif len(begun) <= LONGEST_LINE_BYTES:
+            begun += last
+        for start in range(0, len(lines), at_once):
+            yield [line.removesuffix(b"\r") for line in lines[start : start + at_once]]
+    if begun:
+        yield [bytes(begun).removesuffix(b"\r")]
+
+
+def standard_input() -> BinaryIO:
+    """Standard input as bytes: its encoding is UTF-8, whatever the locale says."""
+    return cast(BinaryIO, sys.stdin.buffer)
+
+
+def _decoded(line: bytes, number: int) -> str | FailedInput:
+    """The text of a line, or why it has none."""
+    name = f"line {number:,}"
+    if len(line) > LONGEST_LINE_BYTES:
+        return FailedInput(name, f"{name} has more than {LONGEST_LINE_BYTES:,} bytes")
+    try:
+        text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        return FailedInput(name, f"{name} has a byte 0x{line[error.start]:02x} that is not UTF-8")
+    return text if text.strip() else FailedInput(name, f"{name} is empty")
+
+
+Answers = Iterator[Prediction | FailedInput]
+STANDARD_INPUT = "-"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Inputs of one call.
+
+    Attributes:
+        answers: from a classifier and a batch size to an answer for each input, in order.
+        count: how many there are; None if only their end will tell.
+        widest: letters of the longest name.
+        one_line: whether names are texts, to be shown on one line.
+    """
+
+    answers: Callable[[Any, int], Answers]
+    count: int | None
+    widest: int
+    one_line: bool = False
+
+
+def task_of(run: Path) -> str:
+    """The task of a run.
+
+    Raises:
+        RunError: there is no run.
+    """
+    from qkv.runs import Run
+
+    return str(Run.open(run).config().get("task"))
+
+
+def ready_classifier(run: Path) -> Classifier:
+    """The classifier of a run, ready to answer: what it lacks is found before an answer is begun.
+
+    Raises:
+        QKVError: the run is damaged, or its encoder is not to be had.
+    """
+    from qkv.loading import load
+    from qkv.text.classifier import TextClassifier
+
+    classifier = load(run, device="auto")
+    if isinstance(classifier, TextClassifier):
+        _ = classifier.reading.encoder
+    return classifier
+
+
+def ask_images(inputs: Sequence[str], file: Path | None, text_column: str | None) -> Asked:
+    """Images, and those of folders.
+
+    Raises:
+        QKVError: no input exists, or options are given that are for texts.
+    """
+    for option, given in (("--file", file), ("--text-column", text_column)):
+        if given is not None:
+            raise QKVError(
+                f"{option} is for models of texts, and this run is one of images",
+                remedy="name images or folders of images",
+            )
+    files = expand_inputs([Path(path) for path in inputs])
+    return Asked(
+        lambda classifier, size: classifier.predict_each(files, batch_size=size),
+        count=len(files),
+        widest=max(len(str(path)) for path in files),
+    )
+
+
+def ask_texts(inputs: Sequence[str], file: Path | None, text_column: str | None) -> Asked:
+    """Texts as they are, those of a table, or the lines of standard input.
+
+    Raises:
+        QKVError: the inputs contradict each other, or the table cannot be read.
+    """
+    if file is not None:
+        if inputs:
+            raise QKVError(
+                "texts are given beside --file", remedy="give the one or the other, not both"
+            )
+        return _ask_table(file, text_column)
+    if text_column is not None:
+        raise QKVError(
+            "--text-column says which column of a table holds the texts",
+            remedy="name the table with --file",
+        )
+    if STANDARD_INPUT in inputs:
+        if len(inputs) > 1:
+            raise QKVError(
+                "- reads standard input, and other texts are given beside it",
+                remedy="give the one or the other, not both",
+            )
+        if sys.stdin.isatty():
+            say("one text a line; end with Ctrl-D")
+        return Asked(
+            lambda classifier, size: answer_lines(classifier, standard_input(), size),
+            count=None,
+            widest=sys.maxsize,
+            one_line=True,
+        )
+    for text in inputs:
+        refuse_file(text)
+    names = [
+        text if text.strip() else f"text {number}" for number, text in enumerate(inputs, start=1)
+    ]
+    return _ask_named(names, list(inputs), one_line=True)
+
+
+def _ask_table(file: Path, text_column: str | None) -> Asked:
+    from qkv.data.text_table import read_texts
+
+    names, texts = read_texts(file, text_column)
+    if not texts:
+        raise DataError(f"{file} has no rows", remedy="name a table with texts")
+    return _ask_named(names, texts)
+
+
+def _ask_named(names: Sequence[str], texts: Sequence[str], *, one_line: bool = False) -> Asked:
+    return Asked(
+        lambda classifier, size: classifier.predict_each(texts, names=names, batch_size=size),
+        count=len(texts),
+        widest=max(len(name) for name in names),
+        one_line=one_line,
+    )
+
+
+def expand_inputs(inputs: Sequence[Path]) -> list[Path]:
+    """Files as they are named, and the images below each folder, sorted.
+
+    Hidden files and folders are left out of folders. A file that is named stays in the list even if
+    it is not there, so that it gets its own error among the answers.
+
+    Raises:
+        DataError: a folder has no image, or no input exists.
+    """
+    if not any(path.exists() for path in inputs):
+        more = f" (and {len(inputs) - 1} more)" if len(inputs) > 1 else ""
+        raise DataError(f"there is no {inputs[0]}{more}", remedy="name images or folders of images")
+    files: list[Path] = []
+    for path in inputs:
+        files += _images_below(path) if path.is_dir() else [path]
+    return files
+
+
+def _images_below(root: Path) -> list[Path]:
+    found: list[Path] = []
+    for folder, folders, names in os.walk(root, onerror=_refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [
+            Path(folder, name)
+            for name in names
+            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+        ]
+    if not found:
+        raise DataError(
+            f"{root} holds no image", remedy=f"images end in {', '.join(sorted(SUFFIXES))}"
+        )
+    return sorted(found)
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise DataError(
+        f"{error.filename} cannot be listed ({error.strerror})",
+        remedy="correct its permissions",
+    ) from None

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 
-from qkv.cli.console import print_json
+from qkv.cli.console import (
+    accuracy_with_interval,
+    percent,
+    print_json,
+    print_table,
+    printable,
+    results_console,
+)
 from qkv.cli.options import DataOption, JsonFlag, SettingsOption
 from qkv.errors import QKVError, RunError
-from qkv.printed import S4, S5, PrintedRun
+from qkv.evaluation.reported import S4, S5, PrintedRun
 
 if TYPE_CHECKING:
     from qkv.runs import Run
@@ -69,8 +78,6 @@ def reproduce(
         overrides.append(f"encoder.name={encoder}")
     run = _reference_run(study, overrides, out or Path("runs") / name, data)
 
-    from qkv.cli.comparison import comparison, print_comparison
-
     document = comparison(name, study.printed, run, overrides)
     if as_json:
         print_json(document)
@@ -96,8 +103,8 @@ def _study(names: list[str]) -> tuple[str, Study]:
 
 def _reference_run(study: Study, overrides: list[str], out: Path, data: Path | None) -> Run:
     """The finished run of the reference recipe in `out`: there already, gone on with, or new."""
-    from qkv import experiment
-    from qkv.cli.reporter import make_reporter
+    from qkv.cli.progress import make_reporter
+    from qkv.training import train as experiment
     from qkv.training.recipe import load_recipe
 
     recipe = load_recipe(study.family, "reference", overrides)
@@ -120,3 +127,130 @@ def _require_same(out: Path, recipe: Recipe) -> None:
             f"{out} holds a run of another recipe (in {', '.join(other)})",
             remedy="choose another --out",
         )
+
+
+SPLITS = {"train": "Train", "validation": "Validation", "test": "Test"}
+
+
+def comparison(
+    study: str, printed: PrintedRun, run: Run, overrides: list[str] | None = None
+) -> dict[str, Any]:
+    """The document of `qkv reproduce`: `printed` and `ours` have the same keys, as far as printed.
+
+    Args:
+        study: its name.
+        printed: what the source prints.
+        run: the finished run that repeats it.
+        overrides: what was changed of the recipe that repeats it exactly.
+    """
+    record, config = run.record(), run.config()
+    test, frozen = record["test"], record.get("encoder_parameters", 0)
+    theirs: dict[str, Any] = {
+        "encoder": printed.encoder,
+        "epochs": [{"epoch": epoch.epoch, **epoch.results} for epoch in printed.epochs],
+        "test_loss": printed.test_loss,
+        "test_accuracy": printed.test_accuracy,
+        "parameters": printed.parameters,
+        "trainable_parameters": printed.trainable_parameters,
+        "train_seconds": printed.train_seconds,
+        "machine": printed.machine,
+    }
+    ours = {
+        "encoder": config.get("encoder", {}).get("identity"),
+        "epochs": [
+            {key: entry.get(key) for key in theirs["epochs"][0]} for entry in record["epochs"]
+        ],
+        "test_loss": test.get("loss"),
+        "test_accuracy": test["accuracy"],
+        "test_accuracy_interval_95": test["accuracy_interval_95"],
+        "parameters": frozen + record["parameters"],
+        "trainable_parameters": record["parameters"],
+        "train_seconds": record["train_seconds"],
+        "machine": record["machine"],
+        "seed": record["seed"],
+    }
+    return {
+        "study": study,
+        "title": printed.title,
+        "run": str(run.path),
+        "changed": list(overrides or ()),
+        "printed": {key: value for key, value in theirs.items() if value is not None},
+        "ours": {key: value for key, value in ours.items() if value is not None},
+        "remarks": [*_encoder_remark(study, printed, ours["encoder"]), *printed.remarks],
+    }
+
+
+def print_comparison(document: dict[str, Any]) -> None:
+    """Print the document: the epochs split by split, the test, size and cost."""
+    printed, ours = document["printed"], document["ours"]
+    console = results_console()
+    console.print(f"{document['study'].upper()}: {document['title']}")
+    for split, title in SPLITS.items():
+        if f"{split}_loss" in printed["epochs"][0]:
+            rows = [
+                [str((theirs or entry)["epoch"]), *_figures(split, theirs, entry)]
+                for theirs, entry in zip_longest(printed["epochs"], ours["epochs"])
+            ]
+            _print_figures(console, f"{title} split after each epoch", "epoch", rows)
+    if "test_loss" in printed:
+        _print_figures(
+            console, "Test split, kept weights", "", [["test", *_figures("test", printed, ours)]]
+        )
+    print_table(console, "Size and cost", ("", "printed", "ours"), _costs(printed, ours))
+    accuracy = accuracy_with_interval(ours["test_accuracy"], ours["test_accuracy_interval_95"])
+    machine = ours["machine"]
+    lines = [
+        f"ours: {accuracy}, seed {ours['seed']}, on {machine.get('processor')} "
+        f"({machine.get('threads')} threads, {machine.get('device')}); printed: on "
+        f"{printed['machine']}",
+        *document["remarks"],
+        *(f"changed: {override}" for override in document["changed"]),
+        f"run: {document['run']}",
+    ]
+    console.print()
+    for line in lines:
+        console.print(printable(line), soft_wrap=True)
+
+
+def _encoder_remark(
+    study: str, printed: PrintedRun, identity: dict[str, Any] | None
+) -> tuple[str, ...]:
+    # The hub's names have an owner before them.
+    if not printed.encoder or not identity or identity["name"].split("/")[-1] == printed.encoder:
+        return ()
+    return (
+        f"our encoder is {identity['name']}, not {printed.encoder}, so the numbers of parameters "
+        f"differ; qkv reproduce {study} --encoder {printed.encoder} takes the printed one",
+    )
+
+
+def _print_figures(console: Console, title: str, first: str, rows: list[list[str]]) -> None:
+    columns = (first, "printed", "ours", "printed", "ours")
+    print_table(console, f"{title}: loss and accuracy", columns, rows)
+
+
+def _figures(
+    split: str, printed: dict[str, Any] | None, ours: dict[str, Any] | None
+) -> tuple[str, ...]:
+    """Loss printed and ours, then accuracy printed and ours; a dash for what is not there."""
+    loss = [None if one is None else one.get(f"{split}_loss") for one in (printed, ours)]
+    accuracy = [None if one is None else one.get(f"{split}_accuracy") for one in (printed, ours)]
+    return (
+        *("-" if value is None else f"{value:.4f}" for value in loss),
+        *("-" if value is None else percent(value) for value in accuracy),
+    )
+
+
+def _costs(printed: dict[str, Any], ours: dict[str, Any]) -> list[list[str]]:
+    rows = []
+    if "encoder" in printed:
+        rows.append(["encoder", printed["encoder"], ours["encoder"]["name"]])
+    for key, name in (("parameters", "parameters"), ("trainable_parameters", "trainable")):
+        if key in printed:
+            rows.append([name, f"{printed[key]:,}", f"{ours[key]:,}"])
+    for theirs, entry in zip_longest(printed["epochs"], ours["epochs"]):
+        if theirs is not None and "seconds" in theirs:
+            seconds = f"{entry['seconds']:,.2f}" if entry else "-"
+            rows.append([f"seconds of epoch {theirs['epoch']}", f"{theirs['seconds']:,}", seconds])
+    rows.append(["seconds", f"{printed['train_seconds']:,.2f}", f"{ours['train_seconds']:,.2f}"])
+    return rows

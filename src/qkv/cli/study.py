@@ -12,7 +12,7 @@ from qkv.cli.console import print_json, printable, results_console, say
 from qkv.cli.options import DataOption, JsonFlag, SettingsOption
 
 if TYPE_CHECKING:
-    from qkv.studies.document import Cell, StudyDocument
+    from qkv.studies.study import Cell, StudyDocument
 
 Progress = Callable[[int, int], None]
 
@@ -111,9 +111,9 @@ def quality(
     as_json: JsonFlag = False,
 ) -> None:
     """The same ViT with softmax and with linear attention. The same command goes on if stopped."""
-    from qkv.cli.reporter import make_reporter
-    from qkv.studies.folder import require_writable
-    from qkv.studies.quality import parse_patch_sizes, study_quality
+    from qkv.cli.progress import make_reporter
+    from qkv.studies.accuracy import parse_patch_sizes, study_quality
+    from qkv.studies.registry import require_writable
 
     sizes = parse_patch_sizes(patch_sizes)
     folder = Path("studies") / "quality" if out is None else out
@@ -161,8 +161,8 @@ def linear_attention(
     as_json: JsonFlag = False,
 ) -> None:
     """Time and memory of linear against softmax attention, and from which length on it pays."""
-    from qkv.studies.lengths import parse_lengths
     from qkv.studies.linear_attention import study_linear_attention
+    from qkv.studies.study import parse_lengths
 
     tokens = parse_lengths(lengths)
     _deliver(
@@ -187,8 +187,8 @@ def _deliver(
     as_json: bool,
 ) -> None:
     """Run a study, write its files, print it."""
-    from qkv.cli.counting import counting
-    from qkv.studies.folder import require_writable, write_study
+    from qkv.cli.progress import counting
+    from qkv.studies.registry import require_writable, write_study
 
     folder = Path("studies") / name if out is None else out
     require_writable(folder)
@@ -204,7 +204,7 @@ def _deliver(
 
 
 def _print_study(document: StudyDocument) -> None:
-    from qkv.cli.tables import print_table
+    from qkv.cli.console import print_table
 
     console = results_console()
     for table in (document["table"], *document.get("tables", [])):
@@ -222,7 +222,7 @@ def _print_study(document: StudyDocument) -> None:
 
 def _shown(cell: Cell) -> str:
     """A cell as people read it: four digits of a float, a very long integer by its ends."""
-    from qkv.figures.integers import short_integer
+    from qkv.figures.style import short_integer
 
     if cell is None:
         return ""

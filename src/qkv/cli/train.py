@@ -91,7 +91,7 @@ def train(
         columns = _columns(text_column, label_column)
         run = _train(tasks[0], recipe, overrides, columns, data, out, skip_bad)
 
-    from qkv.cli.run_summary import print_run
+    from qkv.cli.run_output import print_run
 
     print_run(run, as_json=as_json)
 
@@ -105,9 +105,9 @@ def _train(
     out: Path | None,
     skip_bad: bool,
 ) -> Run:
-    from qkv import experiment
-    from qkv.cli.own_data import refuse_other_kind, refuse_path_as_task
-    from qkv.cli.reporter import make_reporter
+    from qkv.cli.data import refuse_other_kind, refuse_path_as_task
+    from qkv.cli.progress import make_reporter
+    from qkv.training import train as experiment
     from qkv.training.recipe import load_recipe, recipe_families
 
     if task not in recipe_families():
@@ -139,8 +139,8 @@ def _columns(text: str | None, label: str | None) -> list[str]:
 
 
 def _resume(path: Path, data: Path | None) -> Run:
-    from qkv import experiment
-    from qkv.cli.reporter import make_reporter
+    from qkv.cli.progress import make_reporter
+    from qkv.training import train as experiment
 
     with make_reporter() as reporter:
         return experiment.resume(path, data=data, reporter=reporter)

@@ -8,8 +8,7 @@ from qkv.evaluation.calibration import (
     expected_calibration_error,
     reliability_bins,
 )
-from qkv.evaluation.lengths import accuracy_by_length
-from qkv.evaluation.metrics import evaluate_predictions, wilson_interval
+from qkv.evaluation.metrics import accuracy_by_length, evaluate_predictions, wilson_interval
 
 __all__ = [
     "accuracy_by_length",

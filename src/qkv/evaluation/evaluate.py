@@ -2,20 +2,211 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qkv.classifiers import load
+import numpy as np
+
+from qkv.data.dataset import ImageSplit, TextSplit
+from qkv.data.image_folder import load_labelled_images
+from qkv.data.text_table import TextTableSettings, load_labelled_texts
 from qkv.errors import RunError
-from qkv.evaluation.evaluate_texts import evaluate_texts
-from qkv.evaluation.examples import labelled_examples
-from qkv.evaluation.metrics import evaluate_predictions
+from qkv.evaluation.calibration import FloatArray
+from qkv.evaluation.metrics import accuracy_by_length, evaluate_predictions, log_softmax
+from qkv.loading import Classifier, load
+from qkv.progress import Reporter, Silent
 from qkv.runs import Run
 from qkv.text.classifier import TextClassifier
-from qkv.text.dataset import TextSplit
-from qkv.training.progress import Reporter, Silent
+from qkv.training.data import fingerprint, load_dataset, test_split
+from qkv.training.recipe import Recipe, TextRecipe, VisionRecipe, parse_recipe
 from qkv.vision.classifier import VisionClassifier
-from qkv.vision.dataset import ImageSplit
+
+# Evaluating a text run: its answers, and each of its models by itself.
+#
+# The document has the keys of `qkv.evaluation.metrics.evaluate_predictions`, and:
+#
+# | key | value | |---|---| | `by_length` | accuracy against text length, see
+# `qkv.evaluation.metrics` | | `models` | `{"neural", "ngrams", "stacked": {"examples", "accuracy",
+# "accuracy_interval_95", | |  | "loss"}}`: on the run's own test split as run.json has them, on
+# other texts those that the | |  | run keeps: the n-grams if they are stacked | | `verdict` | a
+# sentence where the encoder did not beat the n-grams on the test split, else "" |
+
+
+# Between two reports of progress; as many as are encoded together.
+TEXTS_AT_ONCE = 512
+SCORES = ("examples", "accuracy", "accuracy_interval_95", "loss")
+
+
+def evaluate_texts(
+    classifier: TextClassifier,
+    split: TextSplit,
+    known: Mapping[str, Any] | None,
+    reporter: Reporter,
+) -> dict[str, Any]:
+    """The document that this module describes.
+
+    Args:
+        classifier: that of a text run.
+        split: what it is evaluated on.
+        known: run.json, if the split is just what the run was tested on; else None.
+        reporter: receives progress.
+    """
+    answers = _answers(classifier, split, reporter)
+    documents = {
+        model: evaluate_predictions(values, split.labels, classifier.class_names)
+        for model, values in answers.items()
+    }
+    answering = "stacked" if "stacked" in answers else "neural"
+    lengths = classifier.reading.encoder.prepare(split.texts).rows
+    models = {model: {key: scores[key] for key in SCORES} for model, scores in documents.items()}
+    verdict = ""
+    if known is not None:
+        models = {model: splits["test"] for model, splits in known["models"].items()}
+        verdict = known["verdict"]
+    return {
+        **documents[answering],
+        "by_length": accuracy_by_length(lengths, split.labels, answers[answering].argmax(axis=1)),
+        "models": models,
+        "verdict": verdict,
+    }
+
+
+def _answers(
+    classifier: TextClassifier, split: TextSplit, reporter: Reporter
+) -> dict[str, FloatArray]:
+    """Log probabilities (texts, classes) of each of the classifier's models."""
+    progress = reporter.progress("evaluate", "texts")
+    parts = []
+    for start in range(0, len(split), TEXTS_AT_ONCE):
+        texts = split.texts[start : start + TEXTS_AT_ONCE]
+        parts.append(classifier.neural_logits(texts, from_store=True).numpy())
+        progress(min(start + TEXTS_AT_ONCE, len(split)), len(split))
+    neural = log_softmax(np.concatenate(parts) / classifier.temperature).astype(np.float32)
+    answers: dict[str, FloatArray] = {"neural": neural}
+    if classifier.stack is not None and classifier.ngrams is not None:
+        answers["ngrams"] = classifier.ngrams.log_probabilities(split.texts)
+        answers["stacked"] = classifier.stack.log_probabilities(neural, answers["ngrams"])
+    return answers
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Labelled examples.
+
+    Attributes:
+        split: images or texts under the classes of the model.
+        source: where they are from, in words.
+        tested: whether they are just what the run was tested on at its end.
+    """
+
+    split: ImageSplit | TextSplit
+    source: str
+    tested: bool
+
+
+def labelled_examples(
+    run: Run,
+    classifier: Classifier,
+    data: Path | str | None,
+    *,
+    skip_bad: bool,
+    columns: Mapping[str, str],
+    reporter: Reporter,
+) -> Examples:
+    """What to evaluate a run on.
+
+    Args:
+        run: a finished run.
+        classifier: that of the run.
+        data: labelled images or texts, or where the run's own data set is now; None: the run's own
+            test split.
+        skip_bad: leave out files or rows that cannot be used.
+        columns: `text_column` and `label_column` of a table, where they are not the recipe's.
+        reporter: receives progress.
+
+    Raises:
+        QKVError: something the user can mend.
+    """
+    known = run.record()["data"]
+    recipe = parse_recipe(run.record()["recipe"], where=str(run.path / "run.json"))
+    own_data = recipe.data.dataset in ("folder", "table")
+    if own_data and data is not None and str(Path(data).resolve()) == known["folder"]:
+        reporter.note(
+            f"{data} is what the run was trained on; without --data its own test split is taken"
+        )
+    if isinstance(recipe, VisionRecipe) and isinstance(classifier, VisionClassifier):
+        if data is not None and recipe.data.dataset == "folder":
+            return Examples(_images(classifier, data, skip_bad, reporter), str(data), False)
+    elif isinstance(recipe, TextRecipe) and isinstance(classifier, TextClassifier):
+        if data is not None and _is_labelled(Path(data), recipe, classifier):
+            texts = _texts(classifier, recipe, data, skip_bad, columns, reporter)
+            return Examples(texts, str(data), False)
+    else:
+        raise RunError(f"{run.path}: config and recipe disagree", remedy="restore the folder")
+    return _own_test(known, recipe, data, skip_bad, reporter)
+
+
+def _images(
+    classifier: VisionClassifier, data: Path | str, skip_bad: bool, reporter: Reporter
+) -> ImageSplit:
+    images, _ = load_labelled_images(
+        data,
+        classifier.class_names,
+        image_size=classifier.preprocessing.image_size,
+        channels=classifier.preprocessing.channels,
+        skip_bad=skip_bad,
+        progress=reporter.progress("data", "files"),
+    )
+    return images
+
+
+def _texts(
+    classifier: TextClassifier,
+    recipe: TextRecipe,
+    data: Path | str,
+    skip_bad: bool,
+    columns: Mapping[str, str],
+    reporter: Reporter,
+) -> TextSplit:
+    settings = {**recipe.data.table_settings().model_dump(), **columns}
+    texts, skipped = load_labelled_texts(
+        data,
+        classifier.class_names,
+        TextTableSettings.parse(settings, where="columns"),
+        skip_bad=skip_bad,
+        progress=reporter.progress("data", "bytes"),
+    )
+    if skipped:
+        reporter.note(f"left out, as they cannot be used: {len(skipped):,} of the rows or files")
+    return texts
+
+
+def _own_test(
+    known: Mapping[str, Any],
+    recipe: Recipe,
+    data: Path | str | None,
+    skip_bad: bool,
+    reporter: Reporter,
+) -> Examples:
+    dataset = load_dataset(
+        recipe,
+        data if data is not None else known["folder"],
+        skip_bad=skip_bad or bool(known["skipped"]),
+        reporter=reporter,
+    )
+    same = fingerprint(dataset) == known["sha256"]
+    if not same:
+        reporter.note("the data have changed since the run was trained on them")
+    return Examples(test_split(dataset), f"test split of {dataset.name}", same)
+
+
+def _is_labelled(data: Path, recipe: TextRecipe, classifier: TextClassifier) -> bool:
+    """Whether a path holds texts under the classes of the model, or a known data set itself."""
+    if recipe.data.dataset == "table" or data.is_file():
+        return True
+    return any((data / name).is_dir() for name in classifier.class_names)
 
 
 def evaluate(
@@ -29,7 +220,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """The evaluation document of a run on its own test split, or on labelled data of the user's.
 
-    That of a text run has more keys: see `qkv.evaluation.evaluate_texts`.
+    That of a text run has more keys: see `qkv.evaluation.evaluate`.
 
     Args:
         path: the run folder.

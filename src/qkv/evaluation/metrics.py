@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from qkv.errors import ShapeError
-from qkv.evaluation.calibration import (
-    FloatArray,
-    IntegerArray,
-    calibration_document,
-    check_scores,
-)
+from qkv.evaluation.calibration import FloatArray, IntegerArray, calibration_document, check_scores
 
 _Z_95 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
 
@@ -122,3 +119,122 @@ def per_class_scores(
             "support": support,
         }
     return scores
+
+
+def accuracy_by_length(
+    lengths: IntegerArray, labels: IntegerArray, predicted: IntegerArray, bins: int = 10
+) -> dict[str, Any]:
+    """Accuracy of texts grouped by length, in bins of about equal count, as plain JSON values.
+
+    Texts of one length are always in one bin, so bins are ranges that do not overlap; there are
+    fewer than `bins` where lengths repeat that much. Keys: `examples`, `accuracy` (of all) and
+    `bins`, shortest first, each with `shortest` and `longest` (the lengths that occur in it),
+    `count`, `accuracy` and `accuracy_interval_95` (Wilson).
+
+    Args:
+        lengths: (texts,) length of each text, in tokens.
+        labels: (texts,) true class of each text.
+        predicted: (texts,) predicted class of each text.
+        bins: how many groups at most.
+
+    Raises:
+        ShapeError: there is no text or no bin, or the three are not one integer a text.
+    """
+    given = (lengths, labels, predicted)
+    if (
+        bins < 1
+        or len(lengths) == 0
+        or any(values.shape != (len(lengths),) for values in given)
+        or not all(np.issubdtype(values.dtype, np.integer) for values in given)
+    ):
+        shapes = ", ".join(f"{values.dtype} {values.shape}" for values in given)
+        raise ShapeError(
+            f"accuracy by length: lengths, labels and predictions {shapes}, in {bins} bins",
+            remedy="pass one integer a text, for at least one text and one bin",
+        )
+    order = np.argsort(lengths, kind="stable")
+    ascending, right = lengths[order], (labels == predicted)[order]
+    # Where a bin of equal count would end, moved to where the next length begins.
+    ends = (np.arange(1, bins + 1) * len(order)) // bins
+    lasts = ascending[ends[ends > 0] - 1]
+    edges = np.unique([0, *np.searchsorted(ascending, lasts, side="right")])
+    return {
+        "examples": len(order),
+        "accuracy": float(right.mean()),
+        "bins": [
+            {
+                "shortest": int(ascending[start]),
+                "longest": int(ascending[stop - 1]),
+                "count": stop - start,
+                "accuracy": float(right[start:stop].mean()),
+                "accuracy_interval_95": list(
+                    wilson_interval(int(right[start:stop].sum()), stop - start)
+                ),
+            }
+            for start, stop in itertools.pairwise(edges.tolist())
+        ],
+    }
+
+
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """How much more often the second is right than the first.
+
+    Attributes:
+        difference: accuracy of the second minus accuracy of the first, the mean over seeds.
+        interval_95: its 95 % interval (low, high), for the draw of the examples.
+        by_seed: the difference of each seed.
+        only_first, only_second: answers that one alone has right, all seeds together.
+    """
+
+    difference: float
+    interval_95: tuple[float, float]
+    by_seed: tuple[float, ...]
+    only_first: int
+    only_second: int
+
+    @property
+    def beyond_noise(self) -> bool:
+        """Whether the interval leaves out 0 and every seed agrees about the sign."""
+        low, high = self.interval_95
+        return (low > 0 and min(self.by_seed) > 0) or (high < 0 and max(self.by_seed) < 0)
+
+
+def paired_difference(first: BoolArray, second: BoolArray) -> PairedDifference:
+    """Compare two classifiers by whether they are right, example by example.
+
+    With e_i in [−1, 1] the second's score at example i minus the first's (the mean over seeds) and
+    n examples, d = Σ e_i / n is reported with the interval d* ± z·√(v*/(n + 2)), where
+    d* = Σ e_i / (n + 2), v* = (Σ e_i² + 1)/(n + 2) − d*² and z = 1.96. For one seed that is the
+    interval for matched pairs with half an example added to each cell of their 2 × 2 table, which
+    keeps its level when few pairs differ: Agresti and Min, "Simple improved confidence intervals
+    for comparing matched proportions", Statistics in Medicine 24, 2005.
+
+    Args:
+        first: (seeds, examples), whether the first is right.
+        second: the same of the second, on the same examples and seeds.
+
+    Raises:
+        ShapeError: the two differ in shape, or there is no example or seed.
+    """
+    if first.shape != second.shape or first.ndim != 2 or first.size == 0:
+        raise ShapeError(
+            f"answers of shapes {first.shape} and {second.shape}",
+            remedy="compare answers of one shape (seeds, examples), at least one of each",
+        )
+    step = second.astype(np.float64) - first
+    each = step.mean(axis=0)
+    padded = len(each) + 2
+    centre = float(each.sum()) / padded
+    variance = (float((each**2).sum()) + 1) / padded - centre**2
+    reach = _Z_95 * math.sqrt(variance / padded)
+    return PairedDifference(
+        difference=float(each.mean()),
+        interval_95=(max(-1.0, centre - reach), min(1.0, centre + reach)),
+        by_seed=tuple(float(value) for value in step.mean(axis=1)),
+        only_first=int((first & ~second).sum()),
+        only_second=int((second & ~first).sum()),
+    )

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from qkv.figures.calibration import draw_accuracy_by_length, draw_reliability
 from qkv.figures.confusion import draw_confusion
 from qkv.figures.copying import draw_copying
 from qkv.figures.curves import draw_curves
-from qkv.figures.lengths import draw_accuracy_by_length
 from qkv.figures.linear_attention import draw_linear_attention
 from qkv.figures.predictions import draw_mistakes, draw_predictions
 from qkv.figures.quality import draw_quality
 from qkv.figures.recurrence import draw_recurrence
-from qkv.figures.reliability import draw_reliability
 from qkv.figures.run import draw_run_figures
 from qkv.figures.style import save_figure
 from qkv.figures.text_mistakes import draw_text_mistakes

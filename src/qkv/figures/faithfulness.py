@@ -8,10 +8,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.font_manager import FontProperties
 
-from qkv.figures.flowing_words import Piece, lay_out
-from qkv.figures.lettering import measure_with
-from qkv.figures.sheet import Sheet
 from qkv.figures.style import BLUE, INK, MUTED, PALETTE
+from qkv.figures.text_layout import Piece, Sheet, lay_out, measure_with
 
 _GRID = "#DDDDDD"
 _MORE_DECIMALS = 4

@@ -10,8 +10,16 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from qkv.figures.integers import short_integer
-from qkv.figures.style import BLUE, INK, MUTED, ORANGE, house_style, new_figure, settle
+from qkv.figures.style import (
+    BLUE,
+    INK,
+    MUTED,
+    ORANGE,
+    house_style,
+    new_figure,
+    settle,
+    short_integer,
+)
 
 # Even, so that the last row drawn has the signs of the last row of all.
 _MAX_ROWS = 40

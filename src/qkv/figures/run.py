@@ -10,11 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from qkv.figures.calibration import draw_accuracy_by_length, draw_reliability
 from qkv.figures.confusion import draw_confusion
 from qkv.figures.curves import draw_curves
-from qkv.figures.lengths import draw_accuracy_by_length
 from qkv.figures.predictions import draw_mistakes, draw_predictions
-from qkv.figures.reliability import draw_reliability
 from qkv.figures.style import save_figure
 from qkv.figures.text_mistakes import draw_text_mistakes
 

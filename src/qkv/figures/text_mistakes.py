@@ -10,8 +10,8 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
 
 from qkv.errors import ShapeError
-from qkv.figures.lettering import Measure, drawable, known_letters, measure_with
 from qkv.figures.style import INK, class_colours, house_style, new_figure, percent, short_name
+from qkv.figures.text_layout import Measure, drawable, known_letters, measure_with
 
 _MOST_MISTAKES = 8
 _MOST_LINES = 7

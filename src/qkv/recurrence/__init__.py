@@ -6,8 +6,7 @@ stands on top.
 """
 
 from qkv.recurrence.alternating import alternating_states, alternating_sum, compare_even_odd
-from qkv.recurrence.closed_form import recurrence_closed_form
-from qkv.recurrence.loop import recurrence_loop
+from qkv.recurrence.reference import recurrence_closed_form, recurrence_loop
 from qkv.recurrence.scan import recurrence_scan
 
 __all__ = [

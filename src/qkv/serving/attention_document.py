@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from qkv.errors import DataError
-from qkv.inspection.text.text_attention import POOL, attention_choices, text_attention
-from qkv.inspection.vision.attention import attention_weights
+from qkv.explanation.text_attention import POOL, attention_choices, text_attention
+from qkv.explanation.vision_attention import attention_weights
 from qkv.text.classifier import TextClassifier
 from qkv.vision.classifier import VisionClassifier
 

@@ -157,7 +157,7 @@ class Engine:
         Raises:
             QKVError: the input, the method or the label is unfit; the queue is full.
         """
-        from qkv.inspection.explain import explain
+        from qkv.explanation.explain import explain
 
         def work() -> dict[str, Any]:
             document = explain(model.classifier, content, method=method, label=label).document()

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qkv.classifiers import Classifier, load
 from qkv.devices import DeviceName
 from qkv.errors import RunError
+from qkv.loading import Classifier, load
 from qkv.runs import Run
 from qkv.serving.predictors import Predictor, predictor_of
 

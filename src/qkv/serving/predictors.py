@@ -13,17 +13,17 @@ import numpy.typing as npt
 import torch
 from jaxtyping import Float32
 
-from qkv.classifiers import Classifier
+from qkv.loading import Classifier
 from qkv.errors import DataError, ImageError
-from qkv.inspection.text.text_attention import POOL, attention_choices
+from qkv.explanation.text_attention import POOL, attention_choices
 from qkv.serving.attention_document import image_attention, text_attention_document
 from qkv.serving.settings import ServingSettings
 from qkv.serving.worker_process import ImageProcesses
 from qkv.text.classifier import HEAD_BATCH_TOKENS, TextClassifier
-from qkv.text.inputs import predict_inputs
-from qkv.text.prepared import Prepared, join
+from qkv.text.model import predict_inputs
+from qkv.text.windows import Prepared, join
 from qkv.vision.classifier import VisionClassifier
-from qkv.vision.decode import MAX_PIXELS, decode, probe, resize_and_crop
+from qkv.data.image_decode import MAX_PIXELS, decode, probe, resize_and_crop
 
 # Tokenising more takes longer than handing it to another thread and back.
 SHORT_TEXT_CHARACTERS = 2_000

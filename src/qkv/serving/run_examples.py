@@ -17,16 +17,14 @@ from PIL import Image
 
 from qkv.errors import DataError, QKVError, RunError
 from qkv.evaluation.metrics import log_softmax
-from qkv.labelled import IntArray
 from qkv.runs import RECORD, RESULTS, Run
 from qkv.settings import nearest
 from qkv.sources import cache_dir
-from qkv.text.dataset import TextSplit
 from qkv.text.imdb.locate import CACHE_FOLDER
 from qkv.training.data import fingerprint, load_dataset, test_split
 from qkv.training.recipe import parse_recipe
 from qkv.vision import fashion_mnist
-from qkv.vision.dataset import ImageSplit, UInt8Array
+from qkv.data.dataset import ImageSplit, IntArray, TextSplit, UInt8Array
 
 Order = Literal["index", "confidence"]
 # An image as uint8 (channels, height, width), or a text.

@@ -110,7 +110,7 @@ def _load(run: Path, threads: int) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     lower_priority()
     torch.set_num_threads(threads)
-    from qkv.classifiers import load
+    from qkv.loading import load
     from qkv.runs import Run
 
     try:

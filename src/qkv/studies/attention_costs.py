@@ -3,22 +3,199 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypedDict
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, NamedTuple, TypedDict
 
-from qkv.measurement.interleave import quartiles, round_ratios
-from qkv.measurement.memory import memory_of
-from qkv.measurement.samples import LEAST_SAMPLE_SECONDS, sampled
-from qkv.studies.attention_kernels import (
-    KERNELS,
-    WORKS,
-    Work,
-    given_and_kept_bytes,
-    made_up_inputs,
-    matrix_bytes,
-    prepared,
-)
-from qkv.studies.budget import Budget
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from qkv.attention import linear_attention, softmax_attention
+from qkv.attention.reference import quadratic_linear_attention, quadratic_softmax_attention
+from qkv.attention.twins import Attend
+from qkv.errors import StudyError
+from qkv.measurement.memory import free_bytes, memory_of
+from qkv.measurement.timing import LEAST_SAMPLE_SECONDS, quartiles, round_ratios, sampled
+
+Work = Literal["forward", "train"]
+WORKS: tuple[Work, ...] = ("forward", "train")
+WORK_NAMES: dict[Work, str] = {"forward": "forward", "train": "forward + backward"}
+
+_FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One way to attend.
+
+    Attributes:
+        label: for people.
+        attend: query, key and value, (batch, heads, tokens, head_dim) each, to an output.
+        twin: the same function in its quadratic form.
+        time_power: its time grows as tokens to this power.
+        matrices: how many T×T float32 matrices it holds at the worst moment, by work.
+    """
+
+    label: str
+    attend: Attend
+    twin: Attend
+    time_power: int
+    matrices: dict[Work, int]
+
+
+def _elu_plus_one(x: Tensor) -> Tensor:
+    return F.elu(x) + 1
+
+
+_quadratic_linear = partial(quadratic_linear_attention, feature_map=_elu_plus_one)
+_NONE: dict[Work, int] = {"forward": 0, "train": 0}
+
+KERNELS: dict[str, Kernel] = {
+    "plain": Kernel(
+        "plain softmax",
+        quadratic_softmax_attention,
+        quadratic_softmax_attention,
+        time_power=2,
+        # Scores before and after scaling; then the weights, their gradient and that of the scores.
+        matrices={"forward": 2, "train": 3},
+    ),
+    "fused": Kernel(
+        "fused softmax",
+        softmax_attention,
+        quadratic_softmax_attention,
+        time_power=2,
+        matrices=_NONE,
+    ),
+    "linear": Kernel(
+        "linear",
+        linear_attention,
+        _quadratic_linear,
+        time_power=1,
+        matrices=_NONE,
+    ),
+    "causal_linear": Kernel(
+        "causal linear",
+        partial(linear_attention, is_causal=True),
+        partial(_quadratic_linear, is_causal=True),
+        time_power=1,
+        matrices=_NONE,
+    ),
+}
+
+
+def made_up_inputs(work: Work, tokens: int, head_dim: int) -> list[Tensor]:
+    """Normal query, key and value of one head, and the gradient that comes back if it trains."""
+    generator = torch.Generator().manual_seed(0)
+    count = 3 if work == "forward" else 4
+    return [torch.randn(1, 1, tokens, head_dim, generator=generator) for _ in range(count)]
+
+
+def prepared(attend: Attend, work: Work, inputs: list[Tensor]) -> Callable[[], object]:
+    """The call to measure; it returns the output and, if it trains, the three gradients."""
+    if work == "forward":
+        query, key, value = inputs[:3]
+        return lambda: attend(query, key, value)
+    leaves = [tensor.detach().requires_grad_() for tensor in inputs[:3]]
+    upstream = inputs[3]
+
+    def train() -> list[Tensor]:
+        output = attend(*leaves)
+        return [output.detach(), *torch.autograd.grad(output, leaves, upstream)]
+
+    return train
+
+
+def given_and_kept_bytes(work: Work, tokens: int, head_dim: int) -> int:
+    """Bytes of what goes into a call and of what it returns."""
+    tensors = 3 + 1 if work == "forward" else 4 + 4
+    return tensors * tokens * head_dim * _FLOAT_BYTES
+
+
+def matrix_bytes(kernel: Kernel, work: Work, tokens: int) -> int:
+    """Bytes of the T×T matrices that a call holds at the worst moment."""
+    return kernel.matrices[work] * tokens * tokens * _FLOAT_BYTES
+
+
+DEFAULT_MEMORY_MIB = 4096
+_MIB = 2**20
+
+
+class Budget:
+    """Says what does not fit any more; it stops nothing by itself.
+
+    Args:
+        max_seconds: for everything from now on.
+        max_bytes: for everything held at one moment.
+        clock: seconds that only grow.
+
+    Raises:
+        StudyError: a limit is not positive.
+    """
+
+    def __init__(
+        self, max_seconds: float, max_bytes: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        if not 0 < max_seconds < float("inf"):
+            raise StudyError(
+                f"--max-seconds is {max_seconds:g}", remedy="give a positive number of seconds"
+            )
+        if max_bytes <= 0:
+            raise StudyError(
+                f"--max-memory-mib is {max_bytes // _MIB}", remedy="give a positive number of MiB"
+            )
+        self.max_seconds = max_seconds
+        self.max_bytes = max_bytes
+        self._clock = clock
+        self._started = clock()
+
+    @property
+    def spent_seconds(self) -> float:
+        """Since the budget was made."""
+        return self._clock() - self._started
+
+    def refusal(self, seconds: float, needed_bytes: int, *, share: float = 1.0) -> str | None:
+        """Why work does not fit, in a word or two, or None if it does.
+
+        Args:
+            seconds: that it will take, by prediction.
+            needed_bytes: that it will hold, by prediction.
+            share: of all the seconds, how much may be spent after it.
+        """
+        if needed_bytes > self.max_bytes:
+            return f"needs {as_bytes(needed_bytes)}"
+        left = share * self.max_seconds - self.spent_seconds
+        if seconds <= left:
+            return None
+        return f"needs {as_seconds(seconds)}" if left > 0 else "no time left"
+
+
+def default_memory_mib() -> int:
+    """4,096, or half of what is free where that is less."""
+    free = free_bytes()
+    if free is None:
+        return DEFAULT_MEMORY_MIB
+    return max(1, min(DEFAULT_MEMORY_MIB, free // 2 // _MIB))
+
+
+def as_bytes(count: float) -> str:
+    """Bytes for people, such as 16 GiB."""
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1024
+    return f"{count:.3g} TiB" if count < 999.5 else f"{count:,.0f} TiB"
+
+
+def as_seconds(seconds: float) -> str:
+    """Seconds for people, such as 40 s or 3.1 h."""
+    if seconds < 600:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"
+
 
 ROUNDS, LEAST_ROUNDS = 7, 3
 # Every kernel is tried once at this length, for the first predictions.
@@ -194,4 +371,54 @@ def _skipped(name: str, work: Work, tokens: int, reason: str) -> Measurement:
         "extra_bytes": None,
         "peak_bytes": None,
         "skipped": reason,
+    }
+
+
+# Below this many tokens fixed costs of a call hide its growth.
+LONG_TOKENS = 1024
+LEAST_POINTS = 3
+
+
+class Fit(TypedDict):
+    """cost ≈ factor · tokens^exponent.
+
+    Attributes:
+        exponent: slope of the line through (log tokens, log cost).
+        factor: cost at one token, on that line, in the unit of the costs.
+        from_tokens: shortest length of the fit.
+        to_tokens: longest length of the fit.
+        points: lengths in the fit.
+    """
+
+    exponent: float
+    factor: float
+    from_tokens: int
+    to_tokens: int
+    points: int
+
+
+def fit_power_law(costs: Mapping[int, float]) -> Fit | None:
+    """Least squares of log cost against log tokens, over the long lengths.
+
+    Those are the lengths of 1,024 tokens and more or, if fewer than three of them were measured,
+    the three longest of all. None with fewer than three lengths, or a cost of zero.
+
+    Args:
+        costs: by number of tokens.
+    """
+    lengths = sorted(costs)
+    long = [tokens for tokens in lengths if tokens >= LONG_TOKENS]
+    if len(long) < LEAST_POINTS:
+        long = lengths[-LEAST_POINTS:]
+    if len(long) < LEAST_POINTS or min(costs[tokens] for tokens in long) <= 0:
+        return None
+    x = np.log(np.array(long, dtype=np.float64))
+    y = np.log(np.array([costs[tokens] for tokens in long], dtype=np.float64))
+    exponent = float(((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum())
+    return {
+        "exponent": exponent,
+        "factor": float(np.exp(y.mean() - exponent * x.mean())),
+        "from_tokens": long[0],
+        "to_tokens": long[-1],
+        "points": len(long),
     }

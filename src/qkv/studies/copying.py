@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
+from typing import TypedDict
 
 import torch
 from jaxtyping import Float64
@@ -11,17 +13,233 @@ from torch import Tensor
 
 from qkv.attention import softmax_attention, softmax_attention_weights
 from qkv.errors import StudyError
-from qkv.studies.copying_law import (
-    CONSTANTS,
-    LOG10_SMALLEST,
-    error_over_law,
-    log10_law,
-    plain_number,
-    spread_wide,
-)
-from qkv.studies.copying_source import claims_tested, tokens
-from qkv.studies.copying_tables import Point, error_table, score_table, weight_table
-from qkv.studies.document import StudyDocument
+from qkv.studies.study import Cell, StudyDocument, Table
+
+# The copy errors of S2 in closed form, at any β, also far below the smallest float64 number.
+#
+# With q = e^(−β²) the rows of softmax(X Xᵀ) are, up to their sums,
+#
+#     x1 = d + b:  1, q², q      sum 1 + q + q²
+#     x2 = a:      q, 1,  q      sum 1 + 2q
+#     x3 = c + b:  q, q², 1      sum 1 + q + q²
+#
+# and y_i − x_i = Σ_(j≠i) w_ij (x_j − x_i). In the orthogonal frame that gives, as a share of
+# ‖x_i‖,
+#
+#     x1, x3:  q √(1 + q + 3q²/2) / (1 + q + q²)  → q
+#     x2:      q √10 / (1 + 2q)                   → √10 · q
+
+
+TOKENS = ("x1 = d + b", "x2 = a", "x3 = c + b")
+CONSTANTS = (1.0, math.sqrt(10.0), 1.0)  # what the relative error over q tends to
+LOG10_SMALLEST = math.log10(sys.float_info.min)  # of the normal numbers of float64
+
+
+def leaked_over_law(beta: float, token: int) -> float:
+    """The weight that a token gives to the others, over e^(−β²).
+
+    Args:
+        beta: the norm of a, b, c and d.
+        token: 0, 1 or 2.
+    """
+    q = math.exp(-(beta**2))
+    return 2 / (1 + 2 * q) if token == 1 else (1 + q) / (1 + q + q**2)
+
+
+def error_over_law(beta: float, token: int) -> float:
+    """‖y − x‖ / ‖x‖ of a token, over e^(−β²); arguments as in `leaked_over_law`."""
+    q = math.exp(-(beta**2))
+    if token == 1:
+        return math.sqrt(10) / (1 + 2 * q)
+    return math.sqrt(1 + q + 1.5 * q**2) / (1 + q + q**2)
+
+
+def log10_law(beta: float) -> float:
+    """log10 of e^(−β²), which floats hold where they no longer hold the law itself."""
+    return -(beta**2) / math.log(10)
+
+
+def spread_wide(betas: Sequence[float]) -> bool:
+    """Whether only a logarithmic axis shows both all the β and β near 1, where the law sets in."""
+    return max(betas) > 40 * min(1.0, *betas)
+
+
+def plain_number(log10: float) -> str:
+    """10 to a power, which may be below every float64, in three digits: `0.05`, `1.2e-391`."""
+    if log10 > -4:
+        return f"{10**log10:.3g}"
+    exponent = math.floor(log10)
+    return f"{10 ** (log10 - exponent):.2f}e{exponent:+03d}"
+
+
+def number_cell(log10: float) -> float | str:
+    """10 to a power as a float, or as text where float64 is too coarse for it."""
+    return float(10**log10) if log10 > LOG10_SMALLEST else plain_number(log10)
+
+
+def tokens(norms: Sequence[float]) -> Float64[Tensor, "tokens=3 dim=4"]:
+    """x1 = d + b, x2 = a, x3 = c + b along the axes a, b, c, d.
+
+    Attention sees scalar products alone, so any other orthogonal frame gives the same weights.
+
+    Args:
+        norms: ‖a‖, ‖b‖, ‖c‖, ‖d‖.
+    """
+    a, b, c, d = torch.diag(torch.tensor(norms, dtype=torch.float64))
+    return torch.stack([d + b, a, c + b])
+
+
+def margins(x: Float64[Tensor, "tokens dim"]) -> list[float]:
+    """By how much each token's own score beats the best of the others."""
+    scores = x @ x.T
+    own = scores.diagonal()
+    others = scores.masked_fill(torch.eye(len(x), dtype=torch.bool), -torch.inf)
+    return [float(margin) for margin in own - others.amax(dim=1)]
+
+
+def claims_tested(beta: float) -> tuple[Table, dict[str, float]]:
+    """The claims of the source beside what is computed, and the numbers that decide.
+
+    Args:
+        beta: the norm of the four vectors, where they have one.
+    """
+    unequal = tokens([1.0, 2.0, 3.0, 4.0])
+    x = tokens([beta] * 4)
+    score = float((x @ x.T)[2, 0]) / beta**2
+    y3 = softmax_attention(x, x, x, scale=1.0)[2]
+    b = torch.tensor([0.0, beta, 0.0, 0.0], dtype=torch.float64)
+    to_b = float((y3 - b).norm()) / beta
+    # Of the difference to its own token rounding leaves nothing; the closed form has it all.
+    log10_to_own = log10_law(beta) + math.log10(math.sqrt(2) * error_over_law(beta, 2))
+    equal = min(margins(x)) / beta**2
+    louder = min(margins(tokens([beta, 10 * beta, beta, beta]))) / beta**2
+    numbers = {
+        "x2_norm_with_unequal_vectors": float(unequal[1].norm()),
+        "third_score_row_first_entry_over_beta_squared": score,
+        "y3_distance_to_b_over_beta": to_b,
+        "log10_y3_distance_to_x3_over_beta": log10_to_own,
+        "smallest_margin_over_beta_squared": equal,
+        "smallest_margin_over_beta_squared_with_b_tenfold": louder,
+    }
+    title = "Where the source's text errs"
+    columns = ["claim in print", "tested by", "in print", "computed", "so it should read"]
+    return {
+        "title": title,
+        "columns": columns,
+        "rows": [
+            ["‖x2‖ = ‖b‖", "norms 1, 2, 3, 4", 2.0, numbers["x2_norm_with_unequal_vectors"], "‖a‖"],
+            ["3rd score row starts 2β²", "x3·x1 / β²", 2.0, score, "β², 0, 2β²"],
+            ["y3 → b", f"‖y3 − b‖ / β at β = {beta:g}", 0.0, to_b, "y3 → c + b"],
+            ["", f"‖y3 − (c + b)‖ / β at β = {beta:g}", None, number_cell(log10_to_own), ""],
+            ["b is outweighed", "least lead of a token's own score / β²", None, equal, "own score"],
+            ["", "the same with b ten times as long", None, louder, "leads by β²"],
+        ],
+    }, numbers
+
+
+# A difference of float64 vectors is good to a percent only if it is a hundred roundings long.
+_LOG10_ROUNDING = math.log10(100 * sys.float_info.epsilon)
+_TOO_SMALL = f"< {sys.float_info.min:.0e}"
+
+
+class Point(TypedDict):
+    """One token at one β.
+
+    Attributes:
+        beta: the norm of a, b, c and d.
+        token: 1, 2 or 3.
+        norm: ‖x‖.
+        scores: x·x_1, x·x_2, x·x_3.
+        weights: their softmax.
+        output: y in coordinates along a, b, c, d.
+        leaked: weight on the other tokens; None where float64 has no number so small.
+        distance: ‖y − x‖ from the weights on the other tokens; None likewise.
+        plain_distance: ‖y − x‖ by subtracting; of no meaning where it is mostly rounding.
+        log10_error: log10 of ‖y − x‖ / ‖x‖ in closed form.
+        error_over_law: measured ‖y − x‖ / ‖x‖ over e^(−β²); None where it was not measured.
+    """
+
+    beta: float
+    token: int
+    norm: float
+    scores: list[float]
+    weights: list[float]
+    output: list[float]
+    leaked: float | None
+    distance: float | None
+    plain_distance: float
+    log10_error: float
+    error_over_law: float | None
+
+
+def error_table(points: Sequence[Point]) -> Table:
+    """Measured beside exact, and over the law."""
+    rows: list[list[Cell]] = []
+    for point in points:
+        beta, number = point["beta"], point["token"] - 1
+        log10_distance = point["log10_error"] + math.log10(point["norm"])
+        log10_leaked = log10_law(beta) + math.log10(leaked_over_law(beta, number))
+        lost = point["log10_error"] < _LOG10_ROUNDING
+        rows.append(
+            [
+                beta,
+                f"x{point['token']}",
+                number_cell(log10_leaked) if point["leaked"] is None else point["leaked"],
+                _TOO_SMALL if point["distance"] is None else point["distance"],
+                number_cell(log10_distance),
+                "lost in rounding" if lost else point["plain_distance"],
+                number_cell(point["log10_error"]),
+                point["error_over_law"],
+                error_over_law(beta, number),
+                CONSTANTS[number],
+            ]
+        )
+    return {
+        "title": "How far each output y is from its own token x (lengths in the unit of β)",
+        "columns": [
+            *("β", "token", "weight leaked", "‖y − x‖", "exact", "by y minus x"),
+            *("‖y − x‖/‖x‖", "over e^(−β²)", "exact ratio", "limit"),
+        ],
+        "rows": rows,
+    }
+
+
+def score_table() -> Table:
+    """Norms and scores, which β only scales."""
+    x = tokens([1.0] * 4)
+    rows: list[list[Cell]] = [
+        [name, float(row.norm()), *(float(score) for score in x @ row)]
+        for name, row in zip(TOKENS, x, strict=True)
+    ]
+    return {
+        "title": "Norms (in units of β) and scores X Xᵀ (in units of β²), at every β",
+        "columns": ["token", "‖x‖ / β", "score with x1", "with x2", "with x3"],
+        "rows": rows,
+    }
+
+
+def weight_table(points: Sequence[Point]) -> Table:
+    """What each token takes from each, and what it becomes."""
+    return {
+        "title": "Weights softmax(X Xᵀ), and outputs y along a, b, c, d in units of β",
+        "columns": ["β", "token", "on x1", "on x2", "on x3", "y along a", "b", "c", "d", "y →"],
+        "rows": [
+            [
+                point["beta"],
+                f"x{point['token']}",
+                *map(_positive, point["weights"]),
+                *(_positive(part / point["beta"]) for part in point["output"]),
+                TOKENS[point["token"] - 1].split(" = ")[1],
+            ]
+            for point in points
+        ],
+    }
+
+
+def _positive(value: float) -> Cell:
+    """No weight, and no part of an output, is zero in truth; float64 may have nothing smaller."""
+    return _TOO_SMALL if value < sys.float_info.min else value
+
 
 _SMALLEST, _LARGEST = 0.001, 1000.0
 _MANY = 64

@@ -9,15 +9,21 @@ from typing import Any, TypedDict
 from qkv.attention.twins import require_agreement
 from qkv.devices import machine_facts, resolve_device
 from qkv.errors import StudyError
-from qkv.measurement.crossing import MULTIPLE, Crossing, bracket, refine
-from qkv.measurement.crossing import ROUNDS as CROSSING_ROUNDS
-from qkv.measurement.samples import speed_ratio
-from qkv.studies.attention_costs import CostMeasurer, Measurement, forward_call
-from qkv.studies.attention_kernels import KERNELS, WORKS, Work
-from qkv.studies.budget import Budget, default_memory_mib
-from qkv.studies.document import StudyDocument
-from qkv.studies.lengths import MAX_TOKENS
-from qkv.studies.scaling import Fit, fit_power_law
+from qkv.measurement.timing import MULTIPLE, Crossing, bracket, refine, speed_ratio
+from qkv.measurement.timing import ROUNDS as CROSSING_ROUNDS
+from qkv.studies.attention_costs import (
+    KERNELS,
+    WORKS,
+    Budget,
+    CostMeasurer,
+    Fit,
+    Measurement,
+    Work,
+    default_memory_mib,
+    fit_power_law,
+    forward_call,
+)
+from qkv.studies.study import MAX_TOKENS, StudyDocument
 
 HEAD_DIM = 64
 MAX_SECONDS = 300.0
@@ -39,7 +45,7 @@ class Exponents(TypedDict):
 
 
 class FoundCrossing(TypedDict):
-    """Where the forward pass of linear attention catches up; see `qkv.measurement.crossing`.
+    """Where the forward pass of linear attention catches up; see `qkv.measurement.timing`.
 
     Attributes:
         against: the rival.
@@ -119,7 +125,7 @@ def study_linear_attention(
         StudyError: a setting is wrong, or not even the cheapest kernel fits the budget.
         QKVError: a kernel disagrees with its plain form.
     """
-    from qkv.studies.linear_attention_words import report
+    from qkv.studies.linear_attention_report import report
 
     require_settings(head_dim, long)
     memory_mib = default_memory_mib() if max_memory_mib is None else max_memory_mib

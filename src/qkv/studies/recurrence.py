@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from qkv.errors import StudyError
-from qkv.studies.document import StudyDocument, Table
+from qkv.studies.study import StudyDocument, Table
 
 # Python refuses to print integers of more than 4,300 digits; sums stay well below that.
 _MAX_DIGITS = 4000
@@ -60,7 +60,7 @@ def study_recurrence(sequence: Sequence[int]) -> RecurrenceDocument:
     Raises:
         QKVError: the sequence is empty or of odd length.
     """
-    from qkv.figures.integers import short_integer
+    from qkv.figures.style import short_integer
     from qkv.recurrence import alternating_states, alternating_sum, compare_even_odd
 
     values = list(sequence)

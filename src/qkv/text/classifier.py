@@ -10,13 +10,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from qkv.answers import FailedInput, Prediction
+from qkv.data.dataset import TextSplit
 from qkv.errors import DataError
-from qkv.text.dataset import TextSplit
-from qkv.text.inputs import predict_inputs
-from qkv.text.model import TextModel
+from qkv.predictions import FailedInput, Prediction
+from qkv.text.model import Reading, TextModel, predict_inputs
 from qkv.text.ngrams import NGramModel
-from qkv.text.reading import Reading
 from qkv.text.stack import Stack
 
 HEAD_BATCH_TOKENS = 16_384

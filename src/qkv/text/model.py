@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from typing import Any, Literal, Protocol
 
+import numpy as np
+import torch
 from torch import Tensor, nn
+
+from qkv.data.dataset import IntArray
+from qkv.errors import RunError
+from qkv.measurement.memory import BATCHES_BETWEEN, release_free_memory
+from qkv.text.encoder import EncoderSettings
+from qkv.text.states import Kind, Packed, StatesStore, open_store, pack, unpack
+from qkv.text.text_encoder import TextEncoder, open_text_encoder, token_budget_batches
+from qkv.text.windows import Cut, Prepared, cut_off
 
 
 class TextModel(nn.Module):
@@ -46,3 +58,224 @@ class TextModel(nn.Module):
             return inputs
         states: Tensor = self.top(inputs, attention_mask)
         return states
+
+
+class Inputs(Protocol):
+    """States or ids of a list of texts."""
+
+    @property
+    def lengths(self) -> IntArray:
+        """Tokens of each text."""
+        ...
+
+    def padded(self, indices: IntArray) -> tuple[Tensor, Tensor]:
+        """Some texts: states (texts, tokens, dim) or int64 ids (texts, tokens), and their mask.
+
+        The mask is bool (texts, tokens), True where a token is.
+        """
+        ...
+
+
+@torch.inference_mode()
+def predict_inputs(
+    model: nn.Module, inputs: Inputs, batch_tokens: int, device: torch.device
+) -> Tensor:
+    """Logits of every text by a model put in evaluation mode, in batches of similar length.
+
+    Returns:
+        float32 (texts, classes), on the CPU, in the order of the texts.
+    """
+    model.eval()
+    batches = token_budget_batches(inputs.lengths, batch_tokens)
+    parts = []
+    for number, indices in enumerate(batches, start=1):
+        states, attention_mask = inputs.padded(indices)
+        parts.append(model(states.to(device), attention_mask.to(device)).float().cpu())
+        if number % BATCHES_BETWEEN == 0:
+            release_free_memory()
+    logits = torch.cat(parts)
+    in_order = torch.empty_like(logits)
+    in_order[torch.cat([torch.from_numpy(indices) for indices in batches])] = logits
+    return in_order
+
+
+Progress = Callable[[int, int], None]
+Unfrozen = int | Literal["all"]
+
+# Texts read together when their states are not stored, which bounds the memory that they take.
+TEXTS_AT_ONCE = 512
+
+
+class Reading:
+    """How a text model reads.
+
+    The encoder is loaded when it is first needed.
+
+    Args:
+        settings: the encoder and which of its states.
+        unfrozen: how many of its top layers belong to the model, and are not computed here.
+        kind: how states are stored.
+        device: where the encoder computes.
+        expected: `identity` of the encoder that the model was trained with; None for a new model.
+        progress: told while weights are fetched, in bytes.
+    """
+
+    def __init__(
+        self,
+        settings: EncoderSettings,
+        unfrozen: Unfrozen,
+        kind: Kind,
+        device: torch.device,
+        *,
+        expected: dict[str, Any] | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.settings = settings
+        self.unfrozen = unfrozen
+        self._kind = kind
+        self._device = device
+        self._expected = expected
+        self._progress = progress
+
+    @cached_property
+    def encoder(self) -> TextEncoder:
+        """The encoder with its tokenizer.
+
+        Raises:
+            RunError: it is not the one that the model was trained with.
+            QKVError: it cannot be had.
+        """
+        opened = open_text_encoder(
+            self.settings, device=self._device, below=self.unfrozen, progress=self._progress
+        )
+        found = opened.identity
+        if self._expected is not None and found != self._expected:
+            wrong = next(key for key in found if found[key] != self._expected.get(key))
+            raise RunError(
+                f"the model was trained with another encoder {self.settings.name}: its {wrong} was "
+                f"{self._expected.get(wrong)}, not {found[wrong]}",
+                remedy="name the same encoder, at the same revision, where it can be found",
+            )
+        return opened
+
+    @cached_property
+    def store(self) -> StatesStore:
+        """Where states are kept."""
+        return open_store(self.encoder.facts, self.encoder.dim, kind=self._kind)
+
+    def top(self) -> nn.Module | None:
+        """A trainable copy of what is not computed here; None if all of it is."""
+        if self.unfrozen == 0:
+            return None
+        if self.unfrozen == "all":
+            return self.encoder.encoder.whole()
+        return self.encoder.encoder.top(self.unfrozen)
+
+    def stored(
+        self,
+        splits: Sequence[Sequence[str]],
+        *,
+        progress: Progress | None = None,
+        note: Callable[[str], None] | None = None,
+    ) -> list[Inputs]:
+        """Inputs of several lists of texts, after everything that is missing has been encoded.
+
+        Raises:
+            DataError: the disk lacks the room.
+        """
+        if self.unfrozen == "all":
+            return [HeldIds(self.encoder, texts) for texts in splits]
+        everything = [text for texts in splits for text in texts]
+        self.store.fill(self.encoder, everything, progress=progress, note=note)
+        return [self.store.reader(texts) for texts in splits]
+
+    def lengths(self, texts: Sequence[str]) -> IntArray:
+        """Tokens that the model reads of each text, int64 (texts,)."""
+        if self.unfrozen != "all" and not len(self.store.missing(texts)):
+            return self.store.reader(texts).lengths
+        return self.encoder.prepare(texts).rows
+
+    def cut(self, texts: Sequence[str]) -> Cut:
+        """What truncation leaves out of texts whose inputs are at hand."""
+        if self.unfrozen != "all" and not len(self.store.missing(texts)):
+            pieces = self.store.reader(texts).pieces
+            if (pieces >= 0).all():
+                positions = self.encoder.encoder.positions
+                return cut_off(pieces, self.settings.truncation, positions=positions)
+        return self.encoder.prepare(texts).cut
+
+    def inputs(self, texts: Sequence[str], *, from_store: bool = False) -> Iterator[Inputs]:
+        """Inputs of a list of texts, in order and in parts, so that memory stays bounded.
+
+        Args:
+            texts: what to read.
+            from_store: take them from the store if it has them all.
+        """
+        if self.unfrozen == "all":
+            for part in _parts(texts):
+                yield HeldIds(self.encoder, part)
+        elif from_store and not len(self.store.missing(texts)):
+            yield self.store.reader(texts)
+        else:
+            for part in _parts(texts):
+                yield HeldStates(self.encoder, part, self._kind)
+
+    def prepared_inputs(self, prepared: Prepared) -> Inputs:
+        """Inputs of texts that are tokenised already; they are all in memory at once."""
+        if self.unfrozen == "all":
+            return HeldIds(self.encoder, prepared)
+        return HeldStates(self.encoder, prepared, self._kind)
+
+
+class HeldStates:
+    """States of a few texts, computed now; they are rounded as a store does it."""
+
+    def __init__(
+        self, encoder: TextEncoder, texts: Sequence[str] | Prepared, kind: Kind = "float16"
+    ) -> None:
+        prepared = texts if isinstance(texts, Prepared) else encoder.prepare(texts)
+        self._states: dict[int, Packed] = {
+            index: pack(states, kind) for index, states in encoder.encode(prepared)
+        }
+
+    @property
+    def lengths(self) -> IntArray:
+        """Rows of each text."""
+        counts = [len(self._states[index].values) for index in range(len(self._states))]
+        return np.array(counts, dtype=np.int64)
+
+    def padded(self, indices: IntArray) -> tuple[Tensor, Tensor]:
+        """Float32 states (texts, tokens, dim), zero where there is no token, and their mask."""
+        packed = [self._states[int(index)] for index in indices]
+        chosen = [unpack(text.values, text.scales) for text in packed]
+        return _pad(chosen, [len(states) for states in chosen])
+
+
+class HeldIds:
+    """Token ids of texts, for a model that holds the whole encoder."""
+
+    def __init__(self, encoder: TextEncoder, texts: Sequence[str] | Prepared) -> None:
+        if isinstance(texts, Prepared):
+            self._ids = [texts.window(number) for number in range(len(texts.rows))]
+        else:
+            self._ids = encoder.input_ids(texts)
+
+    @property
+    def lengths(self) -> IntArray:
+        """Tokens of each text."""
+        return np.array([len(ids) for ids in self._ids], dtype=np.int64)
+
+    def padded(self, indices: IntArray) -> tuple[Tensor, Tensor]:
+        """Int64 ids (texts, tokens), 0 where there is no token, and their mask."""
+        chosen = [torch.from_numpy(self._ids[index]).long() for index in indices]
+        return _pad(chosen, [len(ids) for ids in chosen])
+
+
+def _pad(sequences: list[Tensor], lengths: list[int]) -> tuple[Tensor, Tensor]:
+    padded = nn.utils.rnn.pad_sequence(sequences, batch_first=True)
+    return padded, torch.arange(padded.shape[1]) < torch.tensor(lengths)[:, None]
+
+
+def _parts(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(texts), TEXTS_AT_ONCE):
+        yield texts[start : start + TEXTS_AT_ONCE]

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from qkv.data.dataset import IntArray
 from qkv.errors import ShapeError
-from qkv.labelled import IntArray
 from qkv.settings import Settings
 
 FloatArray = npt.NDArray[np.float64]

@@ -4,18 +4,77 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
+from qkv.data.dataset import ImageDataset, ImageSplit, TextDataset, TextSplit, stratified_split
+from qkv.data.image_folder import load_image_folder
+from qkv.data.text_table import load_text_table
 from qkv.errors import DataError
-from qkv.text.dataset import TextDataset, TextSplit
-from qkv.training.progress import Reporter, Silent
-from qkv.training.recipe import Recipe
-from qkv.training.text_data import load_texts
-from qkv.training.text_recipe import TextRecipe
-from qkv.training.vision_data import load_images
-from qkv.training.vision_recipe import VisionRecipe
-from qkv.vision.dataset import ImageDataset, ImageSplit
+from qkv.progress import Reporter, Silent
+from qkv.text import imdb
+from qkv.training.recipe import Recipe, TextRecipe, VisionRecipe
+from qkv.vision import fashion_mnist
+
+
+def load_texts(
+    recipe: TextRecipe, data: Path | None, *, skip_bad: bool, reporter: Reporter
+) -> TextDataset:
+    """The texts of a recipe, with a validation split.
+
+    Raises:
+        DataError: the data are missing or unfit.
+    """
+    if recipe.data.dataset == "imdb":
+        dataset = imdb.load(data, progress=reporter.progress("data", "bytes"))
+        fraction = recipe.data.validation_fraction
+        kept, carved = stratified_split(dataset.train.labels, fraction, recipe.seed)
+        return replace(
+            dataset, train=dataset.train.subset(kept), validation=dataset.train.subset(carved)
+        )
+    if data is None:
+        raise DataError("no texts were named", remedy="name a table or folder with --data PATH")
+    return load_text_table(
+        data,
+        recipe.data.table_settings(),
+        seed=recipe.seed,
+        skip_bad=skip_bad,
+        progress=reporter.progress("data", "bytes"),
+    )
+
+
+def load_images(
+    recipe: VisionRecipe, data: Path | None, *, skip_bad: bool, reporter: Reporter
+) -> ImageDataset:
+    """The images of a recipe, with the validation split that it asks for.
+
+    Raises:
+        DataError: the data are missing or unfit.
+    """
+    if recipe.data.dataset == "fashion-mnist":
+        progress = reporter.progress("data", "bytes")
+        return _carve_validation(fashion_mnist.load(data, progress=progress), recipe)
+    if data is None:
+        raise DataError("no images were named", remedy="name a folder with --data FOLDER")
+    return load_image_folder(
+        data,
+        recipe.data.folder_settings(),
+        seed=recipe.seed,
+        skip_bad=skip_bad,
+        progress=reporter.progress("data", "files"),
+    )
+
+
+def _carve_validation(dataset: ImageDataset, recipe: VisionRecipe) -> ImageDataset:
+    fraction = recipe.data.validation_fraction
+    if fraction == 0.0:
+        return dataset
+    kept, carved = stratified_split(dataset.train.labels, fraction, recipe.seed)
+    return replace(
+        dataset, train=dataset.train.subset(kept), validation=dataset.train.subset(carved)
+    )
+
 
 Dataset = ImageDataset | TextDataset
 

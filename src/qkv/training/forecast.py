@@ -9,11 +9,10 @@ import time
 
 import torch
 
-from qkv.training.progress import Forecast
-from qkv.training.settings import TrainingSettings
-from qkv.training.state import training_tensors
-from qkv.training.step import Stepper
-from qkv.training.task import Task
+from qkv.progress import Forecast
+from qkv.training.checkpoint import training_tensors
+from qkv.training.loop import Stepper, Task
+from qkv.training.recipe import TrainingSettings
 
 # The first steps are slow: memory is touched for the first time and kernels are chosen.
 WARM_STEPS, TIMED_STEPS = 10, 5

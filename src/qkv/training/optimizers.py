@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from qkv.training.muon import MuonWithAdamW
-from qkv.training.settings import TrainingSettings
+from qkv.training.recipe import TrainingSettings
 
 # Parameters that hold an embedding rather than a map; decaying them only blurs where things are.
 EMBEDDING_NAMES = ("positions", "class_token")

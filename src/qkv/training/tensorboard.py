@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from qkv.training.progress import Forecast, Progress, Reporter, StepReport
+from qkv.progress import Forecast, Progress, Reporter, StepReport
 
 
 @contextmanager

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from qkv.labelled import IntArray
-from qkv.measurement.release import BATCHES_BETWEEN, release_free_memory
-from qkv.text.batches import token_budget_batches
-from qkv.text.inputs import Inputs, predict_inputs
-from qkv.text.model import TextModel
-from qkv.training.class_weights import inverse_frequencies
-from qkv.training.task import Predictions, SplitName, StepOutcome
-from qkv.training.text_recipe import TextTrainingSettings
+from qkv.data.dataset import IntArray, TextDataset, TextSplit
+from qkv.measurement.memory import BATCHES_BETWEEN, release_free_memory
+from qkv.progress import Reporter
+from qkv.text.heads import build_head
+from qkv.text.model import Inputs, Reading, TextModel, predict_inputs
+from qkv.text.text_encoder import token_budget_batches
+from qkv.training.checkpoint import seed_initial_weights
+from qkv.training.loop import Predictions, SplitName, StepOutcome
+from qkv.training.recipe import TextRecipe, TextTrainingSettings
+from qkv.training.vision_task import inverse_frequencies
 
 # Lengths are shuffled by this share before they are sorted, so that batches differ by epoch.
 LENGTH_JITTER = 0.1
@@ -106,3 +109,68 @@ class TextTask:
             self._inputs["train"].lengths[by_length], self._settings.batch_tokens
         )
         return [by_length[places] for places in batches]
+
+
+def build_text_task(
+    recipe: TextRecipe, dataset: TextDataset, device: torch.device, reporter: Reporter
+) -> tuple[TextTask, Reading]:
+    """The task of a recipe on its data, with the initial weights of its seed.
+
+    The states of every text, those of the test split too, are computed here unless they are stored
+    already.
+
+    Raises:
+        DataError: the disk lacks the room for the states.
+        QKVError: the encoder cannot be had.
+    """
+    reading = Reading(
+        recipe.encoder,
+        recipe.unfreeze_layers,
+        recipe.states,
+        device,
+        progress=reporter.progress("encoder", "bytes"),
+    )
+    splits: dict[str, TextSplit] = {
+        name: split
+        for name, split in (
+            ("train", dataset.train),
+            ("validation", dataset.validation),
+            ("test", dataset.test),
+        )
+        if split is not None
+    }
+    stored = reading.stored(
+        [split.texts for split in splits.values()],
+        progress=reporter.progress("encode", "tokens"),
+        note=reporter.note,
+    )
+    cut = reading.cut([text for split in splits.values() for text in split.texts])
+    if cut.texts:
+        reporter.note(
+            f"{cut.texts:,} texts are longer than the encoder is given: {cut.tokens:,} tokens are "
+            f"left out (truncation {recipe.encoder.truncation.kind!r})"
+        )
+    inputs: dict[str, Inputs] = dict(zip(splits, stored, strict=True))
+    labels: dict[str, IntArray] = {name: split.labels for name, split in splits.items()}
+    seed_initial_weights(recipe.seed)
+    classes = len(dataset.class_names)
+    head = build_head(recipe.head, reading.encoder.dim, classes)
+    model = TextModel(head, reading.top())
+    return TextTask(model, inputs, labels, classes, recipe.training, device), reading
+
+
+def text_config(recipe: TextRecipe, reading: Reading) -> dict[str, Any]:
+    """The part of config.json that says how to build the model and what it reads."""
+    return {
+        "model": {
+            "head": recipe.head.model_dump(mode="json"),
+            "dim": reading.encoder.dim,
+            "unfreeze_layers": recipe.unfreeze_layers,
+        },
+        "encoder": {
+            "settings": recipe.encoder.model_dump(mode="json"),
+            "identity": reading.encoder.identity,
+            "parameters": reading.encoder.encoder.parameters,
+        },
+        "states": recipe.states,
+    }

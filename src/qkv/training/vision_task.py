@@ -9,17 +9,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from qkv.labelled import IntArray
-from qkv.training.class_weights import inverse_frequencies
-from qkv.training.randomness import seed_initial_weights
-from qkv.training.settings import TrainingSettings
-from qkv.training.task import Predictions, SplitName, StepOutcome
-from qkv.training.vision_recipe import VisionRecipe
+from qkv.data.dataset import ImageDataset, ImageSplit, IntArray
+from qkv.training.checkpoint import seed_initial_weights
+from qkv.training.loop import Predictions, SplitName, StepOutcome
+from qkv.training.recipe import TrainingSettings, VisionRecipe
 from qkv.vision.augment import AugmentSettings, augment
-from qkv.vision.classifier import predict_logits
-from qkv.vision.dataset import ImageDataset, ImageSplit
-from qkv.vision.preprocessing import Preprocessing
+from qkv.vision.classifier import Preprocessing, predict_logits
 from qkv.vision.vit import ViT, ViTSettings
+
+
+def inverse_frequencies(labels: IntArray, classes: int) -> Tensor:
+    """`examples / (classes · count)` of each class, float32 (classes,); a missing one counts 1."""
+    counts = np.bincount(labels, minlength=classes)
+    weights = len(labels) / (classes * np.maximum(counts, 1))
+    return torch.tensor(weights, dtype=torch.float32)
+
 
 # A training split up to this size is kept on an accelerator, where batches then cost no transfer.
 RESIDENT_BYTES = 2 * 2**30

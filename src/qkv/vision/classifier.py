@@ -5,20 +5,43 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from jaxtyping import Float, UInt8
 from PIL import ExifTags, Image, ImageOps
+from pydantic import Field
 from torch import Tensor, nn
 
-from qkv.answers import FailedInput, Prediction
+from qkv.data.dataset import ImageSplit, UInt8Array
+from qkv.data.image_decode import UnsupportedPixelsError, decode, resize_and_crop, to_pixels
 from qkv.errors import ImageError, QKVError
-from qkv.vision.dataset import ImageSplit, UInt8Array
-from qkv.vision.decode import decode, resize_and_crop
-from qkv.vision.pixel_modes import UnsupportedPixelsError, to_pixels
-from qkv.vision.preprocessing import Preprocessing
+from qkv.predictions import FailedInput, Prediction
+from qkv.settings import Settings
 from qkv.vision.vit import ViT
+
+
+class Preprocessing(Settings):
+    """How pixels become model input; saved with the model, so that answers can be repeated."""
+
+    image_size: int = Field(ge=1, le=1024)
+    """Side of the square input, in pixels; files are resized to it and centre-cropped."""
+    channels: Literal[1, 3]
+    """1 grey, 3 colour."""
+    mean: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Subtracted from pixels scaled to [0, 1]."""
+    std: float = Field(default=0.5, gt=0.0, le=1.0)
+    """Divides after the mean is subtracted."""
+
+    def normalise(
+        self, images: UInt8[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch channels height width"]:
+        """(x/255 − mean)/std in float32."""
+        scale = 1.0 / (255.0 * self.std)
+        return images.to(torch.float32).mul_(scale).sub_(self.mean / self.std)
+
 
 ImageInput = str | os.PathLike[str] | bytes | Image.Image | UInt8Array
 

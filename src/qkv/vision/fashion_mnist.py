@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from qkv.data.dataset import ImageDataset, ImageSplit, UInt8Array
 from qkv.errors import DataError
 from qkv.sources import Artefact, Collection, Content, DebianPackage, Located, Progress
 from qkv.sources import locate as locate_collection
-from qkv.vision.dataset import ImageDataset, ImageSplit, UInt8Array
 
 CLASS_NAMES = (
     "T-shirt/top",

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from qkv.dropout import Dropout, keep_mask
+from qkv.attention.multihead_cpu import Dropout, keep_mask
 
 
 class MLP(nn.Sequential):

@@ -20,11 +20,10 @@ from tiny_text_models import (
 )
 
 from qkv.errors import RecipeError, ShapeError
-from qkv.inspection.text.encoder_attention import attention_layers, encoder_attention
-from qkv.inspection.text.read_text import ReadText
+from qkv.explanation.text_attention import attention_layers, encoder_attention
+from qkv.explanation.text_words import ReadText
 from qkv.text.encoder import Encoder
-from qkv.text.encoder.blocks import BLOCK_ROWS, Block
-from qkv.text.encoder.stack import LayerStack
+from qkv.text.encoder.blocks import BLOCK_ROWS, Block, LayerStack
 
 WINDOWS_OF_IDS = [
     np.random.default_rng(length).integers(4, 40, length).astype(np.int32) for length in (9, 1, 40)

@@ -12,20 +12,16 @@ import pytest
 from tiny_text_models import LONG, TEXT, VARIANTS, tiny_classifier
 
 from qkv.errors import DataError, RecipeError
-from qkv.inspection.faithfulness import measure_faithfulness
-from qkv.inspection.occlusion import occlusion
-from qkv.inspection.shapley import shapley_values
-from qkv.inspection.text import answer as answer_module
-from qkv.inspection.text import bounds
-from qkv.inspection.text import explain as module
-from qkv.inspection.text import methods as methods_module
-from qkv.inspection.text.explain import explain_text
-from qkv.inspection.text.integrated_gradients import integrated_gradients
-from qkv.inspection.text.masked import MaskedText
-from qkv.inspection.text.methods import DEFAULT_TEXT_METHOD, TEXT_METHODS, text_methods
-from qkv.inspection.text.pool_weights import pool_weights
-from qkv.inspection.text.spans import MaskedSpans, equal_spans
-from qkv.inspection.text.state_gradients import state_gradients
+from qkv.explanation import text as methods_module
+from qkv.explanation import text as module
+from qkv.explanation import text_masking as answer_module
+from qkv.explanation import text_masking as bounds
+from qkv.explanation.faithfulness import measure_faithfulness
+from qkv.explanation.perturbation import occlusion, shapley_values
+from qkv.explanation.text import DEFAULT_TEXT_METHOD, TEXT_METHODS, explain_text, text_methods
+from qkv.explanation.text_attention import pool_weights
+from qkv.explanation.text_gradients import integrated_gradients, state_gradients
+from qkv.explanation.text_masking import MaskedSpans, MaskedText, equal_spans
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -10,8 +10,8 @@ import torch
 from tiny_text_models import LONG, TEXT, VARIANTS, tiny_classifier
 
 from qkv.errors import DataError
-from qkv.inspection.text.masked import MaskedText
-from qkv.inspection.text.words import split_words
+from qkv.explanation.text_masking import MaskedText
+from qkv.explanation.text_words import split_words
 from qkv.text.classifier import TextClassifier
 
 

@@ -9,8 +9,8 @@ import pytest
 from tiny_text_models import LONG, TEXT, VARIANTS, tiny_classifier
 
 from qkv.errors import RecipeError
-from qkv.inspection.text.pool_weights import pool_weights, pooling_queries
-from qkv.inspection.text.read_text import ReadText
+from qkv.explanation.text_attention import pool_weights, pooling_queries
+from qkv.explanation.text_words import ReadText
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,7 @@ import pytest
 from tiny_text_models import LONG, VARIANTS, WINDOWS, tiny_classifier
 
 from qkv.errors import DataError
-from qkv.inspection.text.read_text import ReadText
-from qkv.inspection.text.words import NO_WORD
+from qkv.explanation.text_words import NO_WORD, ReadText
 
 TRUNCATIONS: list[dict[str, Any]] = [
     {"kind": "head"},

@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qkv.inspection.masked import BoolArray, FloatArray
-from qkv.inspection.occlusion import occlusion
-from qkv.inspection.text.spans import MaskedSpans, equal_spans
+from qkv.explanation.faithfulness import BoolArray, FloatArray
+from qkv.explanation.perturbation import occlusion
+from qkv.explanation.text_masking import MaskedSpans, equal_spans
 
 WEIGHTS = np.array([0.1, 0.05, 0.2, 0.0, 0.15])
 

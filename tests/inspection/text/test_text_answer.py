@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 from tiny_text_models import LONG, TEXT, VARIANTS, log_odds_of, tiny_classifier
 
-from qkv.inspection.text import answer as module
-from qkv.inspection.text.answer import Answer
-from qkv.inspection.text.masked import MaskedText
-from qkv.inspection.text.spans import equal_spans
+from qkv.explanation import text_masking as module
+from qkv.explanation.text_masking import Answer, MaskedText, equal_spans
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

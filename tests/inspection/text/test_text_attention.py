@@ -10,10 +10,13 @@ import pytest
 from tiny_text_models import LONG, TEXT, VARIANTS, tiny_classifier
 
 from qkv.errors import DataError, RecipeError
-from qkv.inspection.text.encoder_attention import encoder_attention
-from qkv.inspection.text.pool_weights import pool_weights
-from qkv.inspection.text.read_text import ReadText
-from qkv.inspection.text.text_attention import attention_choices, text_attention
+from qkv.explanation.text_attention import (
+    attention_choices,
+    encoder_attention,
+    pool_weights,
+    text_attention,
+)
+from qkv.explanation.text_words import ReadText
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -12,13 +12,11 @@ from captum.attr import IntegratedGradients
 from tiny_text_models import LONG, TEXT, VARIANTS, log_odds_of, own_bert, tiny_classifier
 from torch import Tensor
 
-from qkv.inspection.text import integrated_gradients as module
-from qkv.inspection.text import state_gradients as states_module
-from qkv.inspection.text.answer import Answer
-from qkv.inspection.text.integrated_gradients import integrated_gradients, path_gradients
-from qkv.inspection.text.masked import MaskedText
-from qkv.inspection.text.path_integral import path_integral
-from qkv.inspection.text.state_gradients import state_gradients
+from qkv.explanation import text_gradients as module
+from qkv.explanation import text_gradients as states_module
+from qkv.explanation.integrated_gradients import path_integral
+from qkv.explanation.text_gradients import integrated_gradients, path_gradients, state_gradients
+from qkv.explanation.text_masking import Answer, MaskedText
 
 COARSE, FINE = 8, 128
 

@@ -10,9 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qkv.errors import DataError
-from qkv.inspection.explanation import Word
-from qkv.inspection.text.words import NO_WORD, split_words, words_of_pieces
-from qkv.text.tokens import Tokenizer
+from qkv.explanation.explanation import Word
+from qkv.explanation.text_words import NO_WORD, split_words, words_of_pieces
+from qkv.text.tokenizer import Tokenizer
 
 TEXTS = st.text(
     st.one_of(st.sampled_from("abz é9 .'’-/<>!?\n\t日本カな\u200b"), st.characters()), min_size=1

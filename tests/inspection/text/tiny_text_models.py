@@ -13,9 +13,8 @@ from transformers import BertModel
 from qkv.text.classifier import TextClassifier
 from qkv.text.encoder import EncoderSettings
 from qkv.text.heads import HeadSettings, build_head
-from qkv.text.model import TextModel
+from qkv.text.model import Reading, TextModel
 from qkv.text.ngrams import NGramModel, NGramSettings
-from qkv.text.reading import Reading
 from qkv.text.stack import Stack
 
 CPU = torch.device("cpu")

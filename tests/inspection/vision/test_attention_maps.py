@@ -11,7 +11,7 @@ from tiny_vits import GRID, KINDS, pixels_for, tiny_vit
 
 from qkv.attention import linear_attention_weights, softmax_attention_weights
 from qkv.errors import DataError
-from qkv.inspection.vision.attention import attention_map, attention_weights
+from qkv.explanation.vision_attention import attention_map, attention_weights
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)

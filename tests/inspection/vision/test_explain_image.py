@@ -13,13 +13,15 @@ from PIL import Image
 from tiny_vits import KINDS, NAMES, pixels, pixels_for, tiny_vit
 
 from qkv.errors import DataError, ImageError, RecipeError
-from qkv.inspection.faithfulness import measure_faithfulness
-from qkv.inspection.occlusion import occlusion
-from qkv.inspection.shapley import shapley_values
-from qkv.inspection.vision.explain import explain_image
-from qkv.inspection.vision.integrated_gradients import integrated_gradients
-from qkv.inspection.vision.masked import MaskedImage
-from qkv.inspection.vision.methods import DEFAULT_VISION_METHOD, VISION_METHODS
+from qkv.explanation.faithfulness import measure_faithfulness
+from qkv.explanation.perturbation import occlusion, shapley_values
+from qkv.explanation.vision import (
+    DEFAULT_VISION_METHOD,
+    VISION_METHODS,
+    MaskedImage,
+    explain_image,
+    integrated_gradients,
+)
 
 
 def picture(channels: int = 3) -> np.ndarray:

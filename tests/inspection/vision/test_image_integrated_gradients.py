@@ -11,10 +11,9 @@ from captum.attr import FeatureAblation, IntegratedGradients
 from tiny_vits import KINDS, pixels_for, tiny_vit
 from torch import Tensor
 
-from qkv.inspection.occlusion import occlusion
-from qkv.inspection.vision import integrated_gradients as module
-from qkv.inspection.vision.integrated_gradients import integrated_gradients
-from qkv.inspection.vision.masked import MaskedImage
+from qkv.explanation import vision as module
+from qkv.explanation.perturbation import occlusion
+from qkv.explanation.vision import MaskedImage, integrated_gradients
 
 COARSE, FINE = 16, 256
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from tiny_vits import GRID, KINDS, PATCH, SIZE, pixels, pixels_for, tiny_vit
 
-from qkv.inspection.vision import masked as module
-from qkv.inspection.vision.masked import MaskedImage, border_colour
+from qkv.explanation import vision as module
+from qkv.explanation.vision import MaskedImage, border_colour
 
 
 def test_the_border_is_the_outermost_ring_and_nothing_else() -> None:

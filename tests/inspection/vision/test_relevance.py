@@ -10,9 +10,9 @@ import torch
 from tiny_vits import KINDS, pixels_for, tiny_vit
 from torch import Tensor
 
-from qkv.inspection.log_odds import log_odds
-from qkv.inspection.vision import relevance as module
-from qkv.inspection.vision.relevance import relevance, relevance_map
+from qkv.explanation import vision_attention as module
+from qkv.explanation.integrated_gradients import log_odds
+from qkv.explanation.vision_attention import relevance, relevance_map
 
 
 def test_two_layers_by_hand() -> None:

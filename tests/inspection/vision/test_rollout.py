@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_vits import KINDS, pixels_for, tiny_vit
 
-from qkv.inspection.vision.attention import attention_weights
-from qkv.inspection.vision.rollout import rollout, rollout_map
+from qkv.explanation.vision_attention import attention_weights, rollout, rollout_map
 
 
 def test_two_layers_by_hand() -> None:

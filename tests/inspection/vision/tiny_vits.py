@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from qkv.vision.classifier import VisionClassifier
-from qkv.vision.dataset import UInt8Array
-from qkv.vision.preprocessing import Preprocessing
+from qkv.data.dataset import UInt8Array
+from qkv.vision.classifier import Preprocessing, VisionClassifier
 from qkv.vision.vit import ViT, ViTSettings
 
 NAMES = ("coat", "shoe", "bag")

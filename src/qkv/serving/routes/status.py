@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from qkv.inspection.explain import default_method, methods_of
+from qkv.explanation.explain import default_method, methods_of
 from qkv.serving.metrics import CONTENT_TYPE
 from qkv.serving.models import Models, ServedModel
 from qkv.serving.routes.common import LOOKING_ERRORS, as_json, served_model

@@ -8,8 +8,7 @@ from functools import cache
 from typing_extensions import TypedDict
 
 from qkv.errors import StudyError
-from qkv.studies.copying import study_copying
-from qkv.studies.copying_law import CONSTANTS, TOKENS, error_over_law, log10_law
+from qkv.studies.copying import CONSTANTS, TOKENS, error_over_law, log10_law, study_copying
 
 SMALLEST, LARGEST = 0.01, 20.0
 CURVE_TO, _CURVE_POINTS = 5.0, 101

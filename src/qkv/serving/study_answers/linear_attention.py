@@ -10,10 +10,14 @@ import torch
 from typing_extensions import TypedDict
 
 from qkv.errors import StudyError
-from qkv.measurement.interleave import quartiles
-from qkv.studies.attention_costs import forward_call
-from qkv.studies.attention_kernels import KERNELS, given_and_kept_bytes, matrix_bytes
-from qkv.studies.budget import as_bytes
+from qkv.measurement.timing import quartiles
+from qkv.studies.attention_costs import (
+    KERNELS,
+    as_bytes,
+    forward_call,
+    given_and_kept_bytes,
+    matrix_bytes,
+)
 
 LEAST, MOST, MOST_MEASURED = 16, 65_536, 4096
 LEAST_WIDTH, MOST_WIDTH = 8, 256
@@ -27,7 +31,7 @@ class Cost(TypedDict):
     """One kernel at one length, forward, of one head in float32.
 
     Attributes:
-        kernel: its name in `qkv.studies.attention_kernels`.
+        kernel: its name in `qkv.studies.attention_costs`.
         label: for people.
         operations: multiplications, additions, divisions, exponentials and comparisons.
         bytes: held at the worst moment, with inputs and output.
@@ -119,7 +123,7 @@ def answer_linear_attention(tokens: int, head_dim: int = HEAD_DIM) -> LinearAtte
 def measure_linear_attention(tokens: int, head_dim: int = HEAD_DIM) -> MeasuredCosts:
     """Time a forward pass of each kernel, interleaved; a second or so at the longest.
 
-    Unlike `qkv.measurement.samples`, this leaves the garbage collector alone: collecting all that
+    Unlike `qkv.measurement.timing`, this leaves the garbage collector alone: collecting all that
     a server holds, between rounds, would stop the server's other threads for seconds.
 
     Raises:

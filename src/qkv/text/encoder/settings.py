@@ -9,7 +9,7 @@ from pydantic import Field
 from qkv.devices import Precision
 from qkv.errors import RecipeError
 from qkv.settings import Settings
-from qkv.text.truncation import TruncationSettings
+from qkv.text.windows import TruncationSettings
 
 Layer = Annotated[int, Field(ge=0)]
 

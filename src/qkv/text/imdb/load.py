@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from qkv.data.dataset import TextDataset
 from qkv.sources import Progress, cache_dir
-from qkv.text.dataset import TextDataset
 from qkv.text.imdb.facts import CLASS_NAMES, IMDB, ImdbFacts
 from qkv.text.imdb.locate import CACHE_FOLDER, locate
 from qkv.text.imdb.packed import NAME, write_packed

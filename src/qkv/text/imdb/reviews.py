@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from qkv.data.dataset import TextSplit, text_sha256
 from qkv.errors import DataError
-from qkv.text.dataset import TextSplit, text_sha256
 from qkv.text.imdb.facts import CLASS_NAMES, SPLITS, TITLE, ImdbFacts
 
 Pair = tuple[str, int]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from qkv.labelled import IntArray
+from qkv.data.dataset import IntArray
 from qkv.text.ngrams.words import Bags
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from qkv.data.dataset import IntArray
 from qkv.errors import MissingExtraError, ShapeError
-from qkv.labelled import IntArray
 from qkv.text.ngrams.features import Features, bag_features, joined
 from qkv.text.ngrams.settings import NGramSettings
 from qkv.text.ngrams.words import Bags, bag_ngrams

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from qkv.data.dataset import IntArray
 from qkv.errors import RunError
-from qkv.labelled import IntArray
 from qkv.text.ngrams.features import bag_features
 from qkv.text.ngrams.fit import fit_weights
 from qkv.text.ngrams.settings import NGramSettings

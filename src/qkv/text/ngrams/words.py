@@ -14,7 +14,7 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from qkv.labelled import IntArray
+from qkv.data.dataset import IntArray
 
 # Kana and Chinese characters: written without spaces, so each is taken for a word of its own.
 _ALONE = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
 
-from qkv.labelled import IntArray
+from qkv.data.dataset import IntArray
 
 Progress = Callable[[int, int], None]
 

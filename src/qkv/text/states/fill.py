@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Generic
 import numpy as np
 from torch import Tensor
 
+from qkv.data.dataset import IntArray, text_sha256
 from qkv.errors import DataError, RunError
-from qkv.labelled import IntArray
 from qkv.runs import replace_file
-from qkv.text.dataset import text_sha256
 from qkv.text.states.disk import WRITABLE, size, unwritable
 from qkv.text.states.encodes import Encodes, Prepared, Progress
 from qkv.text.states.locking import store_lock

@@ -18,8 +18,8 @@ import torch
 from jaxtyping import Bool, Float32
 from torch import Tensor
 
+from qkv.data.dataset import IntArray
 from qkv.errors import DataError
-from qkv.labelled import IntArray
 from qkv.text.states.keys import Kind
 from qkv.text.states.packing import unpack
 from qkv.text.states.table import Located

@@ -26,8 +26,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from qkv.data.dataset import IntArray
 from qkv.errors import DataError
-from qkv.labelled import IntArray
 from qkv.text.states.keys import StoreKey, canonical
 from qkv.text.states.packing import Packed, row_bytes
 

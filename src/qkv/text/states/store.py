@@ -8,9 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from qkv.data.dataset import IntArray, text_sha256
 from qkv.errors import DataError
-from qkv.labelled import IntArray
-from qkv.text.dataset import text_sha256
 from qkv.text.states import disk
 from qkv.text.states.encodes import Encodes, Prepared, Progress
 from qkv.text.states.fill import Filled, fill

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from qkv.data.dataset import IntArray
 from qkv.errors import DataError
-from qkv.labelled import IntArray
 from qkv.text.states.keys import StoreKey
 from qkv.text.states.segment import SUFFIX, Segment, read_segment
 

@@ -1,0 +1,220 @@
+"""An explanation in the terminal, and the measured faithfulness of methods as a table."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from rich.console import Console
+from rich.text import Text
+
+from qkv.cli.console import (
+    counted,
+    draws,
+    duration,
+    percent,
+    print_table,
+    printable,
+    results_console,
+)
+from qkv.figures.contributions import colours_of
+from qkv.figures.explanation import tinted
+from qkv.figures.style import ink_on
+from qkv.figures.text_layout import pieces_of, shortened
+
+STRONGEST = 6
+
+
+def print_explanation(document: Mapping[str, Any]) -> None:
+    """Print the answer, what speaks for it, and whether to believe that.
+
+    A terminal with colours shows the image or the text itself; elsewhere there are lists only.
+
+    Args:
+        document: `Explanation.document()`.
+    """
+    from qkv.figures.contributions import method_name
+    from qkv.figures.faithfulness import faithfulness_sentence
+
+    console = results_console()
+    probabilities, label = document["probabilities"], document["label"]
+    answer = max(probabilities, key=probabilities.__getitem__)
+    lines = {"answer": f"{answer}  {percent(probabilities[answer])}"}
+    if answer != label:
+        lines["explained"] = f"{label}  {percent(document['probability'])}"
+    took = (
+        f"{document['seconds']:.2f} s" if document["seconds"] < 1 else duration(document["seconds"])
+    )
+    lines["method"] = f"{method_name(document['method'])}, {took}"
+    if document["completeness_gap"] is not None:
+        lines["gap"] = f"{document['completeness_gap']:+.2g} {document['unit']} from complete"
+    if document["coarsened"] is not None:
+        lines["coarsened"] = document["coarsened"]
+    lines["faithfulness"] = faithfulness_sentence(document["faithfulness"], "this explanation")
+    for name, text in lines.items():
+        console.print(f"{name:<14}{printable(text)}", soft_wrap=True)
+    if draws(sys.stdout) and console.color_system is not None:
+        picture = image_picture if document["task"] == "vision" else text_picture
+        console.print()
+        console.print(picture(document, console.width))
+    _print_strongest(console, document)
+
+
+def print_explanation_scores(document: Mapping[str, Any]) -> None:
+    """Print a row a method, the most faithful first.
+
+    Args:
+        document: of `qkv.explanation.evaluate`.
+    """
+    console = results_console()
+    default = document["default_method"]
+    methods = sorted(document["methods"].items(), key=lambda item: -item[1]["score"])
+    print_table(
+        console,
+        f"Explanations of {counted(document['examples'], document['example'])}",
+        (
+            "method", "faithfulness", "random", "deletion beats random", "95 % interval",
+            "median time",
+        ),
+        (
+            [
+                f"{name} (default)" if name == default else name,
+                f"{scores['score']:.3f}",
+                f"{scores['random_score']:.3f}",
+                percent(scores["beats_random"]),
+                " to ".join(map(percent, scores["beats_random_interval_95"])),
+                _seconds(scores["median_seconds"]),
+            ]
+            for name, scores in methods
+        ),
+    )  # fmt: skip
+
+
+def _print_strongest(console: Console, document: Mapping[str, Any]) -> None:
+    from qkv.figures.contributions import short_number
+
+    values = np.asarray(document["contributions"], dtype=np.float64)
+    signed = bool(document["signed"])
+    part = "patch" if document["task"] == "vision" else "word"
+    plural = "patches" if part == "patch" else "words"
+    order = np.argsort(-values, kind="stable")
+    sides = [order[values[order] > 0][:STRONGEST]]
+    heads = [part, document["unit"]]
+    if signed:
+        against = order[::-1]
+        sides.append(against[values[against] < 0][:STRONGEST])
+        heads = ["for", document["unit"], "against", document["unit"]]
+    rows = []
+    for number in range(max(map(len, sides))):
+        row = []
+        for side in sides:
+            known = number < len(side)
+            row += [
+                part_name(document, int(side[number])) if known else "",
+                short_number(float(values[side[number]]), signed=signed) if known else "",
+            ]
+        rows.append(row)
+    print_table(console, f"Strongest {plural}", heads, rows)
+
+
+def part_name(document: Mapping[str, Any], part: int) -> str:
+    """A word, or the place of a patch counted from 1."""
+    if document["task"] == "text":
+        word: str = document["words"][part]["text"]
+        return word
+    row, column = divmod(part, document["grid_size"])
+    return f"row {row + 1}, column {column + 1}"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2f} s" if value < 1 else duration(value)
+
+
+_MOST_COLUMNS = 32
+_GAP = 4
+# A long text is cut to so many of its strongest words with those beside them.
+_MOST_WORDS, _KEPT_WORDS = 600, 60
+# A terminal may be dark, and pale shades would glare there most of all: words have a ground from
+# this share of the strongest, those below it coloured letters, the weakest neither.
+_LEAST_GROUND, _LEAST_COLOUR = 0.4, 0.12
+
+
+def image_picture(document: Mapping[str, Any], width: int) -> Text:
+    """The image, and the heat over it, as half blocks: two pixels a letter, one above the other.
+
+    Args:
+        document: `Explanation.document()` of an image.
+        width: columns of the terminal; where it is narrow, there is only the heat.
+    """
+    pixels = np.asarray(document["pixels"], dtype=np.uint8)
+    heat = np.asarray(document["heat"], dtype=np.float64)
+    painted = tinted(pixels, heat, colours_of(heat, signed=bool(document["signed"])))
+    columns = min(_MOST_COLUMNS, width, *heat.shape)
+    grey = pixels.ndim == 2
+    colour = np.repeat(pixels[..., None], 3, axis=2) if grey else pixels
+    pictures = [colour, (255 * painted).round().astype(np.uint8)]
+    if 2 * columns + _GAP > width:
+        pictures = pictures[1:]
+    small = [_resized(picture, columns) for picture in pictures]
+    text = Text(no_wrap=True)
+    for top in range(0, columns, 2):
+        for number, picture in enumerate(small):
+            text.append(" " * _GAP if number else "")
+            upper, lower = picture[top], picture[min(top + 1, columns - 1)]
+            for above, below in zip(upper, lower, strict=True):
+                text.append("▀", style=f"{_hex(above)} on {_hex(below)}")
+        text.append("\n")
+    text.rstrip()
+    return text
+
+
+def text_picture(document: Mapping[str, Any], width: int) -> Text:  # noqa: ARG001
+    """The text with its words shaded; a long one cut to what matters.
+
+    Args:
+        document: `Explanation.document()` of a text.
+        width: not needed: rich breaks the lines.
+    """
+    values = np.asarray(document["contributions"], dtype=np.float64)
+    colours = colours_of(values, signed=bool(document["signed"]))
+    reach = float(np.abs(values).max()) or 1.0
+    shades = colours.to_rgba(values)
+    letters = colours.to_rgba(reach * np.sign(values))
+    strengths = np.abs(values) / reach
+    pieces = pieces_of(document["text"], document["words"])
+    cut = len(values) > _MOST_WORDS
+    if cut:
+        pieces = shortened(pieces, np.argsort(-np.abs(values), kind="stable")[:_KEPT_WORDS])
+    text = Text()
+    for piece in pieces:
+        text.append(" " if piece.spaced and text.plain else "")
+        style = ""
+        if piece.word is not None and piece.word >= document["read"]:
+            style = "dim"
+        elif piece.word is not None and strengths[piece.word] >= _LEAST_GROUND:
+            ink = "#ffffff" if ink_on(shades[piece.word]) == "white" else "#000000"
+            style = f"{ink} on {_hex(shades[piece.word])}"
+        elif piece.word is not None and strengths[piece.word] >= _LEAST_COLOUR:
+            style = _hex(letters[piece.word])
+        text.append(printable(piece.letters), style=style)
+    if cut:
+        text.append(f"\n\n{len(values):,} words; … stands for those that matter less", "dim")
+    return text
+
+
+def _resized(picture: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
+    if picture.shape[0] == size:
+        return picture
+    small = Image.fromarray(picture).resize((size, size), Image.Resampling.BOX)
+    return np.asarray(small, dtype=np.uint8)
+
+
+def _hex(colour: npt.NDArray[np.generic]) -> str:
+    """A colour of bytes, or of shares of 1 with an opacity that is left out."""
+    if colour.dtype != np.uint8:
+        colour = (255 * colour.astype(np.float64)).round().astype(np.uint8)
+    return "#{:02x}{:02x}{:02x}".format(*colour[:3])

@@ -1,0 +1,236 @@
+"""Answers in a file: CSV, JSONL or Parquet, whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from qkv.cli.console import printable
+from qkv.errors import DataError, MissingExtraError
+from qkv.predictions import FailedInput, Prediction
+
+Answer = Prediction | FailedInput
+Write = Callable[[Answer], None]
+WIDEST_INPUT = 60
+
+
+@contextmanager
+def json_document(stream: TextIO) -> Iterator[Write]:
+    """What writes one document, `{"predictions": [...]}`, an answer a line."""
+    separator = ""
+
+    def write(answer: Answer) -> None:
+        nonlocal separator
+        stream.write(f"{separator}\n  {json.dumps(entry(answer))}")
+        separator = ","
+
+    stream.write('{"predictions": [')
+    yield write
+    stream.write("\n]}\n")
+
+
+def table(
+    stream: TextIO,
+    class_names: Sequence[str],
+    widest_input: int,
+    top_k: int,
+    *,
+    one_line: bool = False,
+) -> Write:
+    """What writes aligned columns: the input, then the likeliest classes with their probability.
+
+    Args:
+        stream: where to; the head is written at once.
+        class_names: all classes, for the width of their column.
+        widest_input: letters of the longest input, for the width of the first column.
+        top_k: classes shown.
+        one_line: cut inputs to their column, as texts may be long; names of files stay whole.
+    """
+    shown = min(top_k, len(class_names))
+    input_width = min(max(widest_input, len("input")), WIDEST_INPUT)
+    label_width = max(len("class"), *(len(printable(name)) for name in class_names))
+
+    def cell(name: str) -> str:
+        if one_line:
+            return shortened(name, input_width)
+        return f"{printable(name):<{input_width}}"
+
+    def write_row(name: str, classes: Sequence[tuple[str, str]]) -> None:
+        cells = [f"{printable(label):<{label_width}}  {share:>11}" for label, share in classes]
+        stream.write("  ".join([cell(name), *cells]) + "\n")
+
+    def write(answer: Answer) -> None:
+        if isinstance(answer, FailedInput):
+            name, reason = printable(answer.input), printable(answer.error)
+            reason = reason.removeprefix(name).removeprefix(":").lstrip()
+            stream.write(f"{cell(answer.input)}  error: {reason}\n")
+            return
+        ranked = sorted(answer.probabilities.items(), key=lambda item: -item[1])[:shown]
+        write_row(answer.input, [(name, f"{100 * share:.2f} %") for name, share in ranked])
+
+    write_row("input", [("class", "probability")] * shown)
+    return write
+
+
+def shortened(text: str, width: int) -> str:
+    """A text on one line of exactly `width` columns of a terminal, cut with an ellipsis."""
+    from rich.cells import cell_len, set_cell_size
+
+    # A letter may take no column at all, but hardly three of four.
+    line = printable(" ".join(text.split())[: 4 * width])
+    if cell_len(line) > width:
+        line = set_cell_size(line, width - 1).rstrip() + "…"
+    return set_cell_size(line, width)
+
+
+def entry(answer: Answer) -> dict[str, Any]:
+    """The JSON entry of an answer: a prediction, or an input with its error."""
+    return dict(vars(answer))
+
+
+ROWS_IN_GROUP = 10_000
+FIXED_COLUMNS = ("input", "label", "probability", "error")
+
+
+@contextmanager
+def _jsonl(path: Path, class_names: Sequence[str]) -> Iterator[Write]:  # noqa: ARG001
+    """One JSON object a line, as in the `--json` document."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        yield lambda answer: _discard(file.write(json.dumps(entry(answer)) + "\n"))
+
+
+@contextmanager
+def _csv(path: Path, class_names: Sequence[str]) -> Iterator[Write]:
+    """A head, then a row an answer; what does not apply is left empty."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(columns(class_names))
+        yield lambda answer: _discard(rows.writerow(row(answer, class_names)))
+
+
+@contextmanager
+def _parquet(path: Path, class_names: Sequence[str]) -> Iterator[Write]:
+    """The columns of the CSV file with their types; what does not apply is null."""
+    import pyarrow  # type: ignore[import-untyped]
+    import pyarrow.parquet  # type: ignore[import-untyped]
+
+    text, number = pyarrow.string(), pyarrow.float64()
+    kinds = [text, text, number, text, *(number for _ in class_names)]
+    schema = pyarrow.schema(list(zip(columns(class_names), kinds, strict=True)))
+    waiting: list[list[Any]] = []
+
+    with pyarrow.parquet.ParquetWriter(path, schema) as file:
+
+        def write_group() -> None:
+            arrays = [
+                pyarrow.array(list(values), type=kind)
+                for values, kind in zip(zip(*waiting, strict=True), kinds, strict=True)
+            ]
+            file.write_table(pyarrow.Table.from_arrays(arrays, schema=schema))
+            waiting.clear()
+
+        def write(answer: Answer) -> None:
+            waiting.append(row(answer, class_names))
+            if len(waiting) == ROWS_IN_GROUP:
+                write_group()
+
+        yield write
+        if waiting:
+            write_group()
+
+
+FORMATS: dict[str, Callable[[Path, Sequence[str]], AbstractContextManager[Write]]] = {
+    ".csv": _csv,
+    ".jsonl": _jsonl,
+    ".parquet": _parquet,
+}
+
+
+def check_answer_file(path: Path) -> None:
+    """Refuse, before any work, a file that could not be written in the end.
+
+    Raises:
+        DataError: its suffix is unknown, or it is a folder or in none.
+        MissingExtraError: Parquet is asked for and pyarrow is not installed.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        raise DataError(
+            f"--out {path} does not say its format",
+            remedy=f"end its name in one of {', '.join(FORMATS)}",
+        )
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        why = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+        raise DataError(f"cannot write {path}: {why}", remedy="choose another --out")
+    if suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise MissingExtraError(
+            "a Parquet file needs pyarrow", remedy="pip install 'qkv[parquet]', or write .csv"
+        )
+
+
+@contextmanager
+def answer_file(path: Path, class_names: Sequence[str]) -> Iterator[Write]:
+    """What writes answers to a file that appears, or is replaced, once it is complete.
+
+    Args:
+        path: the file; its suffix chooses the format.
+        class_names: the classes, in column order.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.absolute().parent)
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        with FORMATS[path.suffix.lower()](temporary, class_names) as write:
+            yield write
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)  # mkstemp keeps a file to its owner
+        temporary.replace(path)
+    except BrokenPipeError:
+        raise  # standard output has lost its reader; the file is not to blame
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def columns(class_names: Sequence[str]) -> list[str]:
+    """The head of a flat table of answers."""
+    return [*FIXED_COLUMNS, *(f"probability_{name}" for name in class_names)]
+
+
+def row(answer: Answer, class_names: Sequence[str]) -> list[str | float | None]:
+    """An answer under that head."""
+    if isinstance(answer, FailedInput):
+        return [_text(answer.input), None, None, _text(answer.error), *(None for _ in class_names)]
+    shares = (answer.probabilities[name] for name in class_names)
+    return [_text(answer.input), answer.label, answer.probability, None, *shares]
+
+
+def _text(name: str) -> str:
+    """A name as valid Unicode: file systems allow bytes that are no letters."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _discard(result: object) -> None:
+    """Make a writer of a call whose result (bytes written) is of no use."""
+
+
+def _cannot_write(path: Path, error: OSError) -> DataError:
+    return DataError(
+        f"cannot write {path}: {error.strerror or error}",
+        remedy="free the disk or choose another --out",
+    )

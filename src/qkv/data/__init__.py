@@ -1,0 +1,1 @@
+"""Data sets of images and texts: finding, reading, dividing and auditing them."""

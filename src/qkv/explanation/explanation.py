@@ -1,0 +1,173 @@
+"""What an explanation is."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qkv.errors import DataError, RecipeError
+from qkv.explanation.faithfulness import Faithfulness, FloatArray
+from qkv.settings import nearest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """How much each part of an input speaks for a class, and how far to believe that.
+
+    Attributes:
+        input: the input's path or text, or `image N`.
+        method: a key of the method tables.
+        label: the explained class.
+        probability: that the model gives it.
+        probabilities: every class with its probability.
+        contributions: float64 (parts,), signed where the method tells for from against.
+        signed: whether it does.
+        unit: what a contribution is measured in, such as `probability` or `attention weight`.
+        faithfulness: its own measure, on this very input.
+        seconds: that the explanation took, its faithfulness not counted.
+        completeness_gap: how far the contributions are from the sum that the method owes, in their
+            unit; None of methods that owe none.
+        coarsened: what was done more coarsely because the input is long, in words; None if nothing.
+    """
+
+    input: str
+    method: str
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+    contributions: FloatArray
+    signed: bool
+    unit: str
+    faithfulness: Faithfulness
+    seconds: float
+    completeness_gap: float | None = None
+    coarsened: str | None = None
+
+    def document(self) -> dict[str, Any]:
+        """All of it as JSON values; figures are drawn from this."""
+        return {
+            "input": self.input,
+            "method": self.method,
+            "label": self.label,
+            "probability": self.probability,
+            "probabilities": self.probabilities,
+            "contributions": self.contributions.tolist(),
+            "signed": self.signed,
+            "unit": self.unit,
+            "faithfulness": self.faithfulness.document(),
+            "seconds": self.seconds,
+            "completeness_gap": self.completeness_gap,
+            "coarsened": self.coarsened,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageExplanation(Explanation):
+    """An explanation by patches, row by row.
+
+    Attributes:
+        pixels: uint8 (height, width) or (height, width, 3), what the model saw.
+        grid_size: patches along a side.
+        heat: float32 (height, width), contributions at the resolution of the image: smooth where
+            the method tells pixels apart, else one value a patch.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    grid_size: int
+    heat: npt.NDArray[np.float32]
+
+    def document(self) -> dict[str, Any]:
+        """All of it as JSON values, `task` among them."""
+        return {
+            "task": "vision",
+            **super().document(),
+            "pixels": self.pixels.tolist(),
+            "grid_size": self.grid_size,
+            "heat": self.heat.tolist(),
+        }
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word where it stands in its text: `text[start:end]`."""
+
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextExplanation(Explanation):
+    """An explanation by words.
+
+    Attributes:
+        text: as it was given.
+        words: one a contribution, in order; what stands between them is no part.
+        read: words that the model read before its text was cut; later ones contribute nothing.
+    """
+
+    text: str
+    words: tuple[Word, ...]
+    read: int
+
+    def document(self) -> dict[str, Any]:
+        """All of it as JSON values, `task` among them."""
+        return {
+            "task": "text",
+            **super().document(),
+            "text": self.text,
+            "words": [vars(word) for word in self.words],
+            "read": self.read,
+        }
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What a method gives for one input and one class.
+
+    Attributes:
+        contributions: float64, one a part, (parts,), or one a pixel, (height, width).
+        completeness_gap: of a method whose contributions should sum to a difference of outputs, how
+            far they do not: their sum less the difference, in the unit of the contributions. What
+            goes to no part, such as special tokens, is counted into the sum. None of others.
+        coarsened: what was done more coarsely than for a short input, in words; None if nothing.
+    """
+
+    contributions: FloatArray
+    completeness_gap: float | None = None
+    coarsened: str | None = None
+
+
+def chosen_method(name: str | None, known: Collection[str], default: str) -> str:
+    """The method asked for, or the default.
+
+    Raises:
+        RecipeError: there is none of that name; the nearest is offered.
+    """
+    if name is None:
+        return default
+    if name not in known:
+        raise RecipeError(
+            f"no method of explanation is called {name!r}",
+            remedy=nearest(name, known, what="methods"),
+        )
+    return name
+
+
+def chosen_label(name: str | None, class_names: Sequence[str], predicted: int) -> int:
+    """The number of the class asked for, or of the one predicted.
+
+    Raises:
+        DataError: there is none of that name; the nearest is offered.
+    """
+    if name is None:
+        return predicted
+    if name not in class_names:
+        raise DataError(
+            f"the model knows no class {name!r}", remedy=nearest(name, class_names, what="classes")
+        )
+    return list(class_names).index(name)

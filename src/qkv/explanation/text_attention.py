@@ -1,0 +1,240 @@
+"""Attention between the words of a text, of any layer and head there is, for a page to show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from qkv.data.dataset import IntArray
+from qkv.errors import RecipeError
+from qkv.explanation.explanation import Word
+from qkv.explanation.faithfulness import FloatArray
+from qkv.explanation.text_words import NO_WORD, ReadText
+from qkv.text.classifier import TextClassifier
+from qkv.text.encoder.trainable import EncoderTop, StackedEncoder, WholeEncoder
+from qkv.text.heads import AttentionHead
+
+WordWeights = npt.NDArray[np.float32]
+
+
+def attention_layers(classifier: TextClassifier) -> tuple[int, ...]:
+    """Layers of which attention can be had: those below and at the highest that is read.
+
+    None if the encoder's layers do not stand alone.
+    """
+    reader = classifier.reading.encoder
+    if not reader.encoder.packs:
+        return ()
+    # Above what is read here, if anything, stand the layers that the model trained.
+    unfrozen = classifier.reading.unfrozen
+    above = unfrozen if isinstance(unfrozen, int) else 0
+    return tuple(range(1, max(reader.layers) + above + 1))
+
+
+def encoder_attention(
+    classifier: TextClassifier, text: str, layer: int, head: int | None, word: int | None = None
+) -> WordWeights:
+    """Attention between the words that the encoder reads, as it was computed for the answer.
+
+    From a word to a word: the mean over the pieces of the one, the sum over the pieces of the
+    other. What goes to special tokens is missing from a row's sum, which is 1 otherwise. Where a
+    text is read in windows, each piece attends to its own window.
+
+    Args:
+        classifier: whose encoder.
+        text: with at least one word.
+        layer: which, from 1.
+        head: which, from 0; None: the mean of all.
+        word: from which word, counted among `ReadText.words_read`; None: from each.
+
+    Returns:
+        (words,), or (words, words) if no word is named.
+
+    Raises:
+        DataError: the text is empty.
+        RecipeError: the classifier reads no such layer, there is no such head or word, or the
+            encoder's layers do not stand alone.
+    """
+    _require(classifier, layer, head)
+    read = ReadText(classifier, text)
+    count = len(read.words_read)
+    if word is not None and not 0 <= word < count:
+        raise RecipeError(
+            f"there is no word {word} among the {count} that are read",
+            remedy=f"name 0 to {count - 1}",
+        )
+    # Words that are read are numbered anew; one more entry, which index −1 finds, is no word.
+    numbers = np.full(len(read.words) + 1, NO_WORD, dtype=np.int64)
+    numbers[read.words_read] = np.arange(count)
+    total = torch.zeros(count, count)
+    pieces = torch.zeros(count, 1)
+    weights = _weights(classifier, read, layer, head)
+    for window, weight in zip(read.windows, weights, strict=True):
+        words = numbers[window.words]
+        asking = words.copy()
+        asking[: window.keep.start] = asking[window.keep.stop :] = NO_WORD
+        rows, columns = _indicator(asking, count), _indicator(words, count)
+        total += rows.T @ (weight.mean(dim=0).cpu() @ columns)
+        pieces += rows.sum(dim=0)[:, None]
+    mean: WordWeights = (total / pieces).numpy()
+    return mean if word is None else mean[word]
+
+
+def _require(classifier: TextClassifier, layer: int, head: int | None) -> None:
+    encoder = classifier.reading.encoder.encoder
+    layers = attention_layers(classifier)
+    if not encoder.packs:
+        raise RecipeError(
+            f"{encoder.files.name} runs as a whole and does not hand out its attention",
+            remedy="explain the text by another method, or choose an encoder of the kind of bert",
+        )
+    if not layers:
+        raise RecipeError(
+            f"the classifier reads the word embeddings of {encoder.files.name}, and no layer",
+            remedy="explain the text by another method, or train upon a layer",
+        )
+    if layer not in layers:
+        raise RecipeError(
+            f"the classifier reads no layer {layer} of {encoder.files.name}",
+            remedy=f"name a layer from 1 to {layers[-1]}",
+        )
+    if head is not None and not 0 <= head < encoder.num_heads:
+        raise RecipeError(
+            f"{encoder.files.name} has no head {head}",
+            remedy=f"name a head from 0 to {encoder.num_heads - 1}, or none for their mean",
+        )
+
+
+@torch.inference_mode()
+def _weights(
+    classifier: TextClassifier, read: ReadText, layer: int, head: int | None
+) -> list[Tensor]:
+    """Float32 (heads, tokens, tokens) of each window."""
+    top, below = classifier.model.top, classifier.reading.encoder
+    if isinstance(top, StackedEncoder):
+        return top.attention(*read.inputs(), layer, head)
+    assert not isinstance(top, WholeEncoder)
+    if isinstance(top, EncoderTop) and layer > max(below.layers):
+        return top.attention(*read.inputs(), layer - max(below.layers), head)
+    return below.encoder.attention([window.input_ids for window in read.windows], layer, head)
+
+
+def _indicator(words: IntArray, count: int) -> Tensor:
+    """(tokens, words): 1 where a token is a piece of a word."""
+    return torch.from_numpy((words[:, None] == np.arange(count)).astype(np.float32))
+
+
+def pool_weights(classifier: TextClassifier, read: ReadText, head: int | None = None) -> FloatArray:
+    """Weights of a head's learned queries, summed over each word's pieces, (words,).
+
+    They are all positive and say where the head looks, not which class it finds there. What goes to
+    special tokens is missing from their sum, which is 1 otherwise.
+
+    Args:
+        classifier: with an attention head.
+        read: the text.
+        head: which query (and, where a query has several heads, which of its heads), from 0; None:
+            the mean of all.
+
+    Raises:
+        RecipeError: the classifier's head pools without weights, or has no such query.
+    """
+    weights = _pool_weights_weights(classifier, read)
+    if head is None:
+        return read.by_word(weights.mean(dim=0).cpu().numpy())
+    if not 0 <= head < len(weights):
+        raise RecipeError(
+            f"the pooling head has no query {head}", remedy=f"name 0 to {len(weights) - 1}"
+        )
+    return read.by_word(weights[head].cpu().numpy())
+
+
+def pooling_queries(classifier: TextClassifier) -> int:
+    """How many sets of weights the head pools by; 0: it pools without."""
+    head = classifier.model.head
+    return head.num_queries * head.num_heads if isinstance(head, AttentionHead) else 0
+
+
+@torch.inference_mode()
+def _pool_weights_weights(classifier: TextClassifier, read: ReadText) -> Tensor:
+    """(queries, states)."""
+    if not pooling_queries(classifier):
+        raise RecipeError(
+            f"a {type(classifier.model.head).__name__} pools without attention weights",
+            remedy="choose another method, or train with head.kind 'attention'",
+        )
+    _, named = classifier.model.forward_with_intermediates(*read.inputs())
+    weights: Tensor = named["pool_weights"]
+    return weights[0].flatten(0, -2)
+
+
+POOL = "head"
+
+
+@dataclass(frozen=True)
+class TextAttention:
+    """How much of each word is taken, by each word or by the pooling head.
+
+    Attributes:
+        words: those that the text model reads.
+        weights: float32 (words, words), row i being how much word i takes from each; or (1, words),
+            how much the head takes.
+        layers: what can be asked for: layers of the encoder, and `head` where it pools by weights.
+        heads: how many heads this layer has.
+    """
+
+    words: tuple[Word, ...]
+    weights: WordWeights
+    layers: tuple[int | Literal["head"], ...]
+    heads: int
+
+
+def text_attention(
+    classifier: TextClassifier, text: str, layer: int | Literal["head"], head: int | None = None
+) -> TextAttention:
+    """The attention of a layer's head, or of the pooling head.
+
+    Args:
+        classifier: what reads the text.
+        text: with at least one word.
+        layer: of the encoder, from 1; or `head`.
+        head: which, from 0; None: the mean of all.
+
+    Raises:
+        DataError: the text is empty.
+        RecipeError: there is no such layer or head.
+    """
+    read = ReadText(classifier, text)
+    words = tuple(read.words[index] for index in read.words_read)
+    choices = attention_choices(classifier)
+    if layer == POOL:
+        every = pool_weights(classifier, read, head)
+        weights: WordWeights = every[None, read.words_read].astype(np.float32)
+        return TextAttention(words, weights, _layers(choices), choices["pool_heads"])
+    assert not isinstance(layer, str)
+    weights = encoder_attention(classifier, text, layer, head)
+    return TextAttention(words, weights, _layers(choices), choices["heads"])
+
+
+def attention_choices(classifier: TextClassifier) -> dict[str, Any]:
+    """What `text_attention` can be asked for, as JSON values.
+
+    `layers`: those of the encoder, from 1; `heads`: of each; `pool`: whether the classifier's head
+    pools by weights; `pool_heads`: how many sets of them. No layers where they do not stand alone.
+    """
+    layers, queries = attention_layers(classifier), pooling_queries(classifier)
+    return {
+        "layers": list(layers),
+        "heads": classifier.reading.encoder.encoder.num_heads if layers else 0,
+        "pool": queries > 0,
+        "pool_heads": queries,
+    }
+
+
+def _layers(choices: dict[str, Any]) -> tuple[int | Literal["head"], ...]:
+    return (*choices["layers"], *(["head"] if choices["pool"] else []))

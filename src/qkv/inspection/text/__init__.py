@@ -1,1 +1,0 @@
-"""Why a text model answered as it did: which words speak for its answer, and what it attends to."""

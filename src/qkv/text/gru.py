@@ -1,0 +1,562 @@
+"""Texts of many lengths as one list of tokens in the order in which a recurrence visits them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from qkv.attention.multihead_cpu import Dropout
+from qkv.errors import QKVError
+
+
+@dataclass(frozen=True)
+class Span:
+    """Consecutive steps of a packed batch.
+
+    Attributes:
+        steps: their numbers.
+        rows: where their rows lie.
+    """
+
+    steps: range
+    rows: slice
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Where each token of a padded batch lies in a packed one.
+
+    A packed batch holds first tokens before second tokens and so on, longest texts first, so the
+    texts that are still going on at a step lie next to each other. It is the order of torch's
+    `PackedSequence`.
+
+    Attributes:
+        places: int64 (rows,), the token of the padded batch, counted through all its texts, that
+            lies in each packed row.
+        reverse: int64 (rows,), the row that stands as far from its text's end as this one from its
+            beginning: `packed[reverse]` runs through each text backwards. It is its own inverse.
+        active: texts that are going on at each step.
+        starts: the first row of each step.
+        order: int64 (texts,), the texts from the longest to the shortest.
+        ranks: int64 (texts,), the place of each text in that order.
+    """
+
+    places: Int64[Tensor, " rows"]
+    reverse: Int64[Tensor, " rows"]
+    active: tuple[int, ...]
+    starts: tuple[int, ...]
+    order: Int64[Tensor, " texts"]
+    ranks: Int64[Tensor, " texts"]
+
+    @classmethod
+    def of(cls, attention_mask: Bool[Tensor, "texts tokens"]) -> Packing:
+        """The packing of the tokens that a mask marks; at least one in the batch."""
+        lengths = attention_mask.sum(dim=1)
+        sorted_lengths, order = lengths.sort(descending=True, stable=True)
+        step = torch.arange(int(sorted_lengths[0]), device=lengths.device)
+        going_on = step[:, None] < sorted_lengths
+        active = going_on.sum(dim=1)
+        starts = active.cumsum(0) - active
+        step, rank = going_on.nonzero(as_tuple=True)
+        reverse = starts[sorted_lengths[rank] - 1 - step] + rank
+        tokens = attention_mask.flatten().nonzero()[:, 0]
+        first_tokens = (lengths.cumsum(0) - lengths)[order]
+        return cls(
+            tokens[first_tokens[rank] + step],
+            reverse,
+            tuple(active.tolist()),
+            tuple(starts.tolist()),
+            order,
+            order.argsort(),
+        )
+
+    def pack(self, padded: Float[Tensor, "texts tokens dim"]) -> Float[Tensor, "rows dim"]:
+        """The marked tokens of a padded batch, packed; no other is read."""
+        return padded.flatten(0, 1).index_select(0, self.places)
+
+    @property
+    def last_rows(self) -> Int64[Tensor, " texts"]:
+        """The row of the last token of each text, longest text first."""
+        return self.reverse[: self.active[0]]
+
+    def rows(self, step: int) -> slice:
+        """The rows of a step."""
+        return slice(self.starts[step], self.starts[step] + self.active[step])
+
+    def spans(self, rows: int) -> Sequence[Span]:
+        """The steps in their order, together as long as they have at most `rows` rows."""
+        spans: list[Span] = []
+        first = 0
+        for step in range(1, len(self.active) + 1):
+            ends = step == len(self.active)
+            if ends or self.rows(step).stop - self.starts[first] > rows:
+                held = slice(self.starts[first], self.rows(step - 1).stop)
+                spans.append(Span(range(first, step), held))
+                first = step
+        return spans
+
+
+# The arithmetic of a gated recurrent unit, for both directions of a layer at once.
+#
+# torch's form of the unit (after Cho et al. 2014), with h the state before a step and ĥ after it:
+#
+#     r = σ(i_r + W_r h + b_r)        z = σ(i_z + W_z h + b_z)
+#     g = W_n h + b_n                 n = tanh(i_n + r·g)            ĥ = (1 − z)·n + z·h
+#
+# where i = V x + c is the input's part. Below, H = hidden_size, and the two directions come first
+# in every shape.
+
+
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights of a layer, as products take them.
+
+    Attributes:
+        of_input: V, (2, 3H, dim).
+        of_state: W, (2, 3H, H).
+        bias: c, and b of r and z with it, (2, 3H), all three of the dtype of products.
+        candidate_bias: b_n, (2, 1, H), of the dtype of states.
+    """
+
+    of_input: Tensor
+    of_state: Tensor
+    bias: Tensor
+    candidate_bias: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        of_input: Tensor,
+        of_state: Tensor,
+        input_bias: Tensor,
+        state_bias: Tensor,
+        *,
+        product_dtype: torch.dtype,
+    ) -> Weights:
+        """From the parameters of a layer."""
+        hidden = of_state.shape[2]
+        bias = input_bias.clone()
+        bias[:, : 2 * hidden] += state_bias[:, : 2 * hidden]
+        return cls(
+            of_input.to(product_dtype),
+            of_state.to(product_dtype),
+            bias.to(product_dtype),
+            state_bias[:, None, 2 * hidden :].contiguous(),
+        )
+
+
+@dataclass(frozen=True)
+class Gates:
+    """What a step computes on its way to a state, for some rows.
+
+    Attributes:
+        reset_update: r and z side by side, (2, rows, 2H).
+        recalled: g, (2, rows, H).
+        candidate: n, (2, rows, H).
+    """
+
+    reset_update: Tensor
+    recalled: Tensor
+    candidate: Tensor
+
+    @classmethod
+    def empty(cls, like: Tensor, rows: int, hidden: int) -> Gates:
+        """Room for `rows` rows."""
+        return cls(*(like.new_empty(2, rows, width * hidden) for width in (2, 1, 1)))
+
+    def __getitem__(self, rows: slice) -> Gates:
+        """Views of some rows."""
+        return Gates(self.reset_update[:, rows], self.recalled[:, rows], self.candidate[:, rows])
+
+    @property
+    def reset(self) -> Tensor:
+        """The gate r, (2, rows, H)."""
+        return self.reset_update[..., : self.recalled.shape[2]]
+
+    @property
+    def update(self) -> Tensor:
+        """The gate z, (2, rows, H)."""
+        return self.reset_update[..., self.recalled.shape[2] :]
+
+    def fill(self, given: Tensor, product: Tensor, candidate_bias: Tensor) -> None:
+        """Compute the gates.
+
+        Args:
+            given: i with the biases of r and z, (2, rows, 3H).
+            product: W h, (2, rows, 3H).
+            candidate_bias: b_n.
+        """
+        both = self.reset_update.shape[2]
+        torch.add(given[..., :both], product[..., :both], out=self.reset_update).sigmoid_()
+        torch.add(product[..., both:], candidate_bias, out=self.recalled)
+        torch.mul(self.reset, self.recalled, out=self.candidate)
+        self.candidate.add_(given[..., both:]).tanh_()
+
+    def next_state(self, state: Tensor, out: Tensor) -> None:
+        """Write ĥ to `out`."""
+        torch.lerp(self.candidate, state, self.update, out=out)
+
+    def gradients(self, state: Tensor, arriving: Tensor, at_gates: Tensor, past: Tensor) -> None:
+        """From the gradient of ĥ to those at the gates.
+
+        Args:
+            state: h.
+            arriving: the gradient of ĥ; it is written over.
+            at_gates: (2, rows, 4H), gets the gradients of i_n, of i_r, of i_z and of g: the input's
+                part takes the first three, W h the last three.
+            past: gets the gradient of h that does not go through a gate, z·arriving.
+        """
+        at_candidate, at_reset, at_update, at_recalled = at_gates.chunk(4, dim=2)
+        torch.sub(state, self.candidate, out=past).mul_(arriving)
+        aten.sigmoid_backward(past, self.update, grad_input=at_update)
+        torch.mul(arriving, self.update, out=past)
+        arriving.sub_(past)
+        aten.tanh_backward(arriving, self.candidate, grad_input=at_candidate)
+        torch.mul(at_candidate, self.reset, out=at_recalled)
+        torch.mul(at_candidate, self.recalled, out=arriving)
+        aten.sigmoid_backward(arriving, self.reset, grad_input=at_reset)
+
+
+# Rows of a direction whose large products are taken together: enough for the products to run at
+# full speed, few enough for what lies between them to stay in the cache.
+SPAN_ROWS = 4096
+
+
+def visit(
+    rows: Tensor, weights: Weights, packing: Packing, state_dtype: torch.dtype, *, keep_gates: bool
+) -> tuple[Tensor, Gates | None]:
+    """The states of a layer from zero, each direction in the order in which it visits its texts.
+
+    Both directions take a step together: step t is the t-th token of each text for one and the
+    t-th from its end for the other, so at each step they have the same number of rows.
+
+    Args:
+        rows: packed tokens (rows, dim), of the dtype of products.
+        weights: of the layer.
+        packing: of the rows.
+        state_dtype: of what a step computes besides its product.
+        keep_gates: whether the gates of all rows are returned too.
+
+    Returns:
+        States (2, rows, H), and gates.
+    """
+    hidden = weights.of_state.shape[2]
+    texts = packing.active[0]
+    states = torch.empty(2, len(rows), hidden, dtype=state_dtype)
+    kept = Gates.empty(states, len(rows), hidden) if keep_gates else None
+    passing = Gates.empty(states, texts, hidden) if kept is None else kept
+    spans = packing.spans(SPAN_ROWS)
+    longest = max(span.rows.stop - span.rows.start for span in spans)
+    given = rows.new_empty(2, longest, 3 * hidden)
+    product = rows.new_empty(2 * texts * 3 * hidden)
+    transposed = weights.of_state.transpose(1, 2).contiguous()
+    state = states.new_zeros(2, texts, hidden)
+    factor = rows.new_zeros(2, texts, hidden)
+    for span in spans:
+        input_part(rows, weights, packing, span, given)
+        for step in span.steps:
+            held = packing.rows(step)
+            count = packing.active[step]
+            # A product into memory without gaps is one batched call.
+            by_state = product[: 2 * count * 3 * hidden].view(2, count, 3 * hidden)
+            torch.bmm(factor[:, :count], transposed, out=by_state)
+            gates = passing[slice(0, count) if kept is None else held]
+            offset = held.start - span.rows.start
+            gates.fill(given[:, offset : offset + count], by_state, weights.candidate_bias)
+            gates.next_state(state[:, :count], states[:, held])
+            state = states[:, held]
+            factor = state if rows.dtype == state_dtype else factor[:, :count].copy_(state)
+    return states, kept
+
+
+def input_part(
+    rows: Tensor, weights: Weights, packing: Packing, span: Span, out: Tensor
+) -> tuple[Tensor, Tensor]:
+    """V x + bias for the rows of a span, in the first rows of `out`, (2, at least those, 3H).
+
+    Returns:
+        x of each direction.
+    """
+    inputs = rows[span.rows], rows.index_select(0, packing.reverse[span.rows])
+    for direction, x in enumerate(inputs):
+        torch.addmm(
+            weights.bias[direction],
+            x,
+            weights.of_input[direction].t(),
+            out=out[direction, : len(x)],
+        )
+    return inputs
+
+
+# A gradient halves about once a token on its way back, so in a long text its floats soon are
+# subnormal, and a processor takes twenty times as long over those. Entries this small become zero.
+NEGLIGIBLE = 1e-20
+
+
+class BackwardVisit:
+    """From the gradient of a layer's states to those of its rows and weights.
+
+    The steps are gone through backwards, span by span. What needs no order is one call a span: the
+    gates, where they were not kept, and all products but the one that carries a gradient on to the
+    step before.
+
+    Args:
+        rows: packed tokens (rows, dim), of the dtype of products.
+        weights: of the layer.
+        packing: of the rows.
+        states: (2, rows, H), as `visit` gave them.
+        gates: as `visit` kept them; None: they are computed anew.
+        to_rows: whether the gradient of the rows is wanted.
+    """
+
+    def __init__(
+        self,
+        rows: Tensor,
+        weights: Weights,
+        packing: Packing,
+        states: Tensor,
+        gates: Gates | None,
+        *,
+        to_rows: bool,
+    ) -> None:
+        hidden = states.shape[2]
+        texts = packing.active[0]
+        self._rows, self._weights, self._packing = rows, weights, packing
+        self._states, self._kept, self._hidden = states, gates, hidden
+        self._spans = packing.spans(SPAN_ROWS)
+        longest = max(span.rows.stop - span.rows.start for span in self._spans)
+        self._at_gates = states.new_empty(2, longest, 4 * hidden)
+        self._before = states.new_empty(2, longest, hidden)
+        self._same = rows.dtype == states.dtype
+        # The same in the dtype of products.
+        self._gate_factor = self._at_gates if self._same else rows.new_empty(self._at_gates.shape)
+        self._before_factor = self._before if self._same else rows.new_empty(self._before.shape)
+        self._given = rows.new_empty(2, longest, 3 * hidden)
+        self._product = rows.new_empty(self._given.shape) if gates is None else None
+        self._passing = Gates.empty(states, longest, hidden) if gates is None else gates
+        self._past = states.new_empty(2, texts, hidden)
+        self._carried = rows.new_empty(2 * texts * hidden)
+        # The gradient of i has the order n, r, z.
+        self._input_factor = torch.roll(weights.of_input, hidden, dims=1)
+        self.of_rows = rows.new_empty(2, *rows.shape) if to_rows else None
+        self.of_input_weight = states.new_zeros(weights.of_input.shape)
+        self.of_state_weight = states.new_zeros(weights.of_state.shape)
+        self.of_gates = states.new_zeros(2, 4 * hidden)
+
+    def run(self, of_last: Tensor, of_states: Tensor | None) -> None:
+        """Go through the steps.
+
+        Args:
+            of_last: gradient of the last states, (2, texts, H), longest text first; written over.
+            of_states: gradient of all states, (2, rows, H), if they were used.
+        """
+        for span in reversed(self._spans):
+            count = span.rows.stop - span.rows.start
+            self._states_before(span)
+            inputs, gates = self._gates(span)
+            for step in reversed(span.steps):
+                held = self._packing.rows(step)
+                arriving = of_last[:, : self._packing.active[step]]
+                if of_states is not None:
+                    arriving.add_(of_states[:, held])
+                offset = held.start - span.rows.start
+                self._step(arriving, gates, slice(offset, offset + arriving.shape[1]))
+            self.of_gates += self._at_gates[:, :count].sum(dim=1)
+            self._add_products(span, inputs, count)
+
+    def _states_before(self, span: Span) -> None:
+        """The state before each row's step: that of the row one step earlier, or zero."""
+        for step in span.steps:
+            count = self._packing.active[step]
+            offset = self._packing.starts[step] - span.rows.start
+            before = self._before[:, offset : offset + count]
+            if step == 0:
+                before.zero_()
+            else:
+                earlier = self._packing.starts[step - 1]
+                before.copy_(self._states[:, earlier : earlier + count])
+        if not self._same:
+            self._before_factor.copy_(self._before)
+
+    def _gates(self, span: Span) -> tuple[tuple[Tensor, Tensor], Gates]:
+        """The rows of each direction, and their gates."""
+        if self._product is None:
+            reverse = self._packing.reverse[span.rows]
+            inputs = self._rows[span.rows], self._rows.index_select(0, reverse)
+            return inputs, self._passing[span.rows]
+        inputs = input_part(self._rows, self._weights, self._packing, span, self._given)
+        held = slice(0, len(inputs[0]))
+        for direction in range(2):
+            torch.mm(
+                self._before_factor[direction, held],
+                self._weights.of_state[direction].t(),
+                out=self._product[direction, held],
+            )
+        gates = self._passing[held]
+        gates.fill(self._given[:, held], self._product[:, held], self._weights.candidate_bias)
+        return inputs, gates
+
+    def _step(self, arriving: Tensor, gates: Gates, held: slice) -> None:
+        """One step back: `arriving` becomes the gradient of the states before it."""
+        torch.ops.aten.hardshrink.out(arriving, NEGLIGIBLE, out=arriving)
+        count = arriving.shape[1]
+        at_gates = self._at_gates[:, held]
+        past = self._past[:, :count]
+        gates[held].gradients(self._before[:, held], arriving, at_gates, past)
+        factor = self._gate_factor[:, held]
+        if not self._same:
+            factor.copy_(at_gates)
+        carried = self._carried[: 2 * count * self._hidden].view(2, count, self._hidden)
+        torch.bmm(factor[..., self._hidden :], self._weights.of_state, out=carried)
+        torch.add(past, carried, out=arriving)
+
+    def _add_products(self, span: Span, inputs: tuple[Tensor, Tensor], count: int) -> None:
+        for direction, x in enumerate(inputs):
+            factor = self._gate_factor[direction, :count]
+            at_input, at_state = factor[:, : 3 * self._hidden], factor[:, self._hidden :]
+            # The sum over spans is taken in the dtype of states.
+            self.of_state_weight[direction] += at_state.t() @ self._before_factor[direction, :count]
+            self.of_input_weight[direction] += at_input.t() @ x
+            if self.of_rows is not None:
+                torch.mm(
+                    at_input, self._input_factor[direction], out=self.of_rows[direction, span.rows]
+                )
+
+
+# `nn.GRU` on packed texts, fast on a CPU.
+#
+# torch's `nn.GRU` has no fused kernel there: it makes a dozen small calls a step and direction,
+# records each for its gradient, and adds to the gradient of the weights at every step. Here a step
+# is one batched product and a few elementwise calls for both directions, into memory that is there
+# already, and everything that needs no order is one large product over many steps.
+
+
+PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+DIRECTIONS = ("", "_reverse")
+
+
+def last_gru_states(
+    gru: nn.GRU, rows: Float[Tensor, "rows dim"], packing: Packing
+) -> Float[Tensor, "texts features"]:
+    """The top layer's last state of each direction, side by side.
+
+    Under autocast the products, those with the state too, run in its dtype; states and gates stay
+    in float32. Gates are kept for the gradient only where computing them anew costs more: where
+    products run in the dtype of states. Differentiable once, in the rows and the GRU's weights.
+
+    Args:
+        gru: bidirectional, with biases, on the CPU; its dropout applies between layers.
+        rows: packed tokens.
+        packing: of the rows.
+
+    Returns:
+        Last forward and last backward state of each text, in the order of the padded batch.
+
+    Raises:
+        QKVError: while differentiating, if the gradient is to be differentiated again.
+    """
+    dtype = next(gru.parameters()).dtype
+    state_dtype = torch.promote_types(dtype, torch.float32)
+    product_dtype = _product_dtype(dtype)
+    dropout = Dropout(gru.dropout).train(gru.training)
+    for layer in range(gru.num_layers):
+        if layer > 0:
+            rows = dropout(rows)
+        parameters = [
+            torch.stack([getattr(gru, f"{name}_l{layer}{end}") for end in DIRECTIONS])
+            for name in PARAMETERS
+        ]
+        rows = _Layer.apply(  # type: ignore[no-untyped-call]
+            rows.to(product_dtype),
+            *(parameter.to(state_dtype) for parameter in parameters),
+            packing,
+            layer + 1 == gru.num_layers,
+            torch.is_grad_enabled() and product_dtype == state_dtype,
+        )
+    return rows.index_select(0, packing.ranks)
+
+
+def _product_dtype(dtype: torch.dtype) -> torch.dtype:
+    """What autocast makes of factors of that dtype; it leaves float64 alone."""
+    if torch.is_autocast_enabled("cpu") and dtype != torch.float64:
+        return torch.get_autocast_dtype("cpu")
+    return dtype
+
+
+class _Layer(torch.autograd.Function):
+    """A layer: all states (rows, 2H) as the next one reads them, or the last (texts, 2H)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        rows: Tensor,
+        input_weight: Tensor,
+        state_weight: Tensor,
+        input_bias: Tensor,
+        state_bias: Tensor,
+        packing: Packing,
+        last_only: bool,
+        keep_gates: bool,
+    ) -> Tensor:
+        parameters = input_weight, state_weight, input_bias, state_bias
+        weights = Weights.of(*parameters, product_dtype=rows.dtype)
+        states, gates = visit(rows, weights, packing, input_weight.dtype, keep_gates=keep_gates)
+        kept = () if gates is None else (gates.reset_update, gates.recalled, gates.candidate)
+        ctx.save_for_backward(rows, *parameters, states, *kept)
+        ctx.packing, ctx.last_only = packing, last_only
+        if last_only:
+            return torch.cat(states.index_select(1, packing.last_rows).unbind(), dim=1)
+        backwards = states[1].index_select(0, packing.reverse)
+        return torch.cat([states[0], backwards], dim=1).to(rows.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        # torch's `once_differentiable` would let a penalty on this gradient count for nothing.
+        if torch.is_grad_enabled():
+            raise QKVError(
+                "the packed GRU has no second derivative",
+                remedy="differentiate it without create_graph, or use torch's nn.GRU",
+            )
+        rows, *parameters = ctx.saved_tensors[:5]
+        states, *kept = ctx.saved_tensors[5:]
+        packing = ctx.packing
+        weights = Weights.of(*parameters, product_dtype=rows.dtype)
+        # The gradient of each direction, in the order in which it visits.
+        forwards, backwards = gradient.to(states.dtype).chunk(2, dim=1)
+        if ctx.last_only:
+            of_last, of_states = torch.stack([forwards, backwards]), None
+        else:
+            of_last = states.new_zeros(2, packing.active[0], states.shape[2])
+            of_states = torch.stack([forwards, backwards.index_select(0, packing.reverse)])
+        back = BackwardVisit(
+            rows,
+            weights,
+            packing,
+            states,
+            Gates(*kept) if kept else None,
+            to_rows=ctx.needs_input_grad[0],
+        )
+        with torch.autocast("cpu", enabled=False):
+            back.run(of_last, of_states)
+        hidden = states.shape[2]
+        of_rows = None
+        if back.of_rows is not None:
+            of_rows = back.of_rows[0] + back.of_rows[1].index_select(0, packing.reverse)
+        return (
+            of_rows,
+            torch.roll(back.of_input_weight, -hidden, dims=1),
+            back.of_state_weight,
+            torch.roll(back.of_gates[:, : 3 * hidden], -hidden, dims=1),
+            back.of_gates[:, hidden:],
+            None,
+            None,
+            None,
+        )

@@ -1,0 +1,222 @@
+"""From a recipe to a run, or on with one that was stopped."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from qkv import figures
+from qkv.data.dataset import ImageDataset, TextDataset
+from qkv.devices import machine_facts, resolve_device
+from qkv.errors import DivergenceError, RecipeError, RunError
+from qkv.evaluation.model_card import model_card
+from qkv.experiment.folders import free_folder, require_disk
+from qkv.loading import load
+from qkv.progress import Reporter, Silent
+from qkv.runs import Run
+from qkv.text.classifier import TextClassifier
+from qkv.training.data import Dataset, describe, fingerprint, load_dataset
+from qkv.training.forecast import forecast
+from qkv.training.loop import Fit, Stepper, Task
+from qkv.training.recipe import Recipe, TextRecipe, VisionRecipe, parse_recipe
+from qkv.training.results import finish_text, finish_vision
+from qkv.training.tensorboard import with_tensorboard
+from qkv.training.text_task import build_text_task, text_config
+from qkv.training.vision_task import build_vision_task
+from qkv.vision.classifier import VisionClassifier
+from qkv.vision.vit import parameter_count
+
+
+def finish(run: Run, recipe: Recipe, dataset: Dataset, kept_epoch: int, reporter: Reporter) -> None:
+    """Make a trained run a finished one."""
+    run.update_record(kept_epoch=kept_epoch)
+    classifier = load(run, device=recipe.training.device)
+    if isinstance(classifier, VisionClassifier) and isinstance(dataset, ImageDataset):
+        finish_vision(run, recipe, dataset, classifier)
+    elif (
+        isinstance(classifier, TextClassifier)
+        and isinstance(dataset, TextDataset)
+        and isinstance(recipe, TextRecipe)
+    ):
+        finish_text(run, recipe, dataset, classifier, reporter)
+    else:
+        raise RunError(f"{run.path}: config and recipe disagree", remedy="restore the folder")
+    if "test" in run.record():
+        draw_figures(run)
+    run.write_card(model_card(run))
+    # Last, so that a run stopped before its figures are drawn is not taken for a finished one.
+    run.update_record(status="finished")
+
+
+def draw_figures(run: Run) -> list[Path]:
+    """Draw every figure of a run anew from what it has saved."""
+    results = {name: tensor.numpy() for name, tensor in run.results().items()}
+    return figures.draw_run_figures(run.record(), run.log(), results, run.figures_folder)
+
+
+def build_task(
+    recipe: Recipe, dataset: Dataset, device: torch.device, reporter: Reporter
+) -> tuple[Task, dict[str, Any]]:
+    """The task, with the initial weights of its seed, and config.json.
+
+    Raises:
+        RecipeError: the model does not fit the data.
+        QKVError: something else the user can mend.
+    """
+    common = {
+        "format": 1,
+        "task": recipe.task,
+        "id2label": {str(number): name for number, name in enumerate(dataset.class_names)},
+    }
+    if isinstance(recipe, VisionRecipe) and isinstance(dataset, ImageDataset):
+        task = build_vision_task(recipe, dataset, device)
+        return task, {
+            **common,
+            "model": task.model.settings.model_dump(mode="json"),
+            "preprocessing": task.preprocessing.model_dump(mode="json"),
+        }
+    if isinstance(recipe, TextRecipe) and isinstance(dataset, TextDataset):
+        text_task, reading = build_text_task(recipe, dataset, device, reporter)
+        return text_task, {**common, **text_config(recipe, reading)}
+    raise RecipeError(
+        f"a {recipe.task} recipe cannot read {dataset.name}", remedy="name data of its own kind"
+    )
+
+
+def train(
+    recipe: Recipe,
+    *,
+    out: Path | str | None = None,
+    data: Path | str | None = None,
+    skip_bad: bool = False,
+    reporter: Reporter | None = None,
+) -> Run:
+    """Train by a recipe, test, and draw.
+
+    Args:
+        recipe: what to train and how.
+        out: the run folder, new or empty; `runs/NAME` with the data's name if None.
+        data: a folder of images, a table or folder of texts, or the data set's files.
+        skip_bad: leave out files or rows that cannot be used and record them.
+        reporter: receives progress.
+
+    Raises:
+        QKVError: something the user can mend; the message says how.
+    """
+    reporter = reporter or Silent()
+    device = resolve_device(recipe.training.device)
+    if out is not None:
+        Run.require_free(Path(out))  # before minutes are spent on reading the data
+    dataset = load_dataset(recipe, data, skip_bad=skip_bad, reporter=reporter)
+    for note in dataset.notes:
+        reporter.note(note)
+    task, config = build_task(recipe, dataset, device, reporter)
+    record: dict[str, Any] = {
+        "status": "running",
+        "recipe": recipe.model_dump(mode="json"),
+        "seed": recipe.seed,
+        "versions": _versions(),
+        "machine": machine_facts(device),
+        "data": describe(dataset, data),
+    }
+    path = Path(out) if out is not None else free_folder(_run_name(recipe, dataset))
+    run = Run.create(path, config=config, record=record)
+    return _fit_and_finish(run, recipe, dataset, task, device, reporter, resume=False)
+
+
+def resume(
+    path: Path | str, *, data: Path | str | None = None, reporter: Reporter | None = None
+) -> Run:
+    """Go on with a run that was stopped; a finished run is returned as it is.
+
+    Args:
+        path: the run folder.
+        data: where the data are now, if they have moved.
+        reporter: receives progress.
+
+    Raises:
+        RunError: it is no run, or its data have changed.
+        QKVError: something else the user can mend.
+    """
+    reporter = reporter or Silent()
+    run = Run.open(path)
+    record = run.record()
+    if record.get("status") == "finished":
+        reporter.note(f"{run.path} is finished already")
+        return run
+    if record.get("status") == "diverged":
+        raise RunError(
+            f"{run.path} diverged, and would again",
+            remedy="start a new run with a lower training.learning_rate",
+        )
+    for key in ("recipe", "data"):
+        if not isinstance(record.get(key), dict):
+            raise RunError(f"{run.path / 'run.json'} lacks {key!r}", remedy="restore the file")
+    recipe = parse_recipe(record["recipe"], where=str(run.path / "run.json"))
+    device = resolve_device(recipe.training.device)
+    known = record["data"]
+    dataset = load_dataset(
+        recipe,
+        data if data is not None else known["folder"],
+        skip_bad=bool(known["skipped"]),
+        reporter=reporter,
+    )
+    if fingerprint(dataset) != known["sha256"]:
+        raise RunError(
+            f"the data of {run.path} have changed since it was started",
+            remedy="name the same data with --data, or start a new run",
+        )
+    task, _ = build_task(recipe, dataset, device, reporter)
+    return _fit_and_finish(run, recipe, dataset, task, device, reporter, resume=True)
+
+
+def _fit_and_finish(
+    run: Run,
+    recipe: Recipe,
+    dataset: Dataset,
+    task: Task,
+    device: torch.device,
+    reporter: Reporter,
+    *,
+    resume: bool,
+) -> Run:
+    with run.locked(), with_tensorboard(reporter, run.path) as told:
+        if run.record()["status"] == "finished":  # by another process, while the data were read
+            return run
+        stepper = Stepper(task, recipe.training, seed=recipe.seed, device=device)
+        fit = Fit(stepper, recipe.training, run=run, reporter=told)
+        if not (resume and fit.resume()):
+            expected = forecast(task, recipe.training, device)
+            require_disk(run.path, expected.disk_bytes)
+            told.forecast(expected)
+            run.update_record(parameters=parameter_count(task.model), forecast=vars(expected))
+        precision = str(stepper.precision).removeprefix("torch.")
+        run.update_record(status="running", precision=precision)
+        try:
+            position = fit.train()
+        except DivergenceError:
+            run.update_record(status="diverged")
+            raise
+        run.update_record(epochs=position.epochs, train_seconds=position.seconds)
+        finish(run, recipe, dataset, position.best_epoch, told)
+        run.clear_position()
+    return run
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        "qkv": importlib.metadata.version("qkv"),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def _run_name(recipe: Recipe, dataset: Dataset) -> str:
+    own = recipe.data.dataset in ("folder", "table")
+    return dataset.name if own else recipe.data.dataset

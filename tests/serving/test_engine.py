@@ -12,8 +12,8 @@ import torch
 
 from qkv.serving.engine import Engine
 from qkv.serving.models import Models
-from qkv.serving.niceness import COMPUTING_NICENESS
 from qkv.serving.settings import ServingSettings
+from qkv.serving.worker_process import COMPUTING_NICENESS
 
 Seen = tuple[str, int, int]
 

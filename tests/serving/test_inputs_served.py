@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -15,16 +16,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from starlette.requests import Request
 
-from qkv.data.image_decode import decode
 from qkv.errors import ImageError, QKVError
 from qkv.serving.errors import ServingError
-from qkv.serving.inputs import parse_body
-from qkv.serving.models import Models
-from qkv.serving.multipart import file_parts
+from qkv.serving.models import Models, ServedModel
 from qkv.serving.predictors import ImagePredictor, TextPredictor
+from qkv.serving.request_inputs import Body, parse_body
+from qkv.serving.settings import ServingSettings
 
 JSON = b"application/json"
+FORM = b"multipart/form-data; boundary=x9x"
 
 
 def encoded(pixels: np.ndarray, format: str = "png", **options: Any) -> bytes:  # noqa: A002
@@ -64,15 +66,15 @@ def test_pixels_are_counted_before_they_are_decoded(
     def refuse(*_: Any, **__: Any) -> Any:
         raise AssertionError("pixels were decoded")
 
-    monkeypatch.setattr("qkv.serving.predictors.images.decode", refuse)
+    monkeypatch.setattr("qkv.serving.predictors.decode", refuse)
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", refuse)
     with pytest.raises(ImageError, match="more than 1,000,000 pixels"):
-        predictor.read(huge_png(), max_pixels=1_000_000)
+        predictor.read(huge_png(), ServingSettings(max_pixels=1_000_000))
     large = encoded(noise(40, 40), "jpeg")
     with pytest.raises(ImageError, match="more than 1,599 pixels"):
-        predictor.read(large, max_pixels=1_599)
+        predictor.read(large, ServingSettings(max_pixels=1_599))
     with pytest.raises(ImageError, match="more than 80 pixels"):
-        predictor.read(encoded(noise(9, 9)), max_pixels=80)
+        predictor.read(encoded(noise(9, 9)), ServingSettings(max_pixels=80))
 
 
 def test_an_image_of_just_the_limit_is_read(models: Models) -> None:
@@ -80,28 +82,36 @@ def test_an_image_of_just_the_limit_is_read(models: Models) -> None:
     assert isinstance(predictor, ImagePredictor)
     for format in ("png", "jpeg", "webp"):  # noqa: A001
         content = encoded(noise(40, 40), format)
-        assert predictor.read(content, max_pixels=1_600).shape == (1, 16, 16)
+        assert predictor.read(content, ServingSettings(max_pixels=1_600)).shape == (1, 16, 16)
 
 
 def test_an_empty_text_is_refused(models: Models) -> None:
     predictor = models["reviews"].predictor
     assert isinstance(predictor, TextPredictor)
     with pytest.raises(QKVError, match="empty"):
-        predictor.read(" \n")
-    assert predictor.read("a good film").tokens == 5
-    assert predictor.read("good " * 5000).tokens == predictor.max_tokens == 40
+        predictor.read(" \n", ServingSettings())
+    assert predictor.read("a good film", ServingSettings()).tokens == 5
+    assert predictor.read("good " * 5000, ServingSettings()).tokens == predictor.max_tokens == 40
 
 
 # --- bodies
 
 
+def parsed(content: bytes, content_type: bytes, model: ServedModel, most: int = 9) -> Body:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": content, "more_body": False}
+
+    headers = [(b"content-type", content_type)]
+    request = Request({"type": "http", "method": "POST", "headers": headers}, receive)
+    return asyncio.run(parse_body(request, model, most))
+
+
 def test_json_gives_texts(models: Models) -> None:
-    one = parse_body(
-        b'{"inputs": "good"}', b"Application/JSON; charset=utf-8", models["reviews"], 9
-    )
+    kind = b"Application/JSON; charset=utf-8"
+    one = parsed(b'{"inputs": "good"}', kind, models["reviews"])
     assert (one.inputs, one.several, one.top_k) == (["good"], False, None)
     body = json.dumps({"inputs": ["a", "b"], "parameters": {"top_k": 2}}).encode()
-    several = parse_body(body, JSON, models["reviews"], 9)
+    several = parsed(body, JSON, models["reviews"])
     assert (several.inputs, several.several, several.top_k) == (["a", "b"], True, 2)
 
 
@@ -109,9 +119,9 @@ def test_json_gives_images_in_base64(models: Models, picture: Callable[..., byte
     content = picture(0)
     plain = base64.b64encode(content).decode()
     for text in (plain, f"data:image/png;base64,{plain}"):
-        body = parse_body(json.dumps({"inputs": text}).encode(), JSON, models["bands"], 9)
+        body = parsed(json.dumps({"inputs": text}).encode(), JSON, models["bands"])
         assert body.inputs == [content]
-    body = parse_body(json.dumps({"inputs": [plain, "?"]}).encode(), JSON, models["bands"], 9)
+    body = parsed(json.dumps({"inputs": [plain, "?"]}).encode(), JSON, models["bands"])
     assert body.inputs[0] == content
     assert "not base64" in str(body.inputs[1])
 
@@ -147,7 +157,7 @@ def test_unfit_bodies_are_refused(
     models: Models, content: bytes, content_type: bytes, status: int
 ) -> None:
     with pytest.raises(ServingError) as refused:
-        parse_body(content, content_type, models["reviews"], 3)
+        parsed(content, content_type, models["reviews"], 3)
     assert refused.value.status == status
     assert "\n" not in str(refused.value)
     assert len(str(refused.value)) < 300
@@ -167,33 +177,37 @@ def form(*parts: tuple[str, bytes], boundary: str = "x9x") -> bytes:
     return b"".join(lines) + f"--{boundary}--\r\n".encode()
 
 
-@given(contents=st.lists(st.binary(max_size=200), max_size=5))
-def test_files_come_out_as_they_went_in(contents: list[bytes]) -> None:
+@given(contents=st.lists(st.binary(max_size=200), min_size=1, max_size=5))
+def test_files_come_out_as_they_went_in(models: Models, contents: list[bytes]) -> None:
     body = form(*(("file", content) for content in contents), boundary="b0undary-of-no-content")
     kind = b"multipart/form-data; boundary=b0undary-of-no-content"
-    assert file_parts(body, kind) == contents
+    assert parsed(body, kind, models["bands"]).inputs == contents
 
 
 @pytest.mark.parametrize(
     ("body", "content_type", "status"),
     [
         (form(("file", b"a")), b"multipart/form-data", 400),
-        (form(("file", b"a"))[:-6], b"multipart/form-data; boundary=x9x", 400),
-        (b"", b"multipart/form-data; boundary=x9x", 400),
-        (b"rubbish", b"multipart/form-data; boundary=x9x", 400),
-        (form(("file", b"a")), b"multipart/form-data; boundary=other", 400),
-        (form(("picture", b"a")), b"multipart/form-data; boundary=x9x", 422),
+        (form(("file", b"a"))[:-6], FORM, 400),
+        (b"", FORM, 400),
+        (b"rubbish", FORM, 400),
+        (form(("file", b"a"), boundary="other"), FORM, 400),
+        (form(("picture", b"a")), FORM, 422),
+        (form(*[("file", b"a")] * 10), FORM, 413),
+        (form(), FORM, 422),
     ],
 )
-def test_unfit_forms_are_refused(body: bytes, content_type: bytes, status: int) -> None:
+def test_unfit_forms_are_refused(
+    models: Models, body: bytes, content_type: bytes, status: int
+) -> None:
     with pytest.raises(ServingError) as refused:
-        file_parts(body, content_type)
+        parsed(body, content_type, models["bands"])
     assert refused.value.status == status
 
 
 @given(body=st.binary(max_size=300))
-def test_any_bytes_give_files_or_one_error(body: bytes) -> None:
+def test_any_bytes_give_files_or_one_error(models: Models, body: bytes) -> None:
     try:
-        file_parts(b"--x\r\n" + body, b"multipart/form-data; boundary=x")
+        parsed(b"--x9x\r\n" + body + b"--", FORM, models["bands"])
     except ServingError as error:
         assert error.status in {400, 413, 422}

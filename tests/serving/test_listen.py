@@ -10,9 +10,8 @@ from contextlib import ExitStack
 import pytest
 
 from qkv.errors import QKVError
-from qkv.serving import listen
-from qkv.serving.listen import address_of, bind, bound_port, room_for_connections
-from qkv.serving.server import serve_app
+from qkv.serving import server
+from qkv.serving.server import address_of, bind, bound_port, room_for_connections, serve_app
 from qkv.serving.settings import ServingSettings
 from serve_small import small_app
 
@@ -41,7 +40,7 @@ def test_a_port_for_the_system_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     def forbidden(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(listen, "_bind_one", forbidden)
+    monkeypatch.setattr(server, "_bind_one", forbidden)
     with pytest.raises(QKVError, match="port 80 is for the system only; give a --port above 1023"):
         bind("127.0.0.1", 80)
 

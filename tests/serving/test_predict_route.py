@@ -215,14 +215,17 @@ def test_an_image_that_breaks_the_model_fails_alone(
 ) -> None:
     compute = ImagePredictor.compute
     sizes = []
+    gate = threading.Event()
 
     def poisoned(self: ImagePredictor, images: list[Any]) -> Any:
+        assert gate.wait(20)
         sizes.append(len(images))
         if any(image.max() == 13 for image in images):
             raise RuntimeError("poison")
         return compute(self, images)
 
     monkeypatch.setattr(ImagePredictor, "compute", poisoned)
+    monkeypatch.setattr(ImagePredictor, "warm_up", lambda _: None)
 
     async def test() -> None:
         file = io.BytesIO()
@@ -232,9 +235,12 @@ def test_an_image_that_breaks_the_model_fails_alone(
         async with started(app):
             contents = [picture(seed % 3, seed) for seed in range(20)]
             contents.insert(11, poison)
-            replies = await asyncio.gather(
-                *(ask(app, "POST", BANDS, content, PNG) for content in contents)
-            )
+            asked = [
+                asyncio.create_task(ask(app, "POST", BANDS, content, PNG)) for content in contents
+            ]
+            await until(lambda: app.state.engine.batchers["bands"].waiting > 15)
+            gate.set()
+            replies = await asyncio.gather(*asked)
         assert [reply.status for reply in replies] == [200] * 11 + [500] + [200] * 9
         assert set(replies[11].json) == {"error", "remedy"}
         assert max(sizes) > 1
@@ -276,7 +282,11 @@ def test_a_client_that_goes_away_frees_its_place(
 ) -> None:
     content, kind = picture(0), PNG
     if body == "multipart":
-        part = b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n' + content + b"\r\n"
+        part = (
+            b'--x\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n'
+            + content
+            + b"\r\n"
+        )
         content, kind = part + part + b"--x--\r\n", "multipart/form-data; boundary=x"
 
     async def test() -> None:

@@ -92,7 +92,7 @@ def test_a_server_with_processes_answers_as_one_without(
 ) -> None:
     model = models["bands"]
     images = [
-        model.predictor.read(picture(label, seed), max_pixels=10**6)  # type: ignore[call-arg, arg-type]
+        model.predictor.read(picture(label, seed), ServingSettings())  # type: ignore[call-arg, arg-type]
         for label in range(3)
         for seed in range(4)
     ]

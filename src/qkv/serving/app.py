@@ -76,7 +76,7 @@ def create_app(models: Models, settings: ServingSettings) -> FastAPI:
     for router in (status, predict, examples, studies, page):
         app.include_router(router)
     app.add_middleware(
-        protect,  # type: ignore[arg-type]
+        protect,
         settings=settings,
         active=active,
         keys=keys,

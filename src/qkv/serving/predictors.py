@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,20 +14,23 @@ import numpy.typing as npt
 import torch
 from jaxtyping import Float32
 
-from qkv.loading import Classifier
+from qkv.data.image_decode import MAX_PIXELS, decode, probe, resize_and_crop
 from qkv.errors import DataError, ImageError
-from qkv.explanation.text_attention import POOL, attention_choices
-from qkv.serving.attention_document import image_attention, text_attention_document
+from qkv.explanation.text_attention import POOL, attention_choices, text_attention
+from qkv.explanation.vision_attention import attention_weights
+from qkv.loading import Classifier
 from qkv.serving.settings import ServingSettings
 from qkv.serving.worker_process import ImageProcesses
 from qkv.text.classifier import HEAD_BATCH_TOKENS, TextClassifier
 from qkv.text.model import predict_inputs
 from qkv.text.windows import Prepared, join
 from qkv.vision.classifier import VisionClassifier
-from qkv.data.image_decode import MAX_PIXELS, decode, probe, resize_and_crop
 
 # Tokenising more takes longer than handing it to another thread and back.
 SHORT_TEXT_CHARACTERS = 2_000
+# So many words make half a megabyte of attention weights.
+MOST_WORDS = 512
+_DIGITS = 6
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -159,9 +163,54 @@ class ImagePredictor:
             "pool_heads": 0,
         }
 
-    def attention(self, pixels: Pixels, *, whole: bool, **asked: Any) -> dict[str, Any]:
-        """The values of an `AttentionAnswer`; see `image_attention`."""
-        return image_attention(self.classifier, pixels, whole=whole, **asked)
+    def attention(
+        self,
+        pixels: Pixels,
+        *,
+        layer: str | None,
+        head: str,
+        query: int | None,
+        whole: bool,
+    ) -> dict[str, Any]:
+        """The values of an `AttentionAnswer` for an image.
+
+        Args:
+            pixels: uint8 (channels, size, size).
+            layer: a number from 1, the lowest; None: the last.
+            head: a number from 0, or `mean`.
+            query: the patch that attends, row by row; None: the class token or, in a model without
+                one, the mean over patches.
+            whole: answer with every token's weights on every token instead.
+
+        Raises:
+            DataError: there is no such layer, head or patch.
+        """
+        settings = self.classifier.model.settings
+        layers = [str(number) for number in range(1, settings.depth + 1)]
+        number = int(_one_of("layer", layers[-1] if layer is None else layer, layers))
+        weights = attention_weights(self.classifier, pixels, number - 1)
+        _one_of("head", head, ["mean", *(str(index) for index in range(len(weights)))])
+        matrix = weights.mean(axis=0) if head == "mean" else weights[int(head)]
+        first = int(self.classifier.model.class_token is not None)
+        patches = settings.grid_size**2
+        document: dict[str, Any] = {
+            "layer": number,
+            "head": head if head == "mean" else int(head),
+            "query": None if whole else query,
+            "grid_size": settings.grid_size,
+        }
+        if whole:
+            return {**document, "matrix": [_rounded(row) for row in matrix]}
+        if query is not None and query >= patches:
+            raise DataError(
+                f"there is no patch {query}", remedy=f"name one from 0 to {patches - 1}"
+            )
+        if query is not None:
+            row = matrix[first + query]
+        else:
+            row = matrix[0] if first else matrix.mean(axis=0)
+        share = _rounded(row[:1])[0] if first else None
+        return {**document, "class_token": share, "weights": _rounded(row[first:])}
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,9 +315,64 @@ class TextPredictor:
         layers = [*choices["layers"], *([POOL] if choices["pool"] else [])]
         return {**choices, "layers": layers, "class_token": False}
 
-    def attention(self, read: ReadText, *, whole: bool, **asked: Any) -> dict[str, Any]:  # noqa: ARG002
-        """The values of an `AttentionAnswer`; see `text_attention_document`."""
-        return text_attention_document(self.classifier, read.text, **asked)
+    def attention(
+        self,
+        read: ReadText,
+        *,
+        layer: str | None,
+        head: str,
+        query: int | None,
+        whole: bool,  # noqa: ARG002 - both predictors are asked alike
+    ) -> dict[str, Any]:
+        """The values of an `AttentionAnswer` for a text.
+
+        Args:
+            read: the text.
+            layer: a number from 1, the lowest, or `head`; None: `head`, or the last layer if the
+                model does not pool.
+            head: a number from 0, or `mean`.
+            query: the word that attends; None: the pool, or every word.
+            whole: of no meaning; without a query it is all words anyway.
+
+        Raises:
+            DataError: there is no such layer, head or word, or there are too many words for all.
+        """
+        choices = self.attention_choices()
+        layers = [str(name) for name in choices["layers"]]
+        if not layers:
+            raise DataError(
+                "this model does not hand out its attention",
+                remedy="ask for an explanation instead",
+            )
+        chosen = _one_of("layer", layers[-1] if layer is None else layer, layers)
+        heads = choices["pool_heads"] if chosen == POOL else choices["heads"]
+        _one_of("head", head, ["mean", *(str(index) for index in range(heads))])
+        found = text_attention(
+            self.classifier,
+            read.text,
+            "head" if chosen == POOL else int(chosen),
+            None if head == "mean" else int(head),
+        )
+        document: dict[str, Any] = {
+            "layer": chosen if chosen == POOL else int(chosen),
+            "head": head if head == "mean" else int(head),
+            "query": None if chosen == POOL else query,
+            "words": [vars(word) for word in found.words],
+        }
+        if chosen == POOL:
+            return {**document, "weights": _rounded(found.weights[0])}
+        words = len(found.words)
+        if query is None:
+            if words > MOST_WORDS:
+                raise DataError(
+                    f"the text has {words} words, too many for all of them at once",
+                    remedy="name a word as query",
+                )
+            matrix = found.weights.astype("<f2").tobytes()
+            return {**document, "matrix": base64.b64encode(matrix).decode()}
+        if query >= words:
+            raise DataError(f"there is no word {query}", remedy=f"name one from 0 to {words - 1}")
+        return {**document, "weights": _rounded(found.weights[query])}
 
     def _prepared(self, text: str) -> ReadText:
         prepared = self._encoder.prepare([text])
@@ -283,3 +387,14 @@ def predictor_of(classifier: Classifier) -> Predictor:
     if isinstance(classifier, VisionClassifier):
         return ImagePredictor(classifier)
     return TextPredictor(classifier)
+
+
+def _one_of(what: str, given: str, known: list[str]) -> str:
+    if given in known:
+        return given
+    raise DataError(f"there is no {what} {given}", remedy=f"choose one of {', '.join(known[:64])}")
+
+
+def _rounded(values: npt.NDArray[np.float32]) -> list[float]:
+    rounded: list[float] = np.round(values.astype(np.float64), _DIGITS).tolist()
+    return rounded

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import json
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from python_multipart import MultipartParser
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import parse_options_header
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
 
 from qkv.errors import DataError, QKVError
 from qkv.serving.errors import ServingError
@@ -41,28 +40,38 @@ class Body:
     top_k: int | None = None
 
 
-def media_type(content_type: bytes) -> str:
-    """The type of a Content-Type header without parameters, in lower case."""
-    return content_type.partition(b";")[0].strip().lower().decode("latin-1")
+class _Parameters(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    top_k: int | None = Field(default=None, ge=1, le=MAX_TOP_K)
 
 
-def parse_body(content: bytes, content_type: bytes, model: ServedModel, max_inputs: int) -> Body:
+class _JsonBody(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    inputs: str | list[str]
+    parameters: _Parameters | None = None
+
+
+async def parse_body(request: Request, model: ServedModel, max_inputs: int) -> Body:
     """What the body of a request holds.
 
     Raises:
         ServingError: it is empty, malformed, of another type than the model reads, or holds no
             input or too many.
     """
-    kind = media_type(content_type)
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    content = await request.body()
+    reads_images = model.task == "vision"
     if kind == "application/json":
-        body = _from_json(content, model)
-    elif model.task == "vision" and kind.startswith("image/"):
+        body = _from_json(content, reads_images=reads_images)
+    elif reads_images and kind.startswith("image/"):
         body = Body([content], several=False)
-    elif model.task == "vision" and kind == "multipart/form-data":
-        body = Body(list(file_parts(content, content_type)), several=True)
+    elif reads_images and kind == "multipart/form-data":
+        body = Body(await _files(request, content), several=True)
     else:
         given = repr(kind) if kind else "no type"
-        wanted = "an image (image/*), multipart/form-data or " if model.task == "vision" else ""
+        wanted = "an image (image/*), multipart/form-data or " if reads_images else ""
         raise ServingError(
             415,
             f"the body has {given}, and {model.id} reads {model.task}",
@@ -122,55 +131,25 @@ async def read_input(
     return await loop.run_in_executor(_READERS, predictor.read, item, settings)
 
 
-def _from_json(content: bytes, model: ServedModel) -> Body:
+def _from_json(content: bytes, *, reads_images: bool) -> Body:
     try:
-        document = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        problem = str(error).splitlines()[0] if isinstance(error, ValueError) else "too deep"
+        document = _JsonBody.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        if first["type"] == "json_invalid":
+            raise ServingError(
+                400, f"the body is no JSON: {first['msg']}", remedy="send a JSON object with inputs"
+            ) from None
+        where = ".".join(str(part) for part in first["loc"][:2]) or "the body"
         raise ServingError(
-            400, f"the body is not JSON: {problem}", remedy="send a JSON object with inputs"
+            422, f"{where}: {first['msg']}", remedy='send {"inputs": …, "parameters": {…}}'
         ) from None
-    if not isinstance(document, dict) or "inputs" not in document:
-        raise ServingError(
-            422, "the JSON body has no inputs", remedy='send {"inputs": …, "parameters": {…}}'
-        )
-    if unknown := sorted(set(document) - {"inputs", "parameters"}):
-        raise ServingError(
-            422, f"unknown key {unknown[0]!r}", remedy="send inputs and parameters alone"
-        )
-    given = document["inputs"]
-    several = isinstance(given, list)
-    items: Sequence[Any] = given if several else [given]
-    if not all(isinstance(item, str) for item in items):
-        raise ServingError(
-            422, "inputs is neither a string nor a list of strings", remedy="send strings"
-        )
-    if model.task == "vision":
-        items = [_decoded(item) for item in items]
-    return Body(list(items), several=several, top_k=_top_k_of(document.get("parameters")))
-
-
-def _top_k_of(parameters: Any) -> int | None:
-    if parameters is None:
-        return None
-    if not isinstance(parameters, dict) or set(parameters) - {"top_k"}:
-        raise ServingError(
-            422, "parameters can hold top_k and nothing else", remedy="leave the rest out"
-        )
-    top_k = parameters.get("top_k")
-    if top_k is None:
-        return None
-    if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= MAX_TOP_K:
-        raise _bad_top_k(top_k)
-    return top_k
-
-
-def _bad_top_k(given: object) -> ServingError:
-    shown = repr(given)
-    return ServingError(
-        422,
-        f"top_k is {shown if len(shown) < 40 else 'too long'}",
-        remedy=f"give a whole number from 1 to {MAX_TOP_K:,}",
+    several = isinstance(document.inputs, list)
+    texts = document.inputs if isinstance(document.inputs, list) else [document.inputs]
+    return Body(
+        [_decoded(text) if reads_images else text for text in texts],
+        several=several,
+        top_k=document.parameters.top_k if document.parameters else None,
     )
 
 
@@ -184,79 +163,26 @@ def _decoded(text: str) -> bytes | QKVError:
         return DataError("the input is not base64", remedy="encode the image's bytes as base64")
 
 
-def file_parts(content: bytes, content_type: bytes) -> list[bytes]:
-    """The content of every part called `file`, in order.
+async def _files(request: Request, content: bytes) -> list[bytes | str | QKVError]:
+    """The content of every file called `file` in a multipart body, in order.
 
     Raises:
-        ServingError: the body is malformed, or a part has another name.
+        ServingError: the body is malformed, or a part is no such file.
     """
-    boundary = parse_options_header(content_type)[1].get(b"boundary")
-    if not boundary:
-        raise _malformed("Content-Type names no boundary")
-    reader = _Reader()
-    try:
-        parser = MultipartParser(boundary, reader.callbacks())
-        parser.write(content)
-        parser.finalize()
-    except FormParserError as error:
-        raise _malformed(str(error).splitlines()[0][:100]) from None
-    if not reader.ended:
+    if not content.rstrip().endswith(b"--"):
         raise _malformed("its end is missing")
-    return reader.files
-
-
-class _Reader:
-    """Gathers parts as the parser comes upon them."""
-
-    def __init__(self) -> None:
-        self.files: list[bytes] = []
-        self.ended = False
-        self._content: list[bytes] = []
-        self._name = b""
-        self._value = b""
-        self._headers: dict[bytes, bytes] = {}
-
-    def callbacks(self) -> Any:
-        return {
-            "on_part_begin": self._begin,
-            "on_part_data": self._data,
-            "on_part_end": self._end,
-            "on_header_field": self._field,
-            "on_header_value": self._header_value,
-            "on_header_end": self._header,
-            "on_end": self._finish,
-        }
-
-    def _begin(self) -> None:
-        if len(self.files) >= _MOST_PARTS:
-            raise ServingError(413, "the body has too many parts", remedy="send fewer files")
-        self._content, self._headers = [], {}
-
-    def _data(self, data: bytes, start: int, end: int) -> None:
-        self._content.append(data[start:end])
-
-    def _field(self, data: bytes, start: int, end: int) -> None:
-        self._name += data[start:end]
-
-    def _header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-
-    def _header(self) -> None:
-        self._headers[self._name.lower()] = self._value
-        self._name = self._value = b""
-
-    def _end(self) -> None:
-        options = parse_options_header(self._headers.get(b"content-disposition", b""))[1]
-        if options.get(b"name") != FIELD.encode():
-            raise ServingError(
-                422,
-                "a part of the body is not called 'file'",
-                remedy="send each image as a part called 'file'",
-            )
-        self.files.append(b"".join(self._content))
-
-    def _finish(self) -> None:
-        self.ended = True
+    try:
+        async with request.form(max_files=_MOST_PARTS) as form:
+            parts = form.multi_items()
+            if not all(name == FIELD and isinstance(part, UploadFile) for name, part in parts):
+                raise ServingError(
+                    422,
+                    "a part of the body is not a file called 'file'",
+                    remedy="send each image as a file called 'file'",
+                )
+            return [await part.read() for _, part in parts if isinstance(part, UploadFile)]
+    except HTTPException as error:
+        raise _malformed(error.detail) from None
 
 
 def _malformed(problem: str) -> ServingError:

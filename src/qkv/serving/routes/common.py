@@ -74,10 +74,8 @@ async def body_of(request: Request, model: ServedModel) -> Body:
     Raises:
         ServingError: it is unfit.
     """
-    content_type = request.headers.get("content-type", "").encode("latin-1")
     settings = request.app.state.settings
-    most = min(settings.max_inputs, settings.queue_size)
-    return parse_body(await request.body(), content_type, model, most)
+    return await parse_body(request, model, min(settings.max_inputs, settings.queue_size))
 
 
 async def one_input(request: Request, model: ServedModel) -> tuple[bytes | str, Any]:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from qkv.serving.errors import ServingError
 from qkv.serving.routes.common import LOOKING_ERRORS, served_model
-from qkv.serving.run_examples import Content, Order, SavedPredictions, RunExamples, as_png
+from qkv.serving.run_examples import Content, Order, RunExamples, SavedPredictions, as_png
 from qkv.serving.schemas import Answer, Score
 
 router = APIRouter(prefix="/v1/models/{model_id}/examples", tags=["examples"])

@@ -1,20 +1,20 @@
 // An image as its patches: a canvas below, and one cell a patch above it for pointer and keys.
 
 import { make } from "../elements.js";
-import { heatPixels } from "../heat.js";
+import { heatPixels } from "../heatmap.js";
 import { rove } from "../roving.js";
 
 const RESOLUTION = 896; // device pixels along a side; a multiple of the usual grids
 
 /**
  * @param {object} options
- * @param {string} options.label what the stage is, for a screen reader.
+ * @param {string} options.label what the image is, for a screen reader.
  * @param {number} options.grid patches along a side.
  * @param {(patch: number) => string} options.describe a patch in words.
  * @param {(patch: number | null) => void} options.pointed the patch below the pointer or with focus.
  * @param {(patch: number) => void} [options.pinned] a patch that was clicked.
  */
-export function createStage({ label, grid, describe, pointed, pinned = () => {} }) {
+export function createImageView({ label, grid, describe, pointed, pinned = () => {} }) {
   const canvas = make("canvas", { width: RESOLUTION, height: RESOLUTION, "aria-hidden": "true" });
   const context = canvas.getContext("2d");
   const cells = [];
@@ -32,10 +32,10 @@ export function createStage({ label, grid, describe, pointed, pinned = () => {} 
     }
     table.append(line);
   }
-  const element = make("div", { class: "stage" }, canvas, table);
+  const element = make("div", { class: "image-view" }, canvas, table);
 
   let image = null;
-  let heat = null;
+  let heatmap = null;
   let marked = null;
   const small = document.createElement("canvas");
 
@@ -44,12 +44,12 @@ export function createStage({ label, grid, describe, pointed, pinned = () => {} 
     context.imageSmoothingEnabled = false;
     context.clearRect(0, 0, RESOLUTION, RESOLUTION);
     if (image) context.drawImage(image, 0, 0, RESOLUTION, RESOLUTION);
-    if (heat) {
-      const pixels = heatPixels(heat.values, heat.width, heat);
+    if (heatmap) {
+      const pixels = heatPixels(heatmap.values, heatmap.width, heatmap);
       small.width = pixels.width;
       small.height = pixels.height;
       small.getContext("2d").putImageData(pixels, 0, 0);
-      context.imageSmoothingEnabled = heat.smooth;
+      context.imageSmoothingEnabled = heatmap.smooth;
       context.imageSmoothingQuality = "high";
       context.drawImage(small, 0, 0, RESOLUTION, RESOLUTION);
     }
@@ -75,7 +75,7 @@ export function createStage({ label, grid, describe, pointed, pinned = () => {} 
     const step = RESOLUTION / grid;
     const x = (patch % grid) * step;
     const y = Math.floor(patch / grid) * step;
-    // White within black stands out on every heat.
+    // White within black stands out on every colour of a heatmap.
     context.lineWidth = 10;
     context.strokeStyle = "#000";
     context.strokeRect(x + 1, y + 1, step - 2, step - 2);
@@ -115,14 +115,14 @@ export function createStage({ label, grid, describe, pointed, pinned = () => {} 
       paint();
     },
     /**
-     * The heat above it, or null for none.
+     * The heatmap above it, or null for none.
      *
      * @param {{values: ArrayLike<number>, width: number, limit: number, signed: boolean,
      *   opacity: number, smooth: boolean} | null} given
      * @param {number | null} mark a patch to frame.
      */
     shade(given, mark = null) {
-      heat = given;
+      heatmap = given;
       marked = mark;
       paint();
     },

@@ -8,7 +8,7 @@ import { itemsInRow, rove } from "../roving.js";
  * @param {object} context of the view.
  * @param {(picture: {blob: Blob, name: string, truth: string}) => Promise<void>} chosen
  */
-export function createGallery(context, chosen) {
+export function createExampleGrid(context, chosen) {
   const { model, api, signal, tell } = context;
   const addresses = new Set();
   let shown = [];

@@ -22,7 +22,7 @@ export function strength(value, limit, takes) {
  * @param {(word: number | null) => void} listeners.pointed below the pointer, or with focus.
  * @param {(word: number | null) => void} listeners.pinned clicked or chosen by Enter.
  */
-export function createSurface({ pointed, pinned }) {
+export function createTextView({ pointed, pinned }) {
   const tip = make("span", { class: "tip", "aria-hidden": "true", hidden: true });
   const line = make("div", { class: "words" });
   const element = make("div", { class: "words-place" }, line, tip);

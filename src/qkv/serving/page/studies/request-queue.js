@@ -9,7 +9,7 @@
  * @param {number} [options.pauseMs] how long a hand must rest before it is asked.
  * @returns {(value: unknown) => void}
  */
-export function createAsker(ask, show, { signal, tell, pauseMs = 25 }) {
+export function createRequestQueue(ask, show, { signal, tell, pauseMs = 25 }) {
   let waiting = 0;
   let current = new AbortController();
   signal.addEventListener("abort", () => {

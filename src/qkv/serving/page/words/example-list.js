@@ -7,7 +7,7 @@ import { createExamples } from "../examples.js";
  * @param {object} context of the view.
  * @param {(chosen: {text: string, name: string, truth: string}) => Promise<void>} chosen
  */
-export function createGallery(context, chosen) {
+export function createExampleList(context, chosen) {
   const { model, api } = context;
   const list = make("ul", { class: "texts" });
   const examples = createExamples(

@@ -4,8 +4,8 @@ import { make } from "./elements.js";
 
 const loading = new Map();
 
-/** Resolves once the sheet holds, so that nobody sees a view undressed. */
-export function loadSheet(name) {
+/** Resolves once the stylesheet applies, so that nobody sees a view undressed. */
+export function loadStylesheet(name) {
   if (!loading.has(name)) {
     const link = make("link", { rel: "stylesheet", href: `/page/${name}` });
     loading.set(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from qkv.data import imdb
 from qkv.data.dataset import TextSplit
-from qkv.text import imdb
 
 SEED = 0
 

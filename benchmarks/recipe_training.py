@@ -7,6 +7,7 @@ from torch import Tensor
 
 from qkv.data.dataset import ImageDataset, IntArray
 from qkv.devices import autocast
+from qkv.progress import Silent
 from qkv.training.loop import Stepper
 from qkv.training.recipe import VisionRecipe
 from qkv.training.vision_task import build_vision_task
@@ -22,7 +23,7 @@ class RecipeTraining:
     """
 
     def __init__(self, recipe: VisionRecipe, dataset: ImageDataset, device: torch.device) -> None:
-        self._task = build_vision_task(recipe, dataset, device)
+        self._task, _ = build_vision_task(recipe, dataset, device, Silent())
         self.model = self._task.model
         self.epochs = recipe.training.epochs
         self._stepper = Stepper(self._task, recipe.training, seed=recipe.seed, device=device)

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from qkv.data.dataset import IntArray, TextSplit
 from qkv.devices import autocast
+from qkv.text.encoder_cache import EncoderCache
 from qkv.text.heads import build_head
 from qkv.text.model import TextModel
-from qkv.text.states import open_store
 from qkv.text.text_encoder import TextEncoder
 from qkv.training.checkpoint import seed_initial_weights
 from qkv.training.loop import Stepper
@@ -50,11 +50,11 @@ class TextRecipeTraining:
         device: torch.device,
         folder: Path,
     ) -> None:
-        store = open_store(encoder.facts, encoder.dim, kind=recipe.states, root=folder)
+        cache = EncoderCache(encoder.facts, encoder.dim, kind=recipe.states, root=folder)
         started = time.perf_counter()
-        store.fill(encoder, texts.texts)
+        cache.fill(encoder, texts.texts)
         self.encoding_seconds = time.perf_counter() - started
-        self._reader = store.reader(texts.texts)
+        self._reader = cache.reader(texts.texts)
         seed_initial_weights(recipe.seed)
         model = TextModel(build_head(recipe.head, encoder.dim, classes))
         self._task = TextTask(

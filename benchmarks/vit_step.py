@@ -16,11 +16,11 @@ import torch
 from benchmarks.plain_vit import BATCH_SIZE, PlainTraining
 from benchmarks.recipe_training import RecipeTraining
 from qkv.data.dataset import ImageDataset, ImageSplit, IntArray
+from qkv.data.fashion_mnist import CLASS_NAMES
 from qkv.devices import resolve_device
 from qkv.errors import QKVError
 from qkv.measurement.timing import interleaved, quartiles, round_ratios
 from qkv.training.recipe import VisionRecipe, load_recipe_of
-from qkv.vision.fashion_mnist import CLASS_NAMES
 from qkv.vision.vit import ViT, parameter_count
 
 LOSS_TOLERANCE = 1e-5

@@ -15,7 +15,7 @@ import torch
 from users_cache import users_cache
 
 if TYPE_CHECKING:
-    from qkv.data.dataset import ImageDataset
+    from qkv.data.dataset import ImageDataset, TextDataset
 
 # Before anything of qkv is imported: annotated shapes become checks.
 jaxtyping.install_import_hook("qkv", "shape_checks.checked")
@@ -61,10 +61,10 @@ def fashion_mnist() -> ImageDataset:
 
     Tests do not reach into the outside network by themselves; the system's package tool may.
     """
+    from qkv.data.fashion_mnist import FILES, load
     from qkv.errors import DownloadError
-    from qkv.vision.fashion_mnist import FILES, load
 
-    local = replace(FILES, artefacts=tuple(replace(a, urls=()) for a in FILES.artefacts))
+    local = replace(FILES, files=tuple(replace(file, urls=()) for file in FILES.files))
     try:
         with users_cache():
             return load(files=local)
@@ -72,5 +72,21 @@ def fashion_mnist() -> ImageDataset:
         pytest.skip(
             "NO REAL DATA, so the real Fashion-MNIST goes unchecked. Run `qkv data get "
             "fashion-mnist`, or install the Debian package dataset-fashion-mnist, and test "
+            f"again. ({error.problem})"
+        )
+
+
+@pytest.fixture(scope="session")
+def imdb() -> TextDataset:
+    """The real data set from this machine's caches; tests do not reach into the network."""
+    from qkv.data.imdb import load
+    from qkv.errors import DownloadError
+
+    try:
+        with users_cache():
+            return load(local_only=True)
+    except DownloadError as error:
+        pytest.skip(
+            "NO REAL DATA, so the real IMDB goes unchecked. Run `qkv data get imdb` and test "
             f"again. ({error.problem})"
         )

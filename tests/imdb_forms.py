@@ -14,11 +14,9 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
-from qkv.sources import ArchiveLimits, Artefact, Patience
-from qkv.text import imdb
-from qkv.text.imdb import ImdbFacts
-
-Pairs = dict[str, list[tuple[str, int]]]
+from qkv.data import imdb
+from qkv.data.download import RemoteFile, RetryPolicy
+from qkv.data.imdb import ImdbFacts, Reviews
 
 NAME = "aclImdb_v1.tar.gz"
 PER_CLASS = 6
@@ -34,7 +32,7 @@ _ODD = (
 )
 
 
-def made_up_reviews() -> Pairs:
+def made_up_reviews() -> Reviews:
     """Reviews and labels of each split, negative ones first as the hub has them."""
     words = ("a dull and awful film", "a fine and lovely film")
     return {
@@ -47,7 +45,7 @@ def made_up_reviews() -> Pairs:
     }
 
 
-def write_parquet(folder: Path, pairs: Pairs) -> None:
+def write_parquet(folder: Path, pairs: Reviews) -> None:
     """The hub's two files, in `folder` itself."""
     folder.mkdir(parents=True, exist_ok=True)
     for split, rows in pairs.items():
@@ -55,7 +53,7 @@ def write_parquet(folder: Path, pairs: Pairs) -> None:
         pyarrow.parquet.write_table(table, folder / f"{split}-00000-of-00001.parquet")
 
 
-def text_files(pairs: Pairs) -> dict[str, bytes]:
+def text_files(pairs: Reviews) -> dict[str, bytes]:
     """The published text files, by their path below `aclImdb`."""
     return {
         f"{split}/{('neg', 'pos')[label]}/{number}_{(2, 9)[label]}.txt": text.encode()
@@ -64,7 +62,7 @@ def text_files(pairs: Pairs) -> dict[str, bytes]:
     }
 
 
-def write_folders(root: Path, pairs: Pairs) -> None:
+def write_folders(root: Path, pairs: Reviews) -> None:
     """The published text files below `root`, and what lies beside them."""
     others = {"README": b"read", "train/unsup/0_0.txt": b"no label", "train/pos/.DS_Store": b"\xff"}
     for name, content in {**text_files(pairs), **others}.items():
@@ -73,7 +71,7 @@ def write_folders(root: Path, pairs: Pairs) -> None:
         path.write_bytes(content)
 
 
-def archive(pairs: Pairs, *extra: tarfile.TarInfo) -> bytes:
+def archive(pairs: Reviews, *extra: tarfile.TarInfo) -> bytes:
     """The published archive, with folders and other files in it, and more members at its end."""
     out = io.BytesIO()
     others = {
@@ -103,10 +101,9 @@ def archive(pairs: Pairs, *extra: tarfile.TarInfo) -> bytes:
 def facts_of(content: bytes = b"", *urls: str, **more: Any) -> ImdbFacts:
     """Facts of a small data set whose archive is `content`; there is no way out unless named."""
     return ImdbFacts(
-        archive=Artefact(NAME, hashlib.sha256(content).hexdigest(), len(content), urls),
-        limits=ArchiveLimits(members=200, member_bytes=10_000, total_bytes=1_000_000),
+        archive=RemoteFile(NAME, hashlib.sha256(content).hexdigest(), len(content), urls),
         reviews_per_class=PER_CLASS,
-        patience=Patience(attempts=2, unreached_attempts=1, first_wait_seconds=0.01),
+        policy=RetryPolicy(attempts=2, first_wait_seconds=0.01),
         **more,
     )
 

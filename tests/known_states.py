@@ -20,6 +20,7 @@ Progress = Callable[[int, int], None]
 class PreparedWords:
     texts: tuple[str, ...]
     rows: IntArray
+    pieces: IntArray
     tokens: int
 
 
@@ -51,7 +52,7 @@ class KnownStates:
         rows = np.array([len(text.split()) + 2 for text in texts], dtype=np.int64)
         if progress:
             progress(len(texts), len(texts))
-        return PreparedWords(tuple(texts), rows, int(rows.sum()))
+        return PreparedWords(tuple(texts), rows, rows - 2, int(rows.sum()))
 
     def encode(
         self, prepared: PreparedWords, *, progress: Progress | None = None

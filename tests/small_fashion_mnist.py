@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from qkv.sources import Artefact
-from qkv.vision import fashion_mnist
+from qkv.data import fashion_mnist
+from qkv.data.download import RemoteFile
 
 TRAIN_IMAGES, TEST_IMAGES = 100, 50
 
@@ -22,7 +22,7 @@ def write_small(folder: Path, seed: int = 0) -> Callable[..., Any]:
     """Write the four files; returns `fashion_mnist.load` for files of just these bytes."""
     generator = np.random.default_rng(seed)
     folder.mkdir(parents=True)
-    artefacts = []
+    files = []
     for prefix, count in (("train", TRAIN_IMAGES), ("t10k", TEST_IMAGES)):
         labels = generator.permutation(np.arange(count) % 10).astype(np.uint8)
         images = generator.integers(0, 60, (count, 28, 28), dtype=np.uint8)
@@ -33,6 +33,7 @@ def write_small(folder: Path, seed: int = 0) -> Callable[..., Any]:
             content = header + values.tobytes()
             path = folder / f"{prefix}-{name}-ubyte"
             path.write_bytes(content)
-            artefacts.append(Artefact(path.name, hashlib.sha256(content).hexdigest(), len(content)))
-    files = replace(fashion_mnist.FILES, artefacts=tuple(artefacts), package=None)
-    return functools.partial(fashion_mnist.load, files=files)
+            digest = hashlib.sha256(content).hexdigest()
+            files.append(RemoteFile(path.name, digest, len(content)))
+    known = replace(fashion_mnist.FILES, files=tuple(files), package=None)
+    return functools.partial(fashion_mnist.load, files=known)

@@ -382,7 +382,7 @@ def test_a_full_disk_is_told_before_training(
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=2**20))
-    with pytest.raises(RunError, match=r"needs \d+ MiB .* has 1 MiB left"):
+    with pytest.raises(RunError, match=r"the run needs .* but .* has 1 MiB free"):
         qkv.train(tiny(), out=tmp_path / "run", data=images, reporter=StopAt(1))
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.imdb_sample import sampled_reviews
+from qkv.data import fashion_mnist
 from qkv.errors import DataError
-from qkv.vision import fashion_mnist
 
 SEED = 0
 IMAGE_SIZE = 28

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.serving.pipelines import TextPipeline, VisionPipeline
+from qkv.data.fashion_mnist import CLASS_NAMES
 from qkv.runs import FORMAT, Run
 from qkv.text.encoder import EncoderSettings
 from qkv.text.heads import AttentionHeadSettings, build_head
 from qkv.text.text_encoder import open_text_encoder
 from qkv.training.recipe import VisionRecipe, load_recipe_of
-from qkv.vision.fashion_mnist import CLASS_NAMES
 from qkv.vision.vit import ViT, ViTSettings
 
 SEED = 0

@@ -18,19 +18,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from qkv.errors import RunError
+from qkv.files import locked, replace_file
 
 CONFIG, RECORD, LOG = "config.json", "run.json", "log.jsonl"
 WEIGHTS, RESULTS, CARD = "model.safetensors", "results.safetensors", "README.md"
@@ -206,19 +204,15 @@ class Run:
         Raises:
             RunError: another process holds the folder.
         """
-        lock = FileLock(self.path / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise RunError(
-                f"another process is training in {self.path}", remedy="wait for it or stop it"
-            ) from None
-        except OSError as error:
-            raise _unwritable(self.path, error) from None
-        try:
+        busy = RunError(
+            f"another process is training in {self.path}", remedy="wait for it or stop it"
+        )
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self.path / ".lock", busy=busy, timeout_seconds=0))
+            except OSError as error:
+                raise _unwritable(self.path, error) from None
             yield
-        finally:
-            lock.release()
 
     def _write_json(self, name: str, document: Mapping[str, Any]) -> None:
         self._replace(name, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
@@ -263,45 +257,6 @@ class Run:
 
     def _replace(self, name: str, content: bytes) -> None:
         replace_file(self.path / name, content)
-
-
-def replace_file(target: Path, content: bytes) -> None:
-    """Write a file as a whole: readers see the old content or the new, never a part.
-
-    Raises:
-        RunError: the folder cannot be written or the disk is full.
-    """
-    temporary = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            dir=target.parent, prefix=f".{target.name}.", delete=False
-        ) as file:
-            temporary = Path(file.name)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(target)
-    except OSError as error:
-        raise _unwritable(target, error) from None
-    finally:
-        # After the renaming nothing is left by that name; after any failure this removes it.
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-    _settle_folder(target.parent)
-
-
-def _settle_folder(folder: Path) -> None:
-    """Make a renaming outlive a loss of power, where the system lets a folder be synced."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # some network file systems refuse it
-            os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _unwritable(path: Path, error: OSError) -> RunError:

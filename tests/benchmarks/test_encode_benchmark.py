@@ -10,8 +10,8 @@ from benchmarks.encode import require_same_states
 from benchmarks.imdb_sample import sampled_reviews
 from benchmarks.plain_text import PlainEncoder
 from benchmarks.registry import run
+from qkv.data import imdb
 from qkv.errors import DataError, QKVError
-from qkv.text import imdb
 from qkv.text.encoder import EncoderSettings
 from qkv.text.text_encoder import open_text_encoder
 from small_imdb import small_imdb

@@ -11,8 +11,8 @@ from benchmarks.registry import run
 from benchmarks.same_logits import require_same_logits
 from benchmarks.text_epoch import RECIPES, plain_head, recipe_of
 from benchmarks.text_recipe_training import TextRecipeTraining
+from qkv.data import imdb
 from qkv.errors import DataError, QKVError
-from qkv.text import imdb
 from qkv.text.encoder import EncoderSettings
 from qkv.text.text_encoder import open_text_encoder
 from small_imdb import small_imdb
@@ -90,7 +90,7 @@ def test_the_users_states_are_neither_used_nor_added_to(reviews, monkeypatch):
     def never(*_args, **_kwargs):
         raise AssertionError("the cache's states")
 
-    monkeypatch.setattr("qkv.text.states.store.states_root", never)
+    monkeypatch.setattr("qkv.text.encoder_cache.cache_root", never)
     text_epoch.measure(quick=True)
 
 

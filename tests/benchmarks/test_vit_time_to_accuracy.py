@@ -6,8 +6,8 @@ import torch
 
 from benchmarks.registry import run
 from benchmarks.vit_time_to_accuracy import Contestant, Rhythm, race, time_ratio
+from qkv.data import fashion_mnist
 from qkv.data.dataset import ImageDataset, ImageSplit
-from qkv.vision import fashion_mnist
 
 
 class Scripted:

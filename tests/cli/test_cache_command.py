@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -13,8 +14,8 @@ from typing import Any
 import pytest
 
 from known_states import KnownStates
-from qkv.text.states import StatesStore, open_store
-from qkv.text.states.locking import store_lock
+from qkv.files import locked
+from qkv.text.encoder_cache import EncoderCache, lock_path
 
 Call = Callable[..., Any]
 
@@ -26,16 +27,16 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "states"
 
 
-def fill(name: str, *, kind: Any = "float16", age_seconds: float = 0.0) -> StatesStore:
+def fill(name: str, *, kind: Any = "float16", age_seconds: float = 0.0) -> EncoderCache:
     encoder = KnownStates(name=name)
-    store = open_store(encoder.facts, encoder.dim, kind=kind)
+    store = EncoderCache(encoder.facts, encoder.dim, kind=kind)
     store.fill(encoder, ["a", "b c", "b c"])
     used = time.time() - age_seconds
     os.utime(store.folder, (used, used))
     return store
 
 
-def size(store: StatesStore) -> int:
+def size(store: EncoderCache) -> int:
     return sum(path.stat().st_size for path in store.folder.iterdir())
 
 
@@ -122,13 +123,32 @@ def test_a_damaged_store_is_listed_and_can_be_cleared(qkv: Call, root: Path) -> 
     assert not store.folder.exists()
 
 
-def test_a_damaged_segment_does_not_count_but_takes_room(qkv: Call, root: Path) -> None:
-    store = fill("one")
-    [path] = store.folder.glob("*.safetensors")
-    path.write_bytes(b"x" * 1000)
-    [listed] = qkv("data", "cache", "list", "--json").json["stores"]
-    assert (listed["texts"], listed["rows"]) == (0, 0)
-    assert listed["bytes"] > 1000
+def test_a_store_of_an_earlier_version_is_named_and_cleared(qkv: Call, root: Path) -> None:
+    """Its facts as version 0.1.0 wrote them, beside segments that nobody reads any more."""
+    facts = (
+        '{"dim":6,"facts":{"layers":[2],"name":"minilm","precision":"float32"},"format":1,'
+        '"kind":"float16"}'
+    )
+    old = root / f"minilm-{hashlib.sha256(facts.encode()).hexdigest()[:16]}"
+    old.mkdir(parents=True)
+    (old / "facts.json").write_text(facts)
+    (old / "0123456789abcdef.safetensors").write_bytes(b"x" * 1000)
+    new = fill("minilm")
+    assert new.folder != old
+    listed = {
+        store["name"]: store for store in qkv("data", "cache", "list", "--json").json["stores"]
+    }
+    assert (listed[old.name]["encoder"], listed[old.name]["kind"]) == ("minilm", "float16")
+    assert (listed[old.name]["texts"], listed[old.name]["rows"]) == (0, 0)
+    assert listed[old.name]["bytes"] > 1000
+    assert listed[new.folder.name].keys() == listed[old.name].keys()
+    said = qkv("data", "cache", "list").err
+    assert "states of an earlier version are no longer read" in said
+    assert said.count("minilm-") == 1
+    outcome = qkv("data", "cache", "clear", "--all")
+    assert (outcome.code, outcome.err.count(old.name)) == (0, 1)
+    assert "2 stores cleared" in outcome.out
+    assert not old.exists()
 
 
 def test_links_are_not_followed(qkv: Call, root: Path, tmp_path: Path) -> None:
@@ -183,7 +203,7 @@ def test_clear_wants_names_or_all(
 
 def test_what_is_being_filled_is_not_cleared(qkv: Call, root: Path) -> None:
     one, two = fill("one"), fill("two")
-    with store_lock(root, two.folder.name, waiting=None):
+    with locked(lock_path(two.folder)):
         outcome = qkv("data", "cache", "clear", "--all")
     assert outcome.code == 2
     assert f"another process is adding to the states of {two.folder.name}; wait" in outcome.err

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from qkv.data import fashion_mnist
 from qkv.data.dataset import ImageDataset, ImageSplit
-from qkv.sources import Located
-from qkv.vision import fashion_mnist
+from qkv.data.locate import Located
 
 Call = Callable[..., Any]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from qkv.data import fashion_mnist
 from qkv.training import train as experiment
-from qkv.vision import fashion_mnist
 from small_fashion_mnist import write_small
 
 Call = Callable[..., Any]

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from qkv.cli.data import kind_of_data
+from qkv.data import imdb
 from qkv.data.dataset import TextDataset, TextSplit
-from qkv.text import imdb
+from qkv.data.locate import Located
 from small_reviews import write_reviews
 
 Call = Callable[..., Any]
@@ -33,11 +34,11 @@ def test_get_prints_the_folder_alone_on_standard_output(
 ) -> None:
     asked: list[Path | None] = []
 
-    def locate(folder: Path | None = None, **_: object) -> imdb.LocatedReviews:
+    def locate(folder: Path | None = None, **_: object) -> Located[None]:
         asked.append(folder)
         files = {"reviews": tmp_path / "reviews.bin"}
         notes = ("passed over b",)
-        return imdb.LocatedReviews(tmp_path, files, "cache: here", notes, None)  # type: ignore[arg-type]
+        return Located(tmp_path, files, None, "cache: here", notes)
 
     monkeypatch.setattr(imdb, "locate", locate)
     outcome = qkv("data", "get", "imdb")

@@ -201,9 +201,9 @@ def test_nothing_is_fetched_while_serving(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("the network was used")
 
-    monkeypatch.setattr("qkv.sources.collection.download", refuse)
-    monkeypatch.setattr("qkv.sources.collection.fetch_debian", refuse)
-    monkeypatch.setattr("qkv.vision.fashion_mnist.SYSTEM_FOLDER", tmp_path / "none")
+    monkeypatch.setattr("qkv.data.locate.download", refuse)
+    monkeypatch.setattr("qkv.data.locate.fetch_debian", refuse)
+    monkeypatch.setattr("qkv.data.fashion_mnist.SYSTEM_FOLDER", tmp_path / "none")
     monkeypatch.setenv("QKV_CACHE", str(tmp_path / "cache"))
     run = Run(Path(shutil.copytree(vision_run, tmp_path / "run")))
     record = run.record()

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from qkv.data import fashion_mnist
 from qkv.errors import DataError, InterruptedRunError, QKVError, RecipeError, RunError, StudyError
 from qkv.progress import Silent, StepReport
 from qkv.runs import Run
@@ -27,7 +28,6 @@ from qkv.studies.accuracy import (
 from qkv.studies.accuracy_runs import Arm, plan_arms
 from qkv.studies.registry import STUDIES
 from qkv.training import train as experiment
-from qkv.vision import fashion_mnist
 from small_fashion_mnist import TRAIN_IMAGES, write_small
 
 TINY = (

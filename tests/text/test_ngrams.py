@@ -19,8 +19,8 @@ from safetensors.torch import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 
 from qkv.errors import MissingExtraError, RecipeError, RunError, ShapeError
-from qkv.text.ngrams import NGramModel, NGramSettings, words
-from qkv.text.ngrams.words import bag_ngrams, split_words
+from qkv.text import ngrams
+from qkv.text.ngrams import NGramModel, NGramSettings, bag_ngrams, split_words
 
 TOPICS = (
     "goal match team player coach",
@@ -85,10 +85,10 @@ def bags_of(texts: Sequence[str], max_n: int, hash_bits: int) -> list[Counter[in
     every = []
     for bags in bag_ngrams(texts, max_n=max_n, hash_bits=hash_bits):
         for start, stop in zip(bags.bounds[:-1], bags.bounds[1:], strict=True):
-            buckets = bags.buckets[start:stop]
+            buckets = bags.columns[start:stop]
             assert (np.diff(buckets) > 0).all()
             every.append(
-                Counter(dict(zip(buckets.tolist(), bags.counts[start:stop].tolist(), strict=True)))
+                Counter(dict(zip(buckets.tolist(), bags.values[start:stop].tolist(), strict=True)))
             )
     return every
 
@@ -122,8 +122,8 @@ def test_bags_are_those_of_a_plain_count(texts: list[str], max_n: int, hash_bits
 def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     texts = [*ODD, *made_up(9)[0]]
     whole = bags_of(texts, 3, 20)
-    monkeypatch.setattr(words, "_CHUNK_CHARACTERS", size)
-    monkeypatch.setattr(words, "_MOST_REMEMBERED", 3)
+    monkeypatch.setattr(ngrams, "_CHUNK_CHARACTERS", size)
+    monkeypatch.setattr(ngrams, "_MOST_REMEMBERED", 3)
     assert bags_of(texts, 3, 20) == whole
 
 
@@ -264,7 +264,7 @@ def test_contradictory_texts_are_no_certainty() -> None:
 
 
 def test_more_ngrams_than_allowed_are_fitted_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(words, "_CHUNK_CHARACTERS", 200)
+    monkeypatch.setattr(ngrams, "_CHUNK_CHARACTERS", 200)
     texts, labels = made_up(300)
     whole = NGramModel.fit(texts, labels, 3)
     seen: list[tuple[int, int]] = []
@@ -280,7 +280,7 @@ def test_more_ngrams_than_allowed_are_fitted_in_part(monkeypatch: pytest.MonkeyP
 
 
 def test_progress_counts_texts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(words, "_CHUNK_CHARACTERS", 100)
+    monkeypatch.setattr(ngrams, "_CHUNK_CHARACTERS", 100)
     texts, labels = made_up(30)
     seen: list[tuple[int, int]] = []
     model = NGramModel.fit(texts, labels, 3, progress=lambda *a: seen.append(a))

@@ -43,7 +43,7 @@ def bench(
     with counting(name) as progress:
         document = registry.run(name, quick=quick, progress=progress)
     if out is not None:
-        from qkv.runs import replace_file
+        from qkv.files import replace_file
 
         replace_file(out, (json.dumps(document, indent=2) + "\n").encode())
     if as_json:

@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from qkv.data.dataset import IntArray
+    from qkv.data.locate import Located
     from qkv.data.text_table import TextTableSettings
     from qkv.progress import Progress, Reporter
-    from qkv.sources import Located
-    from qkv.text.imdb import LocatedReviews
+    from qkv.text.encoder_cache_list import CacheFacts
     from qkv.training.recipe import Recipe
 
 
@@ -39,21 +39,22 @@ cache = typer.Typer(
 @cache.command("list")
 def list_cache(as_json: JsonFlag = False) -> None:
     """Show every store of states: encoder, layers, texts, size, when it was last used."""
-    from qkv.text.states import list_stores, states_root
+    from qkv.text.encoder_cache import cache_root
+    from qkv.text.encoder_cache_list import list_caches
 
-    stores = list_stores()
+    root, stores = cache_root(), list_caches()
     total = sum(store.bytes for store in stores)
     if as_json:
         print_json(
             {
-                "folder": str(states_root()),
-                "stores": [asdict(store) for store in stores],
+                "folder": str(root),
+                "stores": [_entry(store) for store in stores],
                 "bytes": total,
             }
         )
         return
     if not stores:
-        say(f"no states are kept in {printable(str(states_root()))}")
+        say(f"no states are kept in {printable(str(root))}")
         return
     from qkv.cli.console import print_table
 
@@ -71,8 +72,8 @@ def list_cache(as_json: JsonFlag = False) -> None:
         )
         for store in stores
     ]
-    title = f"{printable(str(states_root()))}: {mebibytes(total)}"
-    print_table(results_console(), title, columns, rows)
+    print_table(results_console(), f"{printable(str(root))}: {mebibytes(total)}", columns, rows)
+    _say_outdated(stores, "are no longer read; `qkv data cache clear NAME` frees the disk")
 
 
 @cache.command("clear")
@@ -85,23 +86,38 @@ def clear_cache(
     as_json: JsonFlag = False,
 ) -> None:
     """Delete stores of states; texts are encoded again when they are next needed."""
-    from qkv.text.states import clear, list_stores
+    from qkv.text.encoder_cache_list import clear_caches, list_caches
 
     if bool(names) == everything:
         raise DataError(
             "both names and --all were given" if names else "nothing to clear was named",
             remedy="name what `qkv data cache list` shows, or pass --all",
         )
-    cleared = names or [store.name for store in list_stores()]
-    freed = clear(cleared)
+    stores = list_caches()
+    cleared = names or [store.name for store in stores]
+    freed = clear_caches(cleared)
     if as_json:
         print_json({"cleared": sorted(set(cleared)), "bytes_freed": freed})
     elif cleared:
+        _say_outdated([store for store in stores if store.name in cleared], "were among them")
         sys.stdout.write(
             f"{counted(len(set(cleared)), 'store')} cleared, {mebibytes(freed)} freed\n"
         )
     else:
         say("no states are kept, nothing to clear")
+
+
+def _entry(store: CacheFacts) -> dict[str, Any]:
+    entry = asdict(store)
+    del entry["outdated"]
+    return entry
+
+
+def _say_outdated(stores: Sequence[CacheFacts], what: str) -> None:
+    """Say which stores an earlier version wrote."""
+    names = [store.name for store in stores if store.outdated]
+    if names:
+        say(f"states of an earlier version {what}: {', '.join(names)}")
 
 
 FASHION_MNIST, IMDB = "fashion-mnist", "imdb"
@@ -220,9 +236,9 @@ def _audited_images(
     target: str, folder: Path | None, *, with_sheet: bool
 ) -> tuple[dict[str, Any], Image | None]:
     from qkv.cli.progress import make_reporter
+    from qkv.data import fashion_mnist
     from qkv.data.audit import audit_dataset, audit_images
     from qkv.data.contact_sheet import contact_sheet, contact_sheet_of_folder
-    from qkv.vision import fashion_mnist
 
     if target == FASHION_MNIST:
         with make_reporter() as reporter:
@@ -233,9 +249,8 @@ def _audited_images(
     return document, contact_sheet_of_folder(target) if with_sheet else None
 
 
-def _locate(name: str, folder: Path | None, progress: Progress) -> Located | LocatedReviews:
-    from qkv.text import imdb
-    from qkv.vision import fashion_mnist
+def _locate(name: str, folder: Path | None, progress: Progress) -> Located[Any]:
+    from qkv.data import fashion_mnist, imdb
 
     if name == IMDB:
         return imdb.locate(folder, progress=progress)
@@ -280,7 +295,7 @@ def _require_known(name: str) -> None:
 def _save(picture: Image, path: Path) -> None:
     import io
 
-    from qkv.runs import replace_file
+    from qkv.files import replace_file
 
     content = io.BytesIO()
     picture.save(content, format="PNG")
@@ -381,8 +396,8 @@ def audited_texts(
         QKVError: something the user can mend.
     """
     from qkv.cli.progress import make_reporter
+    from qkv.data import imdb
     from qkv.data.audit import audit_text_dataset, audit_texts
-    from qkv.text import imdb
 
     with make_reporter() as reporter:
         counts, positions = _token_counts(reporter)

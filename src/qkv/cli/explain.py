@@ -200,7 +200,7 @@ def write_explanation(path: Path, document: Mapping[str, Any]) -> None:
     Raises:
         RunError: the disk is full or the folder cannot be written after all.
     """
-    from qkv.runs import replace_file
+    from qkv.files import replace_file
 
     kind = path.suffix.lower()
     if kind in FIGURES:

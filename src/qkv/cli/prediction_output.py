@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any, TextIO
 
 from qkv.cli.console import printable
 from qkv.errors import DataError, MissingExtraError
+from qkv.files import replacing
 from qkv.predictions import FailedInput, Prediction
 
 Answer = Prediction | FailedInput
@@ -187,24 +186,18 @@ def answer_file(path: Path, class_names: Sequence[str]) -> Iterator[Write]:
         DataError: it cannot be written.
     """
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.absolute().parent)
-    except OSError as error:
-        raise _cannot_write(path, error) from None
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        with FORMATS[path.suffix.lower()](temporary, class_names) as write:
+        with (
+            replacing(path) as temporary,
+            FORMATS[path.suffix.lower()](temporary, class_names) as write,
+        ):
             yield write
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)  # mkstemp keeps a file to its owner
-        temporary.replace(path)
     except BrokenPipeError:
         raise  # standard output has lost its reader; the file is not to blame
     except OSError as error:
-        raise _cannot_write(path, error) from None
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise DataError(
+            f"cannot write {path}: {error.strerror or error}",
+            remedy="free the disk or choose another --out",
+        ) from None
 
 
 def columns(class_names: Sequence[str]) -> list[str]:
@@ -227,10 +220,3 @@ def _text(name: str) -> str:
 
 def _discard(result: object) -> None:
     """Make a writer of a call whose result (bytes written) is of no use."""
-
-
-def _cannot_write(path: Path, error: OSError) -> DataError:
-    return DataError(
-        f"cannot write {path}: {error.strerror or error}",
-        remedy="free the disk or choose another --out",
-    )

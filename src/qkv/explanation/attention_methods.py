@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -15,16 +17,17 @@ from qkv.explanation.text_attention import encoder_attention
 from qkv.explanation.text_masking import MaskedText
 from qkv.explanation.vision import MaskedImage
 from qkv.explanation.vision_attention import attention_map
-from qkv.loading import Classifier
+from qkv.predictions import Classifier
 from qkv.settings import nearest
+from qkv.text.classifier import TextClassifier
 from qkv.vision.classifier import ImageInput, VisionClassifier
 
 METHOD = "attention"
 
 
 def explain_attention(
-    classifier: Classifier,
-    given: ImageInput,
+    classifier: Classifier[Any, Any],
+    given: Any,
     *,
     layer: int,
     head: int | None = None,
@@ -47,8 +50,18 @@ def explain_attention(
     Raises:
         DataError, RecipeError: there is no such layer, head, patch, word or class.
     """
-    if isinstance(classifier, VisionClassifier):
-        return _of_image(classifier, given, layer, head, query, label, seed)
+    return ATTENTION_OF[classifier.task](classifier, given, layer, head, query, label, seed)
+
+
+def _of_text(
+    classifier: TextClassifier,
+    given: str,
+    layer: int,
+    head: int | None,
+    query: str | None,
+    label: str | None,
+    seed: int,
+) -> Explanation:
     base = explain(classifier, given, label=label, seed=seed)
     assert isinstance(base, TextExplanation)
     masked = MaskedText(classifier, base.text)
@@ -84,6 +97,9 @@ def _of_image(
     base = dataclasses.replace(base, heat=grid.repeat(side, axis=0).repeat(side, axis=1))
     contributions = grid.astype(np.float64).reshape(-1)
     return _with(base, masked, contributions, _name(layer, head, query), began, seed)
+
+
+ATTENTION_OF: dict[str, Callable[..., Explanation]] = {"vision": _of_image, "text": _of_text}
 
 
 def _with(

@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from qkv.errors import DataError
 from qkv.explanation.explanation import Explanation
 from qkv.explanation.text import DEFAULT_TEXT_METHOD, explain_text, text_methods
 from qkv.explanation.vision import DEFAULT_VISION_METHOD, VISION_METHODS, explain_image
-from qkv.loading import Classifier, load
+from qkv.loading import load
+from qkv.predictions import Classifier
 from qkv.runs import Run
-from qkv.vision.classifier import ImageInput, VisionClassifier
+
+
+@dataclass(frozen=True)
+class Explainer:
+    """How the answers of a task are explained.
+
+    Attributes:
+        explain: from a classifier of the task and an input to an explanation.
+        methods: those that a classifier can be explained by.
+        default: the one that measured best.
+    """
+
+    explain: Callable[..., Explanation]
+    methods: Callable[[Any], tuple[str, ...]]
+    default: str
+
+
+EXPLAINERS: dict[str, Explainer] = {
+    "vision": Explainer(explain_image, lambda _: tuple(VISION_METHODS), DEFAULT_VISION_METHOD),
+    "text": Explainer(explain_text, text_methods, DEFAULT_TEXT_METHOD),
+}
 
 
 def explain(
-    classifier: Classifier | Run | str | os.PathLike[str],
-    input: ImageInput,  # noqa: A002
+    classifier: Classifier[Any, Any] | Run | str | os.PathLike[str],
+    input: Any,  # noqa: A002
     *,
     method: str | None = None,
     label: str | None = None,
@@ -42,23 +65,15 @@ def explain(
     if isinstance(classifier, Run | str | os.PathLike):
         run = classifier if isinstance(classifier, Run) else Path(classifier)
         classifier = load(run)
-    if isinstance(classifier, VisionClassifier):
-        return explain_image(classifier, input, method=method, label=label, seed=seed)
-    if not isinstance(input, str):
-        raise DataError(
-            f"the input is {type(input).__name__}, and the model reads texts", remedy="give a text"
-        )
-    return explain_text(classifier, input, method=method, label=label, seed=seed)
+    explainer = EXPLAINERS[classifier.task]
+    return explainer.explain(classifier, input, method=method, label=label, seed=seed)
 
 
-def methods_of(classifier: Classifier) -> tuple[str, ...]:
+def methods_of(classifier: Classifier[Any, Any]) -> tuple[str, ...]:
     """The methods that can explain its answers."""
-    if isinstance(classifier, VisionClassifier):
-        return tuple(VISION_METHODS)
-    return text_methods(classifier)
+    return EXPLAINERS[classifier.task].methods(classifier)
 
 
-def default_method(classifier: Classifier) -> str:
+def default_method(classifier: Classifier[Any, Any]) -> str:
     """The one that measured best."""
-    is_vision = isinstance(classifier, VisionClassifier)
-    return DEFAULT_VISION_METHOD if is_vision else DEFAULT_TEXT_METHOD
+    return EXPLAINERS[classifier.task].default

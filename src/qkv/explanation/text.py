@@ -122,7 +122,7 @@ def explain_text(
     """
     chosen = chosen_method(method, TEXT_METHODS, DEFAULT_TEXT_METHOD)
     way = TEXT_METHODS[chosen]
-    masked = MaskedText(classifier, text)
+    masked = MaskedText(classifier, classifier.read(text))
     answer = masked.probabilities(np.ones((1, masked.parts), dtype=np.bool_))[0]
     number = chosen_label(label, classifier.class_names, int(answer.argmax()))
     began = time.perf_counter()

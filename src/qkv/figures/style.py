@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
 import re
-import secrets
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +20,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
+
+from qkv.files import replacing
 
 PNG_DPI = 150
 INK = "#222222"
@@ -166,28 +166,16 @@ def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     """
     if not re.fullmatch(r"[\w-]+", name):
         raise ValueError(f"{name!r} is not a plain file name")
-    folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     for kind, metadata in (("png", {"Title": name}), ("svg", {"Title": name, "Date": None})):
         buffer = io.BytesIO()
         with house_style():
             figure.savefig(buffer, format=kind, dpi=PNG_DPI, metadata=metadata)
         target = folder / f"{name}.{kind}"
-        _replace(target, buffer.getvalue())
+        with replacing(target) as temporary:
+            temporary.write_bytes(buffer.getvalue())
         written.append(target)
     return written
-
-
-def _replace(target: Path, content: bytes) -> None:
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    try:
-        with temporary.open("xb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def short_integer(value: int, limit: int = 24) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 
 from qkv.devices import DeviceName
 from qkv.errors import RunError
-from qkv.loading import Classifier, load
+from qkv.loading import load
+from qkv.predictions import Classifier
 from qkv.runs import Run
 from qkv.serving.predictors import Predictor, predictor_of
 
@@ -33,13 +34,13 @@ class ServedModel:
     id: str
     run: Run
     record: dict[str, Any]
-    classifier: Classifier
+    classifier: Classifier[Any, Any]
     predictor: Predictor
 
     @property
     def task(self) -> str:
         """What it reads: `vision` or `text`."""
-        return self.predictor.task
+        return self.classifier.task
 
     @property
     def name(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from qkv.data.image_decode import MAX_PIXELS, decode, probe, resize_and_crop
 from qkv.errors import DataError, ImageError
 from qkv.explanation.text_attention import POOL, attention_choices, text_attention
 from qkv.explanation.vision_attention import attention_weights
-from qkv.loading import Classifier
+from qkv.predictions import Classifier
 from qkv.serving.settings import ServingSettings
 from qkv.serving.worker_process import ImageProcesses
 from qkv.text.classifier import HEAD_BATCH_TOKENS, TextClassifier
@@ -82,13 +82,11 @@ class ImagePredictor:
         classifier: the model.
 
     Attributes:
-        task: what the model reads.
         unit: what `cost` counts.
         writer: of the model's class names.
         processes: what computes in place of this process, if anything does.
     """
 
-    task = "vision"
     unit = "images"
 
     def __init__(self, classifier: VisionClassifier) -> None:
@@ -235,13 +233,11 @@ class TextPredictor:
         classifier: the model; its encoder is loaded now.
 
     Attributes:
-        task: what the model reads.
         unit: what `cost` counts.
         writer: of the model's class names.
         max_tokens: that the model reads of one text.
     """
 
-    task = "text"
     unit = "tokens"
 
     def __init__(self, classifier: TextClassifier) -> None:
@@ -382,11 +378,15 @@ class TextPredictor:
 Predictor = ImagePredictor | TextPredictor
 
 
-def predictor_of(classifier: Classifier) -> Predictor:
+PREDICTORS: dict[str, Callable[[Any], Predictor]] = {
+    "vision": ImagePredictor,
+    "text": TextPredictor,
+}
+
+
+def predictor_of(classifier: Classifier[Any, Any]) -> Predictor:
     """The predictor of a classifier; it loads what is loaded late."""
-    if isinstance(classifier, VisionClassifier):
-        return ImagePredictor(classifier)
-    return TextPredictor(classifier)
+    return PREDICTORS[classifier.task](classifier)
 
 
 def _one_of(what: str, given: str, known: list[str]) -> str:

@@ -15,16 +15,16 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from qkv.data import fashion_mnist
 from qkv.data.dataset import ImageSplit, IntArray, TextSplit, UInt8Array
+from qkv.data.imdb import CACHE_FOLDER
 from qkv.errors import DataError, QKVError, RunError
 from qkv.evaluation.metrics import log_softmax
+from qkv.files import cache_dir
 from qkv.runs import RECORD, RESULTS, Run
 from qkv.settings import nearest
-from qkv.sources import cache_dir
-from qkv.text.imdb.locate import CACHE_FOLDER
 from qkv.training.data import fingerprint, load_dataset, test_split
 from qkv.training.recipe import parse_recipe
-from qkv.vision import fashion_mnist
 
 Order = Literal["index", "confidence"]
 # An image as uint8 (channels, height, width), or a text.

@@ -111,7 +111,7 @@ def write_study(document: StudyDocument, folder: Path) -> list[Path]:
         RunError: the folder cannot be written or the disk is full.
     """
     from qkv.figures.style import save_figure
-    from qkv.runs import replace_file
+    from qkv.files import replace_file
 
     name = document["study"]
     figure = STUDIES[name].draw(document)

@@ -14,7 +14,7 @@ from qkv.data.dataset import IntArray
 from qkv.errors import RunError
 from qkv.measurement.memory import BATCHES_BETWEEN, release_free_memory
 from qkv.text.encoder import EncoderSettings
-from qkv.text.states import Kind, Packed, StatesStore, open_store, pack, unpack
+from qkv.text.encoder_cache import EncoderCache, Kind, Packed, pack, unpack
 from qkv.text.text_encoder import TextEncoder, open_text_encoder, token_budget_batches
 from qkv.text.windows import Cut, Prepared, cut_off
 
@@ -159,9 +159,9 @@ class Reading:
         return opened
 
     @cached_property
-    def store(self) -> StatesStore:
+    def cache(self) -> EncoderCache:
         """Where states are kept."""
-        return open_store(self.encoder.facts, self.encoder.dim, kind=self._kind)
+        return EncoderCache(self.encoder.facts, self.encoder.dim, kind=self._kind)
 
     def top(self) -> nn.Module | None:
         """A trainable copy of what is not computed here; None if all of it is."""
@@ -186,22 +186,21 @@ class Reading:
         if self.unfrozen == "all":
             return [HeldIds(self.encoder, texts) for texts in splits]
         everything = [text for texts in splits for text in texts]
-        self.store.fill(self.encoder, everything, progress=progress, note=note)
-        return [self.store.reader(texts) for texts in splits]
+        self.cache.fill(self.encoder, everything, progress=progress, note=note)
+        return [self.cache.reader(texts) for texts in splits]
 
     def lengths(self, texts: Sequence[str]) -> IntArray:
         """Tokens that the model reads of each text, int64 (texts,)."""
-        if self.unfrozen != "all" and not len(self.store.missing(texts)):
-            return self.store.reader(texts).lengths
+        if self.unfrozen != "all" and not len(self.cache.missing(texts)):
+            return self.cache.reader(texts).lengths
         return self.encoder.prepare(texts).rows
 
     def cut(self, texts: Sequence[str]) -> Cut:
         """What truncation leaves out of texts whose inputs are at hand."""
-        if self.unfrozen != "all" and not len(self.store.missing(texts)):
-            pieces = self.store.reader(texts).pieces
-            if (pieces >= 0).all():
-                positions = self.encoder.encoder.positions
-                return cut_off(pieces, self.settings.truncation, positions=positions)
+        if self.unfrozen != "all" and not len(self.cache.missing(texts)):
+            pieces = self.cache.reader(texts).pieces
+            positions = self.encoder.encoder.positions
+            return cut_off(pieces, self.settings.truncation, positions=positions)
         return self.encoder.prepare(texts).cut
 
     def inputs(self, texts: Sequence[str], *, from_store: bool = False) -> Iterator[Inputs]:
@@ -214,8 +213,8 @@ class Reading:
         if self.unfrozen == "all":
             for part in _parts(texts):
                 yield HeldIds(self.encoder, part)
-        elif from_store and not len(self.store.missing(texts)):
-            yield self.store.reader(texts)
+        elif from_store and not len(self.cache.missing(texts)):
+            yield self.cache.reader(texts)
         else:
             for part in _parts(texts):
                 yield HeldStates(self.encoder, part, self._kind)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
+from qkv.data import fashion_mnist, imdb
 from qkv.data.dataset import ImageDataset, ImageSplit, TextDataset, TextSplit, stratified_split
 from qkv.data.image_folder import load_image_folder
 from qkv.data.text_table import load_text_table
 from qkv.errors import DataError
 from qkv.progress import Reporter, Silent
-from qkv.text import imdb
 from qkv.training.recipe import Recipe, TextRecipe, VisionRecipe
-from qkv.vision import fashion_mnist
 
 
 def load_texts(
@@ -77,6 +77,7 @@ def _carve_validation(dataset: ImageDataset, recipe: VisionRecipe) -> ImageDatas
 
 
 Dataset = ImageDataset | TextDataset
+_LOADERS: dict[str, Callable[..., Dataset]] = {"vision": load_images, "text": load_texts}
 
 
 @overload
@@ -109,9 +110,7 @@ def load_dataset(
     """
     folder = None if data is None else Path(data)
     reporter = reporter or Silent()
-    if isinstance(recipe, VisionRecipe):
-        return load_images(recipe, folder, skip_bad=skip_bad, reporter=reporter)
-    return load_texts(recipe, folder, skip_bad=skip_bad, reporter=reporter)
+    return _LOADERS[recipe.task](recipe, folder, skip_bad=skip_bad, reporter=reporter)
 
 
 def test_split(dataset: Dataset) -> ImageSplit | TextSplit:

@@ -15,7 +15,7 @@ from qkv.text.encoder import EncoderSettings
 from qkv.text.heads import HeadSettings, build_head
 from qkv.text.model import Reading, TextModel
 from qkv.text.ngrams import NGramModel, NGramSettings
-from qkv.text.stack import Stack
+from qkv.text.stacking import Stack
 
 CPU = torch.device("cpu")
 DIM, LAYERS, HEADS, POSITIONS = 16, 3, 2, 40

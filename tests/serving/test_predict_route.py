@@ -32,13 +32,20 @@ def scores_of(answer: list[dict[str, Any]]) -> dict[str, float]:
     return {entry["label"]: entry["score"] for entry in answer}
 
 
+class Gate(threading.Event):
+    """What a computation waits for; `asked` is how many images have come to it."""
+
+    asked = 0
+
+
 @pytest.fixture
-def held(models: Models, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+def held(models: Models, monkeypatch: pytest.MonkeyPatch) -> Gate:
     """The vision model computes only once this is set."""
-    gate = threading.Event()
+    gate = Gate()
     compute = ImagePredictor.compute
 
     def wait(self: ImagePredictor, images: list[Any]) -> Any:
+        gate.asked += len(images)
         assert gate.wait(20)
         return compute(self, images)
 
@@ -251,15 +258,13 @@ def test_an_image_that_breaks_the_model_fails_alone(
 # --- a full queue, clients that leave, and the end
 
 
-def test_a_full_queue_is_answered_at_once(
-    models: Models, picture: Picture, held: threading.Event
-) -> None:
+def test_a_full_queue_is_answered_at_once(models: Models, picture: Picture, held: Gate) -> None:
     async def test() -> None:
         app = create_app(models, ServingSettings(queue_size=4))
         async with started(app):
             batcher = app.state.engine.batchers["bands"]
             first = asyncio.create_task(ask(app, "POST", BANDS, picture(0), PNG))
-            await asyncio.sleep(0.05)  # it is being computed
+            await until(lambda: held.asked == 1)
             rest = [asyncio.create_task(ask(app, "POST", BANDS, picture(0), PNG)) for _ in range(4)]
             await until(lambda: batcher.waiting == 4)
             async with asyncio.timeout(2):
@@ -278,7 +283,7 @@ def test_a_full_queue_is_answered_at_once(
 
 @pytest.mark.parametrize("body", ["bytes", "multipart"])
 def test_a_client_that_goes_away_frees_its_place(
-    models: Models, picture: Picture, held: threading.Event, body: str
+    models: Models, picture: Picture, held: Gate, body: str
 ) -> None:
     content, kind = picture(0), PNG
     if body == "multipart":
@@ -294,7 +299,7 @@ def test_a_client_that_goes_away_frees_its_place(
         async with started(app):
             batcher = app.state.engine.batchers["bands"]
             first = asyncio.create_task(ask(app, "POST", BANDS, picture(0), PNG))
-            await asyncio.sleep(0.05)
+            await until(lambda: held.asked == 1)
             leaving = Client(app)
             asked = asyncio.create_task(leaving.ask("POST", BANDS, content, kind))
             await until(lambda: batcher.waiting == (2 if body == "multipart" else 1))
@@ -308,7 +313,7 @@ def test_a_client_that_goes_away_frees_its_place(
 
 
 def test_the_end_answers_what_is_queued_and_refuses_the_rest(
-    models: Models, picture: Picture, held: threading.Event
+    models: Models, picture: Picture, held: Gate
 ) -> None:
     async def test() -> None:
         app = create_app(models, ServingSettings())
@@ -318,7 +323,8 @@ def test_the_end_answers_what_is_queued_and_refuses_the_rest(
         await lifespan.__aenter__()
         assert (await ask(app, "GET", "/readyz")).json == {"status": "ready"}
         first = [asyncio.create_task(ask(app, "POST", BANDS, picture(0), PNG)) for _ in range(5)]
-        await asyncio.sleep(0.05)
+        batcher = engine.batchers["bands"]
+        await until(lambda: held.asked + batcher.waiting == 5)
         ending = asyncio.create_task(lifespan.__aexit__(None, None, None))
         await until(lambda: engine.state == "draining")
         refused = await ask(app, "POST", BANDS, picture(0), PNG)

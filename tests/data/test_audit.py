@@ -20,7 +20,7 @@ from qkv.data.audit import (
     audit_texts,
 )
 from qkv.data.dataset import ImageDataset, ImageSplit, IntArray, Skipped, TextDataset, TextSplit
-from qkv.data.text_table import TextTableSettings
+from qkv.data.text_files import TextTableSettings
 from qkv.errors import DataError
 
 

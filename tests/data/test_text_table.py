@@ -18,12 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qkv.data.dataset import Skipped, TextDataset, TextSplit, texts_sha256
-from qkv.data.text_table import (
-    TextTableSettings,
-    load_labelled_texts,
-    load_text_table,
-    read_texts,
-)
+from qkv.data.text_files import TextTableSettings
+from qkv.data.text_table import load_labelled_texts, load_text_table, read_texts
 from qkv.errors import BadFilesError, DataError
 
 Rows = Sequence[tuple[str, object]]

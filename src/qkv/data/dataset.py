@@ -363,6 +363,11 @@ def text_sha256(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
+def loose_key(text: str) -> bytes:
+    """32 bytes that are equal for texts that differ in capitals and white space only."""
+    return text_sha256(" ".join(text.casefold().split()))
+
+
 def texts_sha256(texts: Iterable[str]) -> str:
     """One hash over texts in their order, 64 hex digits."""
     digest = hashlib.sha256()

@@ -11,7 +11,8 @@ import numpy as np
 
 from qkv.data.dataset import ImageSplit, TextSplit
 from qkv.data.image_folder import load_labelled_images
-from qkv.data.text_table import TextTableSettings, load_labelled_texts
+from qkv.data.text_files import TextTableSettings
+from qkv.data.text_table import load_labelled_texts
 from qkv.errors import RunError
 from qkv.evaluation.calibration import FloatArray
 from qkv.evaluation.metrics import accuracy_by_length, evaluate_predictions, log_softmax

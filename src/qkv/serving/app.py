@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 
 from fastapi import FastAPI
 
+from qkv import __version__
 from qkv.serving.access import read_keys
 from qkv.serving.engine import Engine
 from qkv.serving.errors import add_error_handlers
@@ -57,7 +57,7 @@ def create_app(models: Models, settings: ServingSettings) -> FastAPI:
 
     app = FastAPI(
         title="qkv",
-        version=version("qkv"),
+        version=__version__,
         description=_DESCRIPTION,
         lifespan=lifespan,
         # The names of a generated client's functions.

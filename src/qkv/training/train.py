@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from qkv import figures
+from qkv import __version__, figures
 from qkv.devices import machine_facts, resolve_device
 from qkv.errors import DivergenceError, RunError
 from qkv.evaluation.model_card import model_card
@@ -190,7 +189,12 @@ def _fit_and_finish(
     with run.locked(), with_tensorboard(reporter, run.path) as told:
         if run.record()["status"] == "finished":  # by another process, while the data were read
             return run
-        stepper = Stepper(task, recipe.training, seed=recipe.seed, device=device)
+        # On the same device a run goes on in the precision that it began with.
+        began = run.record()
+        training = recipe.training
+        if began["machine"]["device"] == device.type and "precision" in began:
+            training = training.model_copy(update={"precision": began["precision"]})
+        stepper = Stepper(task, training, seed=recipe.seed, device=device)
         fit = Fit(stepper, recipe.training, run=run, reporter=told)
         if not (resume and fit.resume()):
             expected = forecast(task, recipe.training, device)
@@ -219,7 +223,7 @@ def _fit_and_finish(
 def _versions() -> dict[str, str]:
     return {
         "python": platform.python_version(),
-        "qkv": importlib.metadata.version("qkv"),
+        "qkv": __version__,
         "torch": torch.__version__,
         "numpy": np.__version__,
     }

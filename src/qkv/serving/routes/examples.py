@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from qkv.serving.errors import ServingError
-from qkv.serving.routes.common import LOOKING_ERRORS, served_model
+from qkv.serving.routes.requests import LOOKING_ERRORS, served_model
 from qkv.serving.run_examples import Content, Order, RunExamples, SavedPredictions, as_png
 from qkv.serving.schemas import Answer, Score
 

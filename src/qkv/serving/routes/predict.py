@@ -12,7 +12,8 @@ from qkv.serving.errors import ServingError
 from qkv.serving.models import ServedModel
 from qkv.serving.predictors import Scores
 from qkv.serving.request_inputs import MAX_TOP_K, read_input, read_inputs
-from qkv.serving.routes.common import (
+from qkv.serving.routes.examples import examples_of
+from qkv.serving.routes.requests import (
     ASKING_ERRORS,
     LOOKING_ERRORS,
     CancelOnDisconnect,
@@ -24,7 +25,6 @@ from qkv.serving.routes.common import (
     one_input,
     served_model,
 )
-from qkv.serving.routes.examples import examples_of
 from qkv.serving.schemas import AttentionAnswer, ErrorAnswer, ExplanationAnswer, Score
 
 router = APIRouter(prefix="/v1/models")

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Request, Response
 from qkv.explanation.explain import default_method, methods_of
 from qkv.serving.metrics import CONTENT_TYPE
 from qkv.serving.models import Models, ServedModel
-from qkv.serving.routes.common import LOOKING_ERRORS, as_json, served_model
 from qkv.serving.routes.examples import Example, example_document, examples_of
+from qkv.serving.routes.requests import LOOKING_ERRORS, as_json, served_model
 from qkv.serving.run_report import report_document
 from qkv.serving.schemas import Answer, Health, ModelDetails, ModelList
 from qkv.serving.settings import ServingSettings

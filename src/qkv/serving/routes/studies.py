@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from qkv.serving import study_documents as documents
-from qkv.serving.routes.common import ASKING_ERRORS, LOOKING_ERRORS, engine_of
+from qkv.serving.routes.requests import ASKING_ERRORS, LOOKING_ERRORS, engine_of
 from qkv.serving.schemas import Answer
 
 router = APIRouter(prefix="/v1/studies", tags=["studies"])

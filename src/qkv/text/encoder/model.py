@@ -19,7 +19,6 @@ from qkv.errors import DataError, MissingExtraError, RecipeError, ShapeError
 from qkv.text.encoder.blocks import (
     BLOCK_ROWS,
     Block,
-    LayerStack,
     blocks_by_size,
     equal_blocks,
     lay_out_linears,
@@ -77,7 +76,7 @@ class Encoder:
         if loaded.family.positions_after_padding:
             self._first_position = int(self._config.pad_token_id) + 1
         self.positions = int(self._config.max_position_embeddings) - self._first_position
-        self._stack = LayerStack.of(loaded, self._first_position)
+        self._stack = StackedEncoder.of(loaded, self._first_position)
         self.packs = self._stack is not None
         self.block_rows: int | None = None
         if self.packs and dtype == torch.bfloat16:
@@ -188,12 +187,12 @@ class Encoder:
                 remedy=f"name layers 1 to {self.num_layers}, heads 0 to {self.num_heads - 1}",
             )
         if self.block_rows is None:
-            return self._stack.attention(windows, layer, head, self.device, None)
+            return self._stack.packed_attention(windows, layer, head, self.device, None)
         # In the blocks in which states are computed, so that it is the attention that made them.
         weights: list[Tensor] = [torch.empty(0)] * len(windows)
         for block in self._blocks(windows):
             some = [windows[index] for index in block.windows]
-            found = self._stack.attention(some, layer, head, self.device, block)
+            found = self._stack.packed_attention(some, layer, head, self.device, block)
             for index, part in zip(block.windows, found, strict=True):
                 weights[index] = part
         return weights
@@ -215,19 +214,15 @@ class Encoder:
                 f"{n} layers of {self.files.name} cannot be trained: it {reason}",
                 remedy="set unfreeze_layers to a number it has, 'all' or 0",
             )
-        stack = LayerStack.of(self._load(self.files), self._first_position)
+        stack = StackedEncoder.of(self._load(self.files), self._first_position)
         assert stack is not None
-        layers = nn.ModuleList(stack.layers[self.num_layers - n :])
-        return EncoderTop(layers).to(self.device).eval()
+        return EncoderTop(stack.top.layers[self.num_layers - n :]).to(self.device).eval()
 
     def whole(self) -> StackedEncoder | WholeEncoder:
         """A trainable float32 copy of everything, in evaluation mode."""
         loaded = self._load(self.files)
-        stack = LayerStack.of(loaded, self._first_position)
-        if stack is None:
-            return WholeEncoder(loaded.module).to(self.device).eval()
-        layers = nn.ModuleList(stack.layers)
-        whole = StackedEncoder(stack.embeddings, stack.projection, layers, stack.first_position)
+        stack = StackedEncoder.of(loaded, self._first_position)
+        whole = WholeEncoder(loaded.module) if stack is None else stack
         return whole.to(self.device).eval()
 
     def _require(self, windows: Sequence[npt.NDArray[Any]], layers: Sequence[int]) -> None:
@@ -245,7 +240,7 @@ class Encoder:
                 )
 
     def _in_blocks(
-        self, stack: LayerStack, windows: Sequence[npt.NDArray[Any]], layers: Sequence[int]
+        self, stack: StackedEncoder, windows: Sequence[npt.NDArray[Any]], layers: Sequence[int]
     ) -> Tensor:
         if self.block_rows is None:
             return stack.packed(windows, layers, self.device, None)

@@ -182,7 +182,7 @@ def test_layers_above_the_highest_are_not_computed(
     encoder = opened(tmp_path)
     called: list[int] = []
     assert encoder._stack is not None
-    for number, layer in enumerate(encoder._stack.layers, start=1):
+    for number, layer in enumerate(encoder._stack.top.layers, start=1):
         layer.register_forward_hook(lambda *_, number=number: called.append(number))
     encoder.hidden_states(*padded(LENGTHS), [0, 2])
     assert called == [1, 2]

@@ -92,7 +92,7 @@ def test_other_precisions_are_left_as_they_are(folder: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["head", "windows"])
 def test_prepared_texts_joined_are_those_prepared_together(folder: Path, kind: str) -> None:
-    tokenizer = Tokenizer.from_folder(folder)
+    tokenizer = Tokenizer(folder)
     overlap = {"overlap_tokens": 5} if kind == "windows" else {}
     settings = TruncationSettings.parse({"kind": kind, "max_tokens": 20, **overlap}, where="test")
     texts = ["good film", "the bad film " * 15, "", "good " * 18]

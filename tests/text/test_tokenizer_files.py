@@ -25,7 +25,7 @@ def bare(folder: Path, **settings: Any) -> Tokenizer:
     shutil.copy(minilm_folder() / "vocab.txt", folder)
     if settings:
         (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    return Tokenizer.from_folder(folder)
+    return Tokenizer(folder)
 
 
 def roberta(folder: Path) -> Path:
@@ -54,7 +54,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def defined() -> Tokenizer:
-    return Tokenizer.from_folder(minilm_folder())
+    return Tokenizer(minilm_folder())
 
 
 @given(text=st.text(max_size=50))
@@ -94,14 +94,14 @@ def test_the_hash_follows_what_defines_the_pieces(tmp_path: Path) -> None:
     hashes = {
         bare(tmp_path / "a").sha256,
         bare(tmp_path / "b", do_lower_case=False).sha256,
-        Tokenizer.from_folder(minilm_folder()).sha256,
+        Tokenizer(minilm_folder()).sha256,
     }
     assert len(hashes) == 3
     assert bare(tmp_path / "c", model_max_length=7).sha256 == bare(tmp_path / "d").sha256
 
 
 def test_byte_level_pieces(tmp_path: Path) -> None:
-    tokenizer = Tokenizer.from_folder(roberta(tmp_path))
+    tokenizer = Tokenizer(roberta(tmp_path))
     assert (tokenizer.cls_id, tokenizer.pad_id, tokenizer.sep_id, tokenizer.unk_id) == (0, 1, 2, 3)
     assert tokenizer.pieces("good film") == ["good", "Ġfilm"]
     # Neither cut at 6 nor filled to 9; its mark for the end, spelt out, is text.
@@ -136,22 +136,22 @@ def test_files_that_are_no_tokenizer(
     bare(tmp_path)
     (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(DataError, match=message) as raised:
-        Tokenizer.from_folder(tmp_path)
+        Tokenizer(tmp_path)
     assert "\n" not in str(raised.value)
 
 
 def test_a_folder_without_a_tokenizer(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"neither tokenizer.json nor vocab.txt"):
-        Tokenizer.from_folder(tmp_path)
+        Tokenizer(tmp_path)
 
 
 def test_without_the_library_the_remedy_is_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(MissingExtraError, match=r"tokenizers; pip install 'qkv\[text\]'"):
-        Tokenizer.from_folder(minilm_folder())
+        Tokenizer(minilm_folder())
 
 
 def test_windows_line_ends_in_a_vocabulary(tmp_path: Path) -> None:
     lines = (minilm_folder() / "vocab.txt").read_bytes().replace(b"\n", b"\r\n")
     (tmp_path / "vocab.txt").write_bytes(lines)
-    assert Tokenizer.from_folder(tmp_path).encode(["hello world"])[0].tolist() == [7592, 2088]
+    assert Tokenizer(tmp_path).encode(["hello world"])[0].tolist() == [7592, 2088]

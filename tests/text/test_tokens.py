@@ -21,7 +21,7 @@ UNK = 100
 
 @cache
 def tokenizer() -> Tokenizer:
-    return Tokenizer.from_folder(minilm_folder())
+    return Tokenizer(minilm_folder())
 
 
 def ids(text: str) -> list[int]:
@@ -116,7 +116,7 @@ def test_ten_megabytes_in_bounded_memory() -> None:
             status = Path("/proc/self/status").read_text()
             return int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) / 1000
 
-        tokenizer = Tokenizer.from_folder(Path({str(minilm_folder())!r}))
+        tokenizer = Tokenizer(Path({str(minilm_folder())!r}))
         sentence = "It was, I'd say, déjà vu all over again, and so on and on and on, forever. "
         (expected,) = tokenizer.encode([sentence])
         before = peak_megabytes()
@@ -158,7 +158,7 @@ def test_a_process_that_forks_afterwards_says_nothing() -> None:
         from pathlib import Path
         from qkv.text.tokenizer import Tokenizer
 
-        tokenizer = Tokenizer.from_folder(Path({str(minilm_folder())!r}))
+        tokenizer = Tokenizer(Path({str(minilm_folder())!r}))
         tokenizer.encode(["a b c"] * 1000)
         if (child := os.fork()) == 0:
             tokenizer.encode(["a b c"] * 1000)

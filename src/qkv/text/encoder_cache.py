@@ -26,6 +26,7 @@ import re
 import struct
 import threading
 import time
+import weakref
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -347,6 +348,7 @@ class CachedStates:
         # Opened now: the cache may be cleared, and filled in another order, while this is in use.
         self._path = path
         self._file = FileIO(path if entries else os.devnull)
+        weakref.finalize(self, self._file.close)
         self._lock = threading.Lock()
         # Kept between batches: memory fresh from the system costs more than the copying.
         self._values = np.empty(0, np.float16 if kind == "float16" else np.int8)
@@ -395,9 +397,6 @@ class CachedStates:
                 f"{self._path} has shrunk since it was checked",
                 remedy="run again: what is damaged is encoded again",
             )
-
-    def __del__(self) -> None:
-        self.close()
 
 
 def _document(facts: Mapping[str, Any], dim: int, kind: str) -> str:

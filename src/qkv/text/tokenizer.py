@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import numpy.typing as npt
 
 from qkv.data.dataset import IntArray
 from qkv.errors import DataError, MissingExtraError
+from qkv.progress import Progress
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
@@ -79,60 +79,6 @@ _USUAL_NAMES = {
     "unk": ("[UNK]", "<unk>"),
 }
 _REMEDY = "name the folder of an encoder with its tokenizer, whole and undamaged"
-
-
-@dataclass(frozen=True)
-class TokenizerFiles:
-    """What a folder says about its tokenizer.
-
-    Attributes:
-        rust: the tokenizer, which neither cuts nor pads.
-        sha256: hash of what defines it, 64 hex digits.
-        cls_id, sep_id, pad_id, unk_id: its special tokens.
-    """
-
-    rust: RustTokenizer
-    sha256: str
-    cls_id: int
-    sep_id: int
-    pad_id: int
-    unk_id: int
-
-
-def read_tokenizer(folder: Path) -> TokenizerFiles:
-    """Read the tokenizer of a folder.
-
-    Raises:
-        MissingExtraError: the tokenizers library is not installed.
-        DataError: the files are missing, damaged or of no known kind.
-    """
-    settings = _settings(folder)
-    if (folder / DEFINITION).is_file():
-        content = _read(folder / DEFINITION)
-        rust, defining = _from_definition(folder / DEFINITION, content), [content]
-    elif (folder / VOCABULARY).is_file():
-        content = _read(folder / VOCABULARY)
-        rules = _rules(folder, settings)
-        rust = _from_vocabulary(folder / VOCABULARY, content, rules)
-        defining = [content, json.dumps(rules, sort_keys=True).encode()]
-    else:
-        raise DataError(
-            f"{folder} has no tokenizer: neither {DEFINITION} nor {VOCABULARY}", remedy=_REMEDY
-        )
-    # A definition may hold a length to cut at, and one to fill up to.
-    rust.no_truncation()
-    rust.no_padding()
-    # A text that spells `[SEP]` does not end there.
-    rust.encode_special_tokens = True
-    ids = {kind: _special_id(folder, rust, kind, settings) for kind in _USUAL_NAMES}
-    wrapped = rust.encode("", add_special_tokens=True).ids
-    if len(wrapped) == 2:
-        ids["cls"], ids["sep"] = wrapped
-    return TokenizerFiles(
-        rust=rust,
-        sha256=hashlib.sha256(b"".join(defining)).hexdigest(),
-        **{f"{kind}_id": number for kind, number in ids.items()},
-    )
 
 
 def _from_definition(path: Path, content: bytes) -> RustTokenizer:
@@ -238,7 +184,6 @@ def _library() -> Any:
     return tokenizers
 
 
-Progress = Callable[[int, int], None]
 Pieces = npt.NDArray[np.int32]
 
 # Tokenised in one call, in threads; bounds both memory and the wait for an interrupt.
@@ -263,24 +208,40 @@ class Tokenizer:
         unk_id: what stands for a word that the vocabulary cannot spell.
     """
 
-    def __init__(self, files: TokenizerFiles) -> None:
-        self._rust = files.rust
-        self.sha256 = files.sha256
-        self.vocabulary_size = files.rust.get_vocab_size()
-        self.cls_id = files.cls_id
-        self.sep_id = files.sep_id
-        self.pad_id = files.pad_id
-        self.unk_id = files.unk_id
-
-    @classmethod
-    def from_folder(cls, folder: Path) -> Tokenizer:
+    def __init__(self, folder: Path) -> None:
         """The tokenizer of an encoder's folder: tokenizer.json, else BERT's upon vocab.txt.
 
         Raises:
             MissingExtraError: the library is not installed.
             DataError: the files are missing, damaged or of no known kind.
         """
-        return cls(read_tokenizer(folder))
+        settings = _settings(folder)
+        if (folder / DEFINITION).is_file():
+            content = _read(folder / DEFINITION)
+            rust, defining = _from_definition(folder / DEFINITION, content), content
+        elif (folder / VOCABULARY).is_file():
+            content = _read(folder / VOCABULARY)
+            rules = _rules(folder, settings)
+            rust = _from_vocabulary(folder / VOCABULARY, content, rules)
+            defining = content + json.dumps(rules, sort_keys=True).encode()
+        else:
+            raise DataError(
+                f"{folder} has no tokenizer: neither {DEFINITION} nor {VOCABULARY}", remedy=_REMEDY
+            )
+        # A definition may hold a length to cut at, and one to fill up to.
+        rust.no_truncation()
+        rust.no_padding()
+        # A text that spells `[SEP]` does not end there.
+        rust.encode_special_tokens = True
+        ids = {kind: _special_id(folder, rust, kind, settings) for kind in _USUAL_NAMES}
+        wrapped = rust.encode("", add_special_tokens=True).ids
+        if len(wrapped) == 2:
+            ids["cls"], ids["sep"] = wrapped
+        self._rust = rust
+        self.sha256 = hashlib.sha256(defining).hexdigest()
+        self.vocabulary_size = rust.get_vocab_size()
+        self.cls_id, self.sep_id = ids["cls"], ids["sep"]
+        self.pad_id, self.unk_id = ids["pad"], ids["unk"]
 
     def encode(self, texts: Sequence[str], *, progress: Progress | None = None) -> list[Pieces]:
         """Pieces of each text, int32 (pieces,), without special tokens.

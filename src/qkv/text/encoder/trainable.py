@@ -35,12 +35,7 @@ class EncoderTop(nn.Module):
         hidden_states: Float[Tensor, "texts tokens dim"],
         attention_mask: Bool[Tensor, "texts tokens"],
     ) -> Float[Tensor, "texts tokens dim"]:
-        """The last layer's states; those of padding mean nothing.
-
-        Args:
-            hidden_states: output of the layer below.
-            attention_mask: True where a token is.
-        """
+        """The last layer's states; those of padding mean nothing."""
         return self.several(hidden_states, attention_mask, [len(self.layers)])
 
     def several(
@@ -139,12 +134,7 @@ class StackedEncoder(nn.Module):
         input_ids: Int64[Tensor, "texts tokens"],
         attention_mask: Bool[Tensor, "texts tokens"],
     ) -> Float[Tensor, "texts tokens dim"]:
-        """The last layer's states; those of padding mean nothing.
-
-        Args:
-            input_ids: tokens, with special ones; padding may be any id.
-            attention_mask: True where a token is: at the beginning of each row.
-        """
+        """The last layer's states; those of padding mean nothing."""
         embeddings = self.word_embeddings(input_ids)
         return self.several(embeddings, attention_mask, [len(self.top.layers)])
 
@@ -177,14 +167,7 @@ class StackedEncoder(nn.Module):
         layer: int,
         head: int | None,
     ) -> list[Tensor]:
-        """Attention weights of a layer, float32 (heads, tokens, tokens) of each text.
-
-        Args:
-            input_ids: tokens, with special ones.
-            attention_mask: True where a token is: at the beginning of each row.
-            layer: which, from 1.
-            head: which, from 0; None: all.
-        """
+        """Attention weights of a layer, counted from 1; see `EncoderTop.attention`."""
         states = self._embedded(self.word_embeddings(input_ids))
         return self.top.attention(states, attention_mask, layer, head)
 
@@ -276,12 +259,7 @@ class WholeEncoder(nn.Module):
         input_ids: Int64[Tensor, "texts tokens"],
         attention_mask: Bool[Tensor, "texts tokens"],
     ) -> Float[Tensor, "texts tokens dim"]:
-        """The last layer's states; those of padding mean nothing.
-
-        Args:
-            input_ids: tokens, with special ones; padding may be any id.
-            attention_mask: True where a token is: at the beginning of each row.
-        """
+        """The last layer's states; those of padding mean nothing."""
         # Some models count positions by ids that are not the padding's.
         ids = input_ids.masked_fill(~attention_mask, self._pad_id)
         answer: Any = self.model(input_ids=ids, attention_mask=attention_mask)
@@ -301,13 +279,7 @@ class WholeEncoder(nn.Module):
         attention_mask: Bool[Tensor, "texts tokens"],
         layers: Sequence[int],
     ) -> Float[Tensor, "texts tokens dim"]:
-        """The mean of the states of some layers, 0 being the embeddings with their positions.
-
-        Args:
-            word_embeddings: of `word_embeddings`, or any others.
-            attention_mask: True where a token is: at the beginning of each row.
-            layers: which.
-        """
+        """The mean of the states of some layers, 0 being the embeddings with their positions."""
         answer: Any = self.model(
             inputs_embeds=word_embeddings,
             attention_mask=attention_mask,

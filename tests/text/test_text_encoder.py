@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_encoders import save_tiny_encoder
+from tiny_encoders import hidden_states, save_tiny_encoder
 
 from qkv.errors import RecipeError
 from qkv.text import text_encoder
@@ -77,7 +77,7 @@ def one_by_one(encoder: TextEncoder, text: str) -> torch.Tensor:
     kept = []
     for window in windows:
         ids = torch.from_numpy(window.input_ids).long()[None]
-        states = encoder.encoder.hidden_states(ids, torch.ones_like(ids).bool(), encoder.layers)
+        states = hidden_states(encoder.encoder, ids, torch.ones_like(ids).bool(), encoder.layers)
         kept.append(states[0, window.keep])
     return torch.cat(kept)
 

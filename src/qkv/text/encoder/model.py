@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from qkv.devices import Precision, resolve_precision
@@ -98,35 +98,6 @@ class Encoder:
         precisions nothing changes.
         """
         self.by_size = self.block_rows is not None
-
-    def hidden_states(
-        self,
-        input_ids: Int64[Tensor, "texts tokens"],
-        attention_mask: Bool[Tensor, "texts tokens"],
-        layers: Sequence[int],
-    ) -> Float[Tensor, "texts tokens dim"]:
-        """States of padded texts, the mean of the given layers; zero where there is no token.
-
-        Layer k is the output of the k-th layer, 0 that of the embeddings. Layers above the highest
-        are not computed where they stand alone.
-
-        Args:
-            input_ids: tokens with the special ones, filled up at the end.
-            attention_mask: True where a token is: at the beginning of each row.
-            layers: which layers.
-
-        Raises:
-            ShapeError: a row has no token, gaps, or more tokens than the encoder has positions.
-        """
-        lengths = _lengths(attention_mask)
-        windows = [
-            row[:length].cpu().numpy() for row, length in zip(input_ids, lengths, strict=True)
-        ]
-        states = self.packed_states(windows, layers)
-        parts = torch.split(states, lengths)
-        padded = nn.utils.rnn.pad_sequence(list(parts), batch_first=True)
-        missing = input_ids.shape[1] - padded.shape[1]
-        return nn.functional.pad(padded, (0, 0, 0, missing)).to(input_ids.device)
 
     @torch.inference_mode()
     def packed_states(
@@ -276,18 +247,6 @@ class Encoder:
         )
         states = mean_of([answer.hidden_states[layer] for layer in layers])
         return states[mask.to(self.device)]
-
-
-def _lengths(attention_mask: Tensor) -> list[int]:
-    """Tokens of each row of a mask that has no gaps."""
-    lengths = attention_mask.sum(dim=1)
-    places = torch.arange(attention_mask.shape[1], device=attention_mask.device)
-    if not torch.equal(attention_mask, places < lengths[:, None]) or bool((lengths == 0).any()):
-        raise ShapeError(
-            "attention_mask has a row without tokens, or with padding before a token",
-            remedy="put the tokens of each text first",
-        )
-    return [int(length) for length in lengths]
 
 
 _REMEDY = "fetch the encoder again, or name another"

@@ -22,8 +22,7 @@ from tiny_text_models import (
 from qkv.errors import RecipeError, ShapeError
 from qkv.explanation.text_attention import attention_layers, encoder_attention
 from qkv.explanation.text_words import ReadText
-from qkv.text.encoder import Encoder
-from qkv.text.encoder import StackedEncoder
+from qkv.text.encoder import Encoder, StackedEncoder
 from qkv.text.encoder.blocks import BLOCK_ROWS, Block
 
 WINDOWS_OF_IDS = [

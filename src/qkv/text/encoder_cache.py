@@ -29,7 +29,7 @@ import time
 import weakref
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -358,11 +358,7 @@ class CachedStates:
     ) -> tuple[Float32[Tensor, "texts tokens dim"], Bool[Tensor, "texts tokens"]]:
         """The states of some texts, padded with zeros to the longest of them.
 
-        Args:
-            indices: which texts, in the order in which they are wanted.
-
-        Returns:
-            float32 states (texts, tokens, dim), and a mask that is True where a state is.
+        The mask is True where a state is.
 
         Raises:
             DataError: the file cannot be read any more, or has shrunk.
@@ -450,24 +446,20 @@ def _stat(path: Path) -> tuple[int, ...]:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """OSErrors of the block as a `DataError`."""
+def _explained(problem: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DataError(
-            f"{path} cannot be read: {error.strerror or error}",
-            remedy="make it readable, or set QKV_CACHE to another folder",
-        ) from error
+        raise DataError(f"{problem}: {error.strerror or error}", remedy=remedy) from error
 
 
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
+def reading(path: Path) -> AbstractContextManager[None]:
     """OSErrors of the block as a `DataError`."""
-    try:
-        yield
-    except OSError as error:
-        raise DataError(
-            f"cannot write {path}: {error.strerror or error}",
-            remedy="free the disk or make the folder writable, or set QKV_CACHE to another folder",
-        ) from error
+    remedy = "make it readable, or set QKV_CACHE to another folder"
+    return _explained(f"{path} cannot be read", remedy)
+
+
+def writing(path: Path) -> AbstractContextManager[None]:
+    """OSErrors of the block as a `DataError`."""
+    remedy = "free the disk or make the folder writable, or set QKV_CACHE to another folder"
+    return _explained(f"cannot write {path}", remedy)

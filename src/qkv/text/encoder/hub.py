@@ -111,12 +111,8 @@ def weight_files(folder: Path) -> list[Path]:
     if not (folder / INDEX).is_file():
         pickled = [file for file in _PICKLED if (folder / file).is_file()]
         beside = f", only {pickled[0]}, and qkv reads nothing but safetensors" if pickled else ""
-        raise DataError(
-            f"{folder} has no {WEIGHTS}{beside}",
-            remedy="save the model with transformers, which writes safetensors"
-            if pickled
-            else _REMEDY,
-        )
+        remedy = "save the model with transformers, which writes safetensors"
+        raise DataError(f"{folder} has no {WEIGHTS}{beside}", remedy=remedy if pickled else _REMEDY)
     try:
         index = json.loads((folder / INDEX).read_bytes())
         names = sorted(set(index["weight_map"].values()))
@@ -142,11 +138,9 @@ class Family:
     """How encoders of one kind are built.
 
     Attributes:
-        stack: attribute path of the list of layers, each of which turns hidden states and a mask
-            into hidden states by the model's common attention function; None: the layers do not
-            stand alone, and the model is run as a whole.
-        positions_after_padding: positions are counted from the padding token's id plus one, which
-            takes that many from the usable ones.
+        stack: attribute path of the layers, each of which turns hidden states and a mask into
+            hidden states; None: they do not stand alone, and the model is run as a whole.
+        positions_after_padding: positions are counted from the padding token's id plus one.
     """
 
     stack: str | None = None
@@ -335,7 +329,9 @@ def read_weights(
         try:
             with safe_open(path, framework="pt") as file:
                 for stored in file.keys():  # noqa: SIM118 (not a mapping)
-                    name = _expected_name(stored, prefix)
+                    name = stored.removeprefix(f"{prefix}.") if prefix else stored
+                    for old, new in _OLD_NAMES:
+                        name = old.sub(new, name)
                     if name in expected:
                         found[name] = file.get_tensor(stored)
         except (SafetensorError, OSError) as error:
@@ -352,10 +348,3 @@ def read_weights(
                 remedy=_WEIGHTS_REMEDY,
             )
     return {name: tensor.to(torch.float32) for name, tensor in found.items()}
-
-
-def _expected_name(stored: str, prefix: str) -> str:
-    name = stored.removeprefix(f"{prefix}.") if prefix else stored
-    for old, new in _OLD_NAMES:
-        name = old.sub(new, name)
-    return name

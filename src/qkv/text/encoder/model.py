@@ -122,8 +122,12 @@ class Encoder:
         self._require(windows, layers)
         if not windows:
             return torch.empty(0, self.dim, dtype=self.dtype, device=self.device)
-        if self._stack is not None:
-            return self._in_blocks(self._stack, windows, layers)
+        if (stack := self._stack) is not None:
+            return torch.cat(
+                self._in_blocks(
+                    windows, lambda some, block: stack.packed(some, layers, self.device, block)
+                )
+            )
         # In bfloat16 even the length of the padding shows: then each window is alone.
         groups = [[w] for w in windows] if self.dtype == torch.bfloat16 else [list(windows)]
         return torch.cat([self._by_the_model(group, layers) for group in groups])
@@ -157,16 +161,12 @@ class Encoder:
                 f"{self.files.name} has no attention of layer {layer}, head {head}",
                 remedy=f"name layers 1 to {self.num_layers}, heads 0 to {self.num_heads - 1}",
             )
-        if self.block_rows is None:
-            return self._stack.packed_attention(windows, layer, head, self.device, None)
+        stack, device = self._stack, self.device
         # In the blocks in which states are computed, so that it is the attention that made them.
-        weights: list[Tensor] = [torch.empty(0)] * len(windows)
-        for block in self._blocks(windows):
-            some = [windows[index] for index in block.windows]
-            found = self._stack.packed_attention(some, layer, head, self.device, block)
-            for index, part in zip(block.windows, found, strict=True):
-                weights[index] = part
-        return weights
+        return self._in_blocks(
+            windows,
+            lambda some, block: stack.packed_attention(some, layer, head, device, block),
+        )
 
     @cached_property
     def differentiable(self) -> StackedEncoder | WholeEncoder:
@@ -211,18 +211,19 @@ class Encoder:
                 )
 
     def _in_blocks(
-        self, stack: StackedEncoder, windows: Sequence[npt.NDArray[Any]], layers: Sequence[int]
-    ) -> Tensor:
+        self,
+        windows: Sequence[npt.NDArray[Any]],
+        compute: Callable[[Sequence[npt.NDArray[Any]], Block | None], Sequence[Tensor]],
+    ) -> list[Tensor]:
+        """What is computed of each window, in the blocks that its states need."""
         if self.block_rows is None:
-            return stack.packed(windows, layers, self.device, None)
+            return list(compute(windows, None))
         parts: list[Tensor] = [torch.empty(0)] * len(windows)
         for block in self._blocks(windows):
-            some = [windows[index] for index in block.windows]
-            states = stack.packed(some, layers, self.device, block)
-            split = torch.split(states, [len(window) for window in some])
-            for index, part in zip(block.windows, split, strict=True):
+            computed = compute([windows[index] for index in block.windows], block)
+            for index, part in zip(block.windows, computed, strict=True):
                 parts[index] = part
-        return torch.cat(parts)
+        return parts
 
     def _blocks(self, windows: Sequence[npt.NDArray[Any]]) -> Iterator[Block]:
         """Windows that are computed together."""
@@ -250,7 +251,7 @@ class Encoder:
 
 
 _REMEDY = "fetch the encoder again, or name another"
-# What transformers raises at a config that is damaged, contradicts itself, or asks for the moon.
+# Errors transformers raises for invalid configs.
 _UNUSABLE = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError)
 
 

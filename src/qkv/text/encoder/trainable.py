@@ -177,8 +177,8 @@ class StackedEncoder(nn.Module):
         layers: Sequence[int],
         device: torch.device,
         block: Block | None,
-    ) -> Tensor:
-        """States of windows end to end, the mean of some layers.
+    ) -> Sequence[Tensor]:
+        """States (tokens, dim) of each window, computed end to end: the mean of some layers.
 
         Args:
             windows: integer (tokens,) each.
@@ -186,12 +186,10 @@ class StackedEncoder(nn.Module):
             device: where the model is.
             block: how many rows they are filled up to, by a window that is thrown away; None: as
                 many as there are tokens.
-
-        Returns:
-            (tokens of all windows, dim).
         """
         states, seen = self._embedded_packed(windows, device, block)
-        return self.top.run(states, layers, **seen)[0, : sum(map(len, windows))]
+        lengths = [len(window) for window in windows]
+        return torch.split(self.top.run(states, layers, **seen)[0, : sum(lengths)], lengths)
 
     def packed_attention(
         self,

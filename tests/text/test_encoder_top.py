@@ -8,7 +8,6 @@ import pytest
 import torch
 from tiny_encoders import hidden_states, save_tiny_encoder
 
-from qkv.errors import RecipeError
 from qkv.text.encoder import Encoder, load_encoder
 from qkv.text.encoder.hub import read_folder
 
@@ -111,15 +110,3 @@ def test_copies_are_their_own_and_exact(tmp_path: Path) -> None:
     # The weights are mapped into memory: the file must not change with them.
     again = load_encoder(encoder.files, device=torch.device("cpu"), precision="float32")
     assert torch.equal(hidden_states(again, ids, mask, [3]), hidden_states(exact, ids, mask, [3]))
-
-
-@pytest.mark.parametrize("kind", WHOLE)
-def test_layers_that_do_not_stand_alone_have_no_top(tmp_path: Path, kind: str) -> None:
-    with pytest.raises(RecipeError, match="takes all or none; set unfreeze_layers"):
-        opened(tmp_path, kind).top(1)
-
-
-@pytest.mark.parametrize("n", [0, 4])
-def test_a_top_of_layers_that_are_not_there(tmp_path: Path, n: int) -> None:
-    with pytest.raises(RecipeError, match=f"{n} layers of tiny cannot be trained: it has 3 layers"):
-        opened(tmp_path, "bert").top(n)

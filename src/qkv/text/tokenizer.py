@@ -42,23 +42,12 @@ def stretches(text: str, longest: int = LONGEST_STRETCH) -> Iterator[tuple[int, 
     """
     start = 0
     while len(text) - start > longest:
-        end = _last_seam(text, start + longest // 2, start + longest)
+        end = start + longest
+        seams = [match.start() for match in _SEAM.finditer(text, start + longest // 2, end + 1)]
+        end = seams[-1] if seams else end
         yield start, text[start:end]
         start = end
     yield start, text[start:]
-
-
-def _last_seam(text: str, first: int, last: int) -> int:
-    """The last seam at or behind `first` and not behind `last`; `last` if there is none."""
-    at = last
-    while at > first:
-        # Only a few characters are searched unless seams are rare.
-        lower = max(first, at - 1024)
-        seams = [match.start() for match in _SEAM.finditer(text, lower, at + 1)]
-        if seams:
-            return seams[-1]
-        at = lower
-    return last
 
 
 DEFINITION, VOCABULARY = "tokenizer.json", "vocab.txt"

@@ -174,17 +174,7 @@ class Encoder:
         return self.whole().requires_grad_(False)
 
     def top(self, n: int) -> EncoderTop:
-        """A trainable float32 copy of the `n` uppermost layers, in evaluation mode.
-
-        Raises:
-            RecipeError: there are fewer, or they do not stand alone.
-        """
-        if self._stack is None or not 1 <= n <= self.num_layers:
-            reason = f"has {self.num_layers} layers" if self._stack else "takes all or none"
-            raise RecipeError(
-                f"{n} layers of {self.files.name} cannot be trained: it {reason}",
-                remedy="set unfreeze_layers to a number it has, 'all' or 0",
-            )
+        """A trainable float32 copy of the `n` uppermost layers, in evaluation mode."""
         stack = StackedEncoder.of(self._load(self.files), self._first_position)
         assert stack is not None
         return EncoderTop(stack.top.layers[self.num_layers - n :]).to(self.device).eval()

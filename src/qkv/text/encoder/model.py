@@ -76,7 +76,7 @@ class Encoder:
         if loaded.family.positions_after_padding:
             self._first_position = int(self._config.pad_token_id) + 1
         self.positions = int(self._config.max_position_embeddings) - self._first_position
-        self._stack = StackedEncoder.of(loaded, self._first_position)
+        self._stack = self._stack_of(loaded)
         self.packs = self._stack is not None
         self.block_rows: int | None = None
         if self.packs and dtype == torch.bfloat16:
@@ -175,16 +175,19 @@ class Encoder:
 
     def top(self, n: int) -> EncoderTop:
         """A trainable float32 copy of the `n` uppermost layers, in evaluation mode."""
-        stack = StackedEncoder.of(self._load(self.files), self._first_position)
+        stack = self._stack_of(self._load(self.files))
         assert stack is not None
         return EncoderTop(stack.top.layers[self.num_layers - n :]).to(self.device).eval()
 
     def whole(self) -> StackedEncoder | WholeEncoder:
         """A trainable float32 copy of everything, in evaluation mode."""
         loaded = self._load(self.files)
-        stack = StackedEncoder.of(loaded, self._first_position)
+        stack = self._stack_of(loaded)
         whole = WholeEncoder(loaded.module) if stack is None else stack
         return whole.to(self.device).eval()
+
+    def _stack_of(self, loaded: LoadedModel) -> StackedEncoder | None:
+        return StackedEncoder.of(loaded.module, loaded.family.stack, self._first_position)
 
     def _require(self, windows: Sequence[npt.NDArray[Any]], layers: Sequence[int]) -> None:
         """Refuse layers that there are not and windows that cannot be read."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,6 @@ from torch import Tensor, nn
 
 from qkv.text.encoder.blocks import Block, mean_of
 from qkv.text.encoder.packed_attention import AskedWeights
-
-if TYPE_CHECKING:
-    from qkv.text.encoder.model import LoadedModel
 
 
 class EncoderTop(nn.Module):
@@ -120,14 +117,13 @@ class StackedEncoder(nn.Module):
         self._first_position = first_position
 
     @classmethod
-    def of(cls, loaded: LoadedModel, first_position: int) -> Self | None:
-        """The parts of a model; None if its layers do not stand alone."""
-        if loaded.family.stack is None:
+    def of(cls, model: Any, stack: str | None, first_position: int) -> Self | None:
+        """The parts of a model of transformers; None without an attribute path of its layers."""
+        if stack is None:
             return None
-        module: Any = loaded.module
-        layers = nn.ModuleList(attrgetter(loaded.family.stack)(module))
-        projection = getattr(module, "embeddings_project", None)
-        return cls(module.embeddings, projection, layers, first_position)
+        layers = nn.ModuleList(attrgetter(stack)(model))
+        projection = getattr(model, "embeddings_project", None)
+        return cls(model.embeddings, projection, layers, first_position)
 
     def forward(
         self,

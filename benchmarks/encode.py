@@ -6,28 +6,29 @@ Both turn the same texts into the last hidden states of every token, tokenising 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.bert_base import BERT_BASE, write_random_bert
-from benchmarks.imdb_sample import sampled_reviews
-from benchmarks.plain_text import BATCH_SIZE, PlainEncoder
+from benchmarks.plain_text import BATCH_SIZE, BERT_BASE, PlainEncoder, write_random_bert
+from qkv.data import imdb
+from qkv.data.dataset import TextSplit
 from qkv.devices import resolve_device, resolve_precision
 from qkv.errors import QKVError
 from qkv.measurement.timing import interleaved, quartiles, round_ratios
+from qkv.progress import Progress
 from qkv.text.encoder import EncoderSettings, locate_encoder
 from qkv.text.text_encoder import TextEncoder, open_text_encoder
 
 FLOAT32_TOLERANCE = 1e-4
 LEAST_COSINE = 0.995
-
-Progress = Callable[[int, int], None]
+SAMPLE_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,16 @@ QUICK_SIZES = Sizes(
     rounds={"minilm": 1, "bert_base": 1},
     bert={**BERT_BASE, "num_hidden_layers": 1, "hidden_size": 48, "intermediate_size": 96},
 )
+
+
+def sampled_reviews(count: int) -> TextSplit:
+    """The first `count` training reviews of IMDB in a seeded permutation.
+
+    Raises:
+        DataError: IMDB is nowhere and cannot be fetched.
+    """
+    train = imdb.load().train
+    return train.subset(np.random.default_rng(SAMPLE_SEED).permutation(len(train))[:count])
 
 
 def measure(*, quick: bool = False, progress: Progress | None = None) -> dict[str, Any]:

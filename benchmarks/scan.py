@@ -134,7 +134,7 @@ def alternating_by_cumsum(inputs: Tensor, signs: Tensor) -> Tensor:
 
 
 def require_exact(length: int, generator: torch.Generator) -> None:
-    """Compare the contestants over integers, where all of them must be equal.
+    """Compare all three over integers, where all of them must be equal.
 
     Raises:
         QKVError: one differs from the Python loop.

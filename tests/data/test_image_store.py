@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qkv.data import image_store as folder_store
+from qkv.data import image_store as image_store
 from qkv.data.image_folder import scan_image_folder
-from qkv.data.image_store import MANIFEST, PIXELS, FolderStore, open_store
+from qkv.data.image_store import ImageStore, open_store
 from qkv.errors import DataError
 
 
@@ -39,24 +39,29 @@ class Decodes(NamedTuple):
 def decodes(monkeypatch: pytest.MonkeyPatch) -> Decodes:
     """The names of the files that are decoded, in no order."""
     seen = Decodes([])
-    true_read = folder_store._read
+    true_read = image_store._read
 
     def read(file, **options):
         seen.names.append(file.name)
         return true_read(file, **options)
 
-    monkeypatch.setattr(folder_store, "_read", read)
+    monkeypatch.setattr(image_store, "_read", read)
     return seen
 
 
-def store_of(root: Path, **options) -> FolderStore:
+def store_of(root: Path, **options) -> ImageStore:
     settings = {"image_size": 8, "channels": 1} | options
     layout = scan_image_folder(root)
     return open_store(layout.files, root=layout.root, cache_root=root.parent / "cache", **settings)
 
 
-def homes(root: Path) -> list[Path]:
-    return sorted(path for path in (root.parent / "cache").iterdir() if path.is_dir())
+def stores(root: Path) -> list[Path]:
+    """The pixels of every store in the cache, which must have its manifest and nothing beside."""
+    cache = root.parent / "cache"
+    pixels = sorted(cache.glob("*.u8"))
+    files = {*pixels, *(path.with_suffix(".json") for path in pixels), *cache.glob("*.lock")}
+    assert set(cache.iterdir()) == files
+    return pixels
 
 
 def test_the_second_opening_decodes_nothing(root: Path, decodes: Decodes) -> None:
@@ -80,9 +85,9 @@ def test_the_second_opening_decodes_nothing(root: Path, decodes: Decodes) -> Non
 
 def test_the_manifest_holds_the_hash_of_the_pixels(root: Path) -> None:
     store = store_of(root)
-    (home,) = homes(root)
-    manifest = json.loads((home / MANIFEST).read_text())
-    content = (home / PIXELS).read_bytes()
+    (pixels,) = stores(root)
+    manifest = json.loads(pixels.with_suffix(".json").read_text())
+    content = pixels.read_bytes()
     assert manifest["sha256"] == store.sha256 == hashlib.sha256(content).hexdigest()
     assert manifest["shape"] == [6, 1, 8, 8]
     assert store.contents[0] == hashlib.sha256((root / "a/0.png").read_bytes()).hexdigest()
@@ -94,8 +99,8 @@ def test_the_manifest_holds_the_hash_of_the_pixels(root: Path) -> None:
 )
 def test_a_damaged_store_is_made_anew(root: Path, decodes: Decodes, damage: str) -> None:
     before = np.array(store_of(root).pixels)
-    (home,) = homes(root)
-    pixels, manifest = home / PIXELS, home / MANIFEST
+    (pixels,) = stores(root)
+    manifest = pixels.with_suffix(".json")
     content = bytearray(pixels.read_bytes())
     document = json.loads(manifest.read_text())
     if damage == "flip":
@@ -128,7 +133,7 @@ def test_a_change_takes_the_place_of_the_old_store(
     root: Path, decodes: Decodes, change: str
 ) -> None:
     store_of(root)
-    old = homes(root)
+    old = stores(root)
     file = root / "a/0.png"
     options = {}
     if change == "content":
@@ -151,10 +156,10 @@ def test_a_change_takes_the_place_of_the_old_store(
     if change == "content":
         assert (store.pixels[0] == 99).all()
     if options:  # other settings of the same folder may live side by side
-        assert set(old) < set(homes(root))
+        assert set(old) < set(stores(root))
     else:
-        assert len(homes(root)) == 1
-        assert homes(root) != old
+        assert len(stores(root)) == 1
+        assert stores(root) != old
 
 
 def test_another_folder_of_equal_listing_is_another_store(root: Path, decodes: Decodes) -> None:
@@ -174,18 +179,18 @@ def test_an_interrupted_build_leaves_nothing(root: Path, monkeypatch: pytest.Mon
 
     with pytest.raises(KeyboardInterrupt):
         store_of(root, progress=interrupt)
-    assert homes(root) == []
+    assert stores(root) == []
     assert len(store_of(root).names) == 6
 
 
-def test_what_a_killed_build_left_is_removed(root: Path) -> None:
+def test_what_a_killed_build_and_an_older_version_left_is_removed(root: Path) -> None:
     store_of(root)
-    (home,) = homes(root)
-    left = home.with_name(f".{home.name}-abc")
-    home.rename(left)
-    (left / MANIFEST).unlink()
+    (pixels,) = stores(root)
+    pixels.rename(pixels.with_name(f".{pixels.name}.abc.tmp"))
+    pixels.with_suffix("").mkdir()  # once a store was a folder
+    (pixels.with_suffix("") / "pixels.u8").write_bytes(b"123")
     store_of(root)
-    assert homes(root) == [home]
+    assert stores(root) == [pixels]
 
 
 def test_a_file_that_became_readable_is_taken_up(root: Path, decodes: Decodes) -> None:
@@ -197,7 +202,7 @@ def test_a_file_that_became_readable_is_taken_up(root: Path, decodes: Decodes) -
     assert store.bad == (("a/0.png", "is not a PNG, JPEG, WebP, GIF, BMP or TIFF image"),)
     assert len(store.names) == 5
     assert store_of(root).bad == store.bad
-    assert len(decodes.names) == 6
+    assert set(decodes.names[6:]) == {"a/0.png"}
     file.write_bytes(content)
     os.utime(file, ns=(facts.st_atime_ns, facts.st_mtime_ns))
     assert store_of(root).bad == ()
@@ -208,7 +213,7 @@ def test_a_full_disk_is_told_before_decoding(
 ) -> None:
     usage = shutil.disk_usage(root)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=60_000_000))
-    with pytest.raises(DataError, match=r"need 0 MB in .*cache, where 60 MB are free; free space"):
+    with pytest.raises(DataError, match=r"need 384 bytes .*cache has 57.2 MiB free; free space"):
         store_of(root)
     assert decodes.names == []
 
@@ -220,14 +225,14 @@ def test_a_cache_that_cannot_be_written_is_told(root: Path) -> None:
 
 
 def test_threads_that_open_together_build_once(root: Path, decodes: Decodes) -> None:
-    stores: list[FolderStore] = []
-    threads = [threading.Thread(target=lambda: stores.append(store_of(root))) for _ in range(4)]
+    opened: list[ImageStore] = []
+    threads = [threading.Thread(target=lambda: opened.append(store_of(root))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len({store.sha256 for store in stores}) == 1
-    assert len(stores) == 4
+    assert len({store.sha256 for store in opened}) == 1
+    assert len(opened) == 4
     assert len(decodes.names) == 6
 
 
@@ -244,4 +249,4 @@ def test_processes_that_open_together_agree(root: Path) -> None:
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     hashes = {process.communicate(timeout=60)[0] for process in running}
     assert hashes == {store_of(root).sha256 + "\n"}
-    assert len(homes(root)) == 1
+    assert len(stores(root)) == 1

@@ -166,7 +166,7 @@ def test_other_texts_are_noted(tmp_path: Path) -> None:
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere is not there; name the folder that holds IMDB"):
         load(tmp_path / "nowhere", facts=FACTS)
-    with pytest.raises(DataError, match=r"neither plain_text/.* nor aclImdb.* is missing"):
+    with pytest.raises(DataError, match=r"neither plain_text/.* nor aclImdb.* is in it"):
         load(tmp_path, facts=FACTS)
     write_folders(tmp_path, made_up_reviews())
     (tmp_path / "test/neg").rename(tmp_path / "elsewhere")

@@ -72,14 +72,14 @@ def test_layers_are_counted_from_one_for_images_and_texts(client: TestClient, pa
 def test_words_attend_as_inspection_says(client: TestClient, models: Models) -> None:
     classifier = models["reviews"].classifier
     assert isinstance(classifier, TextClassifier)
-    expected = text_attention(classifier, TEXT, 2, 1)
-    words = [vars(word) for word in expected.words]
+    read, weights = text_attention(classifier, TEXT, 2, 1)
+    words = [vars(word) for word in read]
     whole = client.post(f"{REVIEWS}?layer=2&head=1", json={"inputs": TEXT}).json()
     assert whole["words"] == words
     matrix = np.frombuffer(base64.b64decode(whole["matrix"]), "<f2").reshape(9, 9)
-    assert matrix == pytest.approx(expected.weights, abs=1e-3)
+    assert matrix == pytest.approx(weights, abs=1e-3)
     row = client.get(REVIEWS, params={"text": TEXT, "layer": 2, "head": 1, "query": 3}).json()
-    assert row["weights"] == pytest.approx(expected.weights[3].tolist(), abs=1e-6)
+    assert row["weights"] == pytest.approx(weights[3].tolist(), abs=1e-6)
     assert row["query"] == 3
 
 

@@ -17,7 +17,7 @@ from qkv.training.checkpoint import (
     restore_tensors,
     training_tensors,
 )
-from qkv.training.optimizers import build_optimizer
+from qkv.training.optim import build_optimizer
 from qkv.training.recipe import TrainingSettings
 
 

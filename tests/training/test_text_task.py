@@ -18,7 +18,7 @@ from qkv.text.heads import MeanHeadSettings, build_head
 from qkv.text.model import TextModel
 from qkv.training.checkpoint import epoch_order, seed_initial_weights
 from qkv.training.loop import Fit, Stepper
-from qkv.training.optimizers import build_optimizer
+from qkv.training.optim import build_optimizer
 from qkv.training.recipe import TextTrainingSettings
 from qkv.training.text_task import TextTask
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from qkv.data.dataset import IntArray
     from qkv.data.locate import Located
-    from qkv.data.text_table import TextTableSettings
+    from qkv.data.text_files import TextTableSettings
     from qkv.progress import Progress, Reporter
     from qkv.text.encoder_cache_list import CacheFacts
     from qkv.training.recipe import Recipe
@@ -219,7 +219,7 @@ def _inspect_texts(
     label_column: str | None,
     as_json: bool,
 ) -> None:
-    from qkv.data.text_table import TextTableSettings
+    from qkv.data.text_files import TextTableSettings
 
     given = {"text_column": text_column, "label_column": label_column}
     settings = TextTableSettings.parse(given, where="--text-column, --label-column")
@@ -369,7 +369,7 @@ def refuse_other_kind(data: Path, recipe: Recipe) -> None:
 def _kind_of_file(name: str) -> Kind | None:
     from qkv.data.image_decode import SUFFIXES
     from qkv.data.table_readers import is_table
-    from qkv.data.text_table import SUFFIX
+    from qkv.data.text_files import SUFFIX
 
     suffix = Path(name).suffix.lower()
     if suffix in SUFFIXES:

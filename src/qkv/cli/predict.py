@@ -21,7 +21,7 @@ from qkv.predictions import FailedInput, Prediction
 
 if TYPE_CHECKING:
     from qkv.cli.prediction_output import Write
-    from qkv.loading import Classifier
+    from qkv.predictions import Classifier
     from qkv.text.classifier import TextClassifier
 
 
@@ -96,7 +96,7 @@ def predict(
 
 
 def _deliver(
-    classifier: Classifier,
+    classifier: Classifier[Any, Any],
     asked: Asked,
     as_json: bool,
     out: Path | None,
@@ -266,18 +266,16 @@ def task_of(run: Path) -> str:
     return str(Run.open(run).config().get("task"))
 
 
-def ready_classifier(run: Path) -> Classifier:
+def ready_classifier(run: Path) -> Classifier[Any, Any]:
     """The classifier of a run, ready to answer: what it lacks is found before an answer is begun.
 
     Raises:
         QKVError: the run is damaged, or its encoder is not to be had.
     """
     from qkv.loading import load
-    from qkv.text.classifier import TextClassifier
 
     classifier = load(run, device="auto")
-    if isinstance(classifier, TextClassifier):
-        _ = classifier.reading.encoder
+    classifier.prepare()
     return classifier
 
 

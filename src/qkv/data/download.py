@@ -51,10 +51,10 @@ class RemoteFile:
         """What a person can do about a damaged copy."""
         return f"delete it and fetch it again{f' from {self.urls[0]}' if self.urls else ''}"
 
-    def candidates(self, folder: Path) -> list[Path]:
-        """Files of `folder` that may hold this one: `NAME`, then `NAME.gz`."""
+    def copy_in(self, folder: Path) -> Path | None:
+        """The file of `folder` that may hold this one: `NAME`, or else `NAME.gz`."""
         paths = (folder / self.name, folder / f"{self.name}.gz")
-        return [path for path in paths if path.is_file()]
+        return next((path for path in paths if path.is_file()), None)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""What each way of storing a pixel becomes: 8-bit grey or 8-bit RGB.
+"""One image file to uint8 pixels: upright, bounded, and with one error for all that can be wrong.
+
+PNG, JPEG, WebP, GIF (first frame), BMP and TIFF (first page) are read; no other parser ever runs.
+What each way of storing a pixel becomes, 8-bit grey or 8-bit RGB:
 
 | stored as | becomes |
 |---|---|
@@ -14,22 +17,14 @@
 
 RGB becomes one channel by the ITU-R 601 luma, (299 R + 587 G + 114 B) / 1000; grey becomes three
 channels by repetition.
-
-
-One image file to uint8 pixels: upright, bounded, and with one error for all that can be wrong.
-
-PNG, JPEG, WebP, GIF (first frame), BMP and TIFF (first page) are read; no other parser ever runs.
-`pixel_modes` says what each kind of pixel becomes.
 """
 
 from __future__ import annotations
 
 import io
 import os
-import struct
 import threading
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,107 +33,13 @@ from typing import BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms, ImageFile, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from qkv.data.dataset import UInt8Array
 from qkv.errors import ImageError
 
 CONVERSION_VERSION = 1
 """Raised whenever a conversion gives other pixels, so that cached pixels are made anew."""
-
-_WHITE = (255, 255, 255, 255)
-_GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F"})
-_PNG_GREY_STEP = {"1": 255, "L;2": 85, "L;4": 17}
-_BITS_PER_SAMPLE = 258
-_PHOTOMETRIC = 262
-
-
-class UnsupportedPixelsError(ValueError):
-    """Pixels that have no defined 8-bit meaning."""
-
-
-def is_grey(image: Image.Image) -> bool:
-    """Whether the image's mode, or every colour of its palette, is grey; pixels are not read."""
-    if image.mode in _GREY_MODES or image.mode.startswith("I;16"):
-        return True
-    if image.mode not in {"P", "PA"} or image.palette is None:
-        return False
-    layout, colours = image.palette.getdata()
-    entries = np.frombuffer(bytes(colours), np.uint8)
-    if layout.endswith(";L"):  # one plane a channel instead of one entry a colour
-        red, green, blue = entries[: len(entries) // 3 * 3].reshape(3, -1)
-    else:
-        stride = 4 if len(layout) == 4 else 3
-        # The first three bytes are the colour, whichever way round they stand.
-        red, green, blue = entries[: len(entries) // stride * stride].reshape(-1, stride).T[:3]
-    return bool(np.array_equal(red, green) and np.array_equal(green, blue))
-
-
-def to_pixels(image: Image.Image, channels: int) -> UInt8Array:
-    """Pixels of a loaded image as uint8 (channels, height, width), by the table above.
-
-    Raises:
-        UnsupportedPixelsError: the pixels are wider than 16 bits or floating point.
-    """
-    if image.mode.startswith("I"):
-        flat = Image.fromarray(_from_wide_grey(image))
-    elif image.mode == "F":
-        raise UnsupportedPixelsError("has floating-point pixels, whose range is not known")
-    else:
-        flat = _over_white(image)
-    flat = flat.convert("L" if channels == 1 else "RGB")
-    pixels = np.asarray(flat)
-    if channels == 1:
-        return np.ascontiguousarray(pixels[np.newaxis])
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
-
-
-def _over_white(image: Image.Image) -> Image.Image:
-    key = image.info.get("transparency")
-    if image.mode in {"1", "L", "RGB"}:
-        return image if key is None else _key_to_white(image, key)
-    if image.has_transparency_data:
-        canvas = Image.new("RGBA", image.size, _WHITE)
-        return Image.alpha_composite(canvas, _with_alpha(image))
-    return image.convert("RGB")
-
-
-def _with_alpha(image: Image.Image) -> Image.Image:
-    if image.mode == "La":  # Pillow goes from premultiplied grey to grey, but not on to colour
-        image = image.convert("LA")
-    return image.convert("RGBA")
-
-
-def _key_to_white(image: Image.Image, key: int | tuple[int, ...] | bytes) -> Image.Image:
-    # The key stands in the file's own bit depth, the pixels in eight bits.
-    scale = _PNG_GREY_STEP.get(image.info.get("stored_as", ""), 1)
-    pixels = np.array(image.convert("RGB" if image.mode == "RGB" else "L"))
-    if isinstance(key, int):
-        pixels[pixels == key * scale] = 255
-    elif isinstance(key, tuple):
-        shift = 8 if max(key) > 255 else 0
-        colour = np.array([part >> shift for part in key])
-        pixels[(pixels == colour).all(axis=-1)] = 255
-    return Image.fromarray(pixels)
-
-
-def _from_wide_grey(image: Image.Image) -> npt.NDArray[np.uint8]:
-    values = np.asarray(image).astype(np.int64 if image.mode == "I" else np.uint32)
-    full = 65535
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        full = 4095 if image.tag_v2.get(_BITS_PER_SAMPLE) == (12,) else full
-    if values.min() < 0 or values.max() > full:
-        raise UnsupportedPixelsError(
-            f"has grey values from {values.min()} to {values.max()}, outside 0..{full}"
-        )
-    grey = (values * 255 + full // 2) // full
-    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0:
-        grey = 255 - grey
-    key = image.info.get("transparency")
-    if isinstance(key, int):
-        grey[values == key] = 255
-    return grey.astype(np.uint8)
-
 
 Channels = Literal[1, 3]
 ImageSource = str | os.PathLike[str] | bytes | BinaryIO
@@ -151,6 +52,11 @@ MAX_PIXELS = 50_000_000
 """The largest width x height that is decoded; the header tells before any pixel is read."""
 
 _NOT_AN_IMAGE = "is not a PNG, JPEG, WebP, GIF, BMP or TIFF image"
+_WHITE = (255, 255, 255, 255)
+_GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F"})
+_PNG_GREY_STEP = {"1": 255, "L;2": 85, "L;4": 17}
+_BITS_PER_SAMPLE = 258
+_PHOTOMETRIC = 262
 _ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -162,24 +68,10 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = frozenset({5, 6, 7, 8})
-# All that Pillow's parsers raise on hostile bytes; found by fuzzing, wider than its documentation.
-_PARSER_FAILURES = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    ArithmeticError,
-    AssertionError,
-    EOFError,
-    RuntimeError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-    ImageCms.PyCMSError,
-)
+
+
+class UnsupportedPixelsError(ValueError):
+    """Pixels that have no defined 8-bit meaning."""
 
 
 @dataclass(frozen=True)
@@ -298,6 +190,42 @@ def resize_and_crop(pixels: UInt8Array, image_size: int) -> UInt8Array:
     return np.stack([np.asarray(plane) for plane in planes])
 
 
+def is_grey(image: Image.Image) -> bool:
+    """Whether the image's mode, or every colour of its palette, is grey; pixels are not read."""
+    if image.mode in _GREY_MODES or image.mode.startswith("I;16"):
+        return True
+    if image.mode not in {"P", "PA"} or image.palette is None:
+        return False
+    layout, colours = image.palette.getdata()
+    entries = np.frombuffer(bytes(colours), np.uint8)
+    if layout.endswith(";L"):  # one plane a channel instead of one entry a colour
+        red, green, blue = entries[: len(entries) // 3 * 3].reshape(3, -1)
+    else:
+        stride = 4 if len(layout) == 4 else 3
+        # The first three bytes are the colour, whichever way round they stand.
+        red, green, blue = entries[: len(entries) // stride * stride].reshape(-1, stride).T[:3]
+    return bool(np.array_equal(red, green) and np.array_equal(green, blue))
+
+
+def to_pixels(image: Image.Image, channels: int) -> UInt8Array:
+    """Pixels of a loaded image as uint8 (channels, height, width), by the table above.
+
+    Raises:
+        UnsupportedPixelsError: the pixels are wider than 16 bits or floating point.
+    """
+    if image.mode.startswith("I"):
+        flat = Image.fromarray(_from_wide_grey(image))
+    elif image.mode == "F":
+        raise UnsupportedPixelsError("has floating-point pixels, whose range is not known")
+    else:
+        flat = _over_white(image)
+    flat = flat.convert("L" if channels == 1 else "RGB")
+    pixels = np.asarray(flat)
+    if channels == 1:
+        return np.ascontiguousarray(pixels[np.newaxis])
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
 @contextmanager
 def _opened(source: ImageSource, name: str | None) -> Iterator[ImageFile.ImageFile]:
     named = name or (str(source) if isinstance(source, (str, os.PathLike)) else "image")
@@ -311,6 +239,8 @@ def _opened(source: ImageSource, name: str | None) -> Iterator[ImageFile.ImageFi
                 if image.width * image.height > MAX_PIXELS:
                     raise Image.DecompressionBombError
                 yield image
+    except ImageError:
+        raise
     except UnidentifiedImageError:
         raise _error(named, _NOT_AN_IMAGE, remedy="convert or remove it") from None
     except Image.DecompressionBombError:
@@ -321,7 +251,7 @@ def _opened(source: ImageSource, name: str | None) -> Iterator[ImageFile.ImageFi
         raise _error(named, str(error), remedy="save it with 8 or 16 bits a channel") from None
     except MemoryError:
         raise _error(named, "does not fit in memory", remedy="scale it down or remove it") from None
-    except _PARSER_FAILURES as error:
+    except Exception as error:  # on hostile bytes, Pillow's parsers raise nearly anything
         if isinstance(error, OSError) and error.errno is not None:  # the system's, not a parser's
             raise _error(
                 named,
@@ -361,7 +291,7 @@ def _format_name(image: ImageFile.ImageFile) -> str:
 def _orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(_ORIENTATION, 1)
-    except _PARSER_FAILURES:  # damaged metadata says nothing about the pixels
+    except Exception:  # damaged metadata says nothing about the pixels
         return 1
     return value if isinstance(value, int) else 1
 
@@ -372,3 +302,50 @@ def _turned(pixels: UInt8Array, orientation: int) -> UInt8Array:
         return pixels
     planes = [np.asarray(Image.fromarray(plane).transpose(method)) for plane in pixels]
     return np.stack(planes)
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    key = image.info.get("transparency")
+    if image.mode in {"1", "L", "RGB"}:
+        return image if key is None else _key_to_white(image, key)
+    if image.has_transparency_data:
+        canvas = Image.new("RGBA", image.size, _WHITE)
+        return Image.alpha_composite(canvas, _with_alpha(image))
+    return image.convert("RGB")
+
+
+def _with_alpha(image: Image.Image) -> Image.Image:
+    if image.mode == "La":  # Pillow goes from premultiplied grey to grey, but not on to colour
+        image = image.convert("LA")
+    return image.convert("RGBA")
+
+
+def _key_to_white(image: Image.Image, key: int | tuple[int, ...] | bytes) -> Image.Image:
+    # The key stands in the file's own bit depth, the pixels in eight bits.
+    scale = _PNG_GREY_STEP.get(image.info.get("stored_as", ""), 1)
+    pixels = np.array(image.convert("RGB" if image.mode == "RGB" else "L"))
+    if isinstance(key, int):
+        pixels[pixels == key * scale] = 255
+    elif isinstance(key, tuple):
+        shift = 8 if max(key) > 255 else 0
+        colour = np.array([part >> shift for part in key])
+        pixels[(pixels == colour).all(axis=-1)] = 255
+    return Image.fromarray(pixels)
+
+
+def _from_wide_grey(image: Image.Image) -> npt.NDArray[np.uint8]:
+    values = np.asarray(image).astype(np.int64 if image.mode == "I" else np.uint32)
+    full = 65535
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        full = 4095 if image.tag_v2.get(_BITS_PER_SAMPLE) == (12,) else full
+    if values.min() < 0 or values.max() > full:
+        raise UnsupportedPixelsError(
+            f"has grey values from {values.min()} to {values.max()}, outside 0..{full}"
+        )
+    grey = (values * 255 + full // 2) // full
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0:
+        grey = 255 - grey
+    key = image.info.get("transparency")
+    if isinstance(key, int):
+        grey[values == key] = 255
+    return grey.astype(np.uint8)

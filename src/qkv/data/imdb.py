@@ -240,7 +240,9 @@ def digests(reviews: Reviews) -> dict[str, str]:
 
 def _read(folder: Path, facts: ImdbFacts, remedy: str = _REMEDY) -> Located[Reviews]:
     """The data set out of a folder, in whichever form it is there whole."""
-    lacking = "neither plain_text/{train,test}-*.parquet nor aclImdb/{train,test}/{neg,pos} is"
+    lacking = (
+        "neither plain_text/{train,test}-*.parquet nor aclImdb/{train,test}/{neg,pos} is in it"
+    )
     forms: list[tuple[str, dict[str, str], Callable[..., Reviews]]] = [
         ("plain_text", _TABLES, _read_tables),
         ("aclImdb", _FOLDERS, _read_folders),
@@ -255,8 +257,8 @@ def _read(folder: Path, facts: ImdbFacts, remedy: str = _REMEDY) -> Located[Revi
                 return Located(folder, files, reviews, f"folder {folder}")
             if files:
                 missing = [name for key, name in names.items() if key not in files]
-                lacking = f"{', '.join(missing)} is"
-    raise DataError(f"{folder} does not hold IMDB: {lacking} missing", remedy=remedy)
+                lacking = f"{', '.join(missing)} is missing"
+    raise DataError(f"{folder} does not hold IMDB: {lacking}", remedy=remedy)
 
 
 def _read_tables(files: Mapping[str, Path]) -> Reviews:
@@ -303,14 +305,12 @@ def _read_archive(files: Mapping[str, Path], facts: ImdbFacts) -> Reviews:
     path = files["archive"]
     read_verified(facts.archive, path)
     with tarfile.open(path) as tar:
-        members = (member for member in tar if member.isreg() and _REVIEW.fullmatch(member.name))
-        return _sorted_out((each.name, _content(tar, each), path / each.name) for each in members)
-
-
-def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    file = tar.extractfile(member)
-    assert file is not None  # of a regular file
-    return file.read()
+        return _sorted_out(
+            (member.name, file.read(), path / member.name)
+            for member in tar
+            if member.isreg() and _REVIEW.fullmatch(member.name)
+            if (file := tar.extractfile(member))
+        )
 
 
 def _sorted_out(files: Iterable[tuple[str, bytes, Path]]) -> Reviews:
@@ -395,7 +395,7 @@ def _write_kept(reviews: Reviews, path: Path, source: str) -> None:
 def _from_hub(facts: ImdbFacts, *, local_only: bool = False) -> Reviews:
     assert facts.repository is not None
     names = [f"plain_text/{name}" for name in _TABLES.values()]
-    snapshot = hub_files(
+    folder = hub_files(
         facts.repository, names, revision=facts.revision, kind="dataset", local_only=local_only
     )
-    return _read(snapshot.folder, facts).content
+    return _read(folder, facts).content

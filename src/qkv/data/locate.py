@@ -9,7 +9,6 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
@@ -146,65 +145,48 @@ def locate_files(
         DownloadError: the files are nowhere and cannot be fetched; says what to do.
     """
     addresses = ", ".join(file.urls[0] if file.urls else file.name for file in dataset.files)
-    if folder is not None:
-        require_folder(folder, dataset.title)
-        missing = [file.name for file in dataset.files if not file.candidates(folder)]
+    cache, package = cache_dir() / dataset.name, dataset.package
+    remedy = f"download {addresses} into a folder and pass --data FOLDER"
+
+    def read(place: Path, source: str) -> Located[dict[str, Content]]:
+        paths = {file.name: path for file in dataset.files if (path := file.copy_in(place))}
+        missing = [f"{file.name}[.gz]" for file in dataset.files if file.name not in paths]
         if missing:
             raise DataError(
-                f"{folder} lacks {', '.join(f'{name}[.gz]' for name in missing)} "
-                f"of {dataset.title}",
+                f"{place} lacks {', '.join(missing)} of {dataset.title}",
                 remedy=f"put there {addresses}, or name no folder to have it fetched",
             )
-        return _read(dataset, folder, f"folder {folder}")
-    cache, package = cache_dir() / dataset.name, dataset.package
-    places, ways = [(cache, f"cache: {cache}")], []
-    remedy = f"download {addresses} into a folder and pass --data FOLDER"
-    if all(file.urls for file in dataset.files):
-        ways.append((lambda: _download_all(dataset, cache, progress), "official download"))
-    if package is not None:
-        source, install = f"Debian package {package.name}", f"apt-get install {package.name}"
-        places.append((package.folder, f"{source}: {package.folder}"))
-        ways.append((lambda: fetch_debian(package, dataset.files, cache), source))
-        remedy = f"install the {source} ({install}), or {remedy}"
+        contents = {file.name: read_verified(file, paths[file.name]) for file in dataset.files}
+        return Located(place, paths, contents, source)
 
     def held(place: Path, source: str) -> Located[dict[str, Content]] | None:
-        whole = all(file.candidates(place) for file in dataset.files)
-        return _read(dataset, place, source) if whole else None
+        return read(place, source) if all(file.copy_in(place) for file in dataset.files) else None
 
-    def fetched(fetch: Callable[[], None], source: str) -> Located[dict[str, Content]]:
-        fetch()
-        return _read(dataset, cache, source)
+    def downloaded() -> Located[dict[str, Content]]:
+        _download_all(dataset.files, cache, progress)
+        return read(cache, "official download")
 
-    return nearest(
-        dataset.title,
-        [partial(held, *place) for place in places],
-        [partial(fetched, *way) for way in ways],
-        remedy=remedy,
-    )
+    if folder is not None:
+        require_folder(folder, dataset.title)
+        return read(folder, f"folder {folder}")
+    places = [lambda: held(cache, f"cache: {cache}")]
+    ways = [downloaded] if all(file.urls for file in dataset.files) else []
+    if package is not None:
+        source = f"Debian package {package.name}"
 
+        def unpacked() -> Located[dict[str, Content]]:
+            fetch_debian(package, dataset.files, cache)
+            return read(cache, source)
 
-def _read(dataset: DatasetFiles, folder: Path, source: str) -> Located[dict[str, Content]]:
-    """Every file of a folder; where a plain and a packed copy lie, one intact will do."""
-    paths: dict[str, Path] = {}
-    contents: dict[str, Content] = {}
-    for file in dataset.files:
-        errors = []
-        for path in file.candidates(folder):
-            try:
-                contents[file.name] = read_verified(file, path)
-            except DataError as error:
-                errors.append(error)
-            else:
-                paths[file.name] = path
-                break
-        else:
-            raise errors[0] if errors else DataError(f"{file.name} left {folder}", remedy="again")
-    return Located(folder, paths, contents, source)
+        places.append(lambda: held(package.folder, f"{source}: {package.folder}"))
+        ways.append(unpacked)
+        remedy = f"install the {source} (apt-get install {package.name}), or {remedy}"
+    return nearest(dataset.title, places, ways, remedy=remedy)
 
 
-def _download_all(dataset: DatasetFiles, cache: Path, progress: Progress | None) -> None:
-    total, before = sum(file.size for file in dataset.files), 0
-    for file in dataset.files:
+def _download_all(files: Sequence[RemoteFile], cache: Path, progress: Progress | None) -> None:
+    total, before = sum(file.size for file in files), 0
+    for file in files:
 
         def scaled(done: int, transfer: int, before: int = before, size: int = file.size) -> None:
             if progress:
@@ -263,10 +245,10 @@ def fetch_debian(
             archives = [path.name for path in work.glob("*.deb")]
             _run(["dpkg-deb", "-x", *archives, "tree"], work, timeout_seconds)
             for file in files:
-                copies = file.candidates(work / "tree" / package.folder.relative_to("/"))
-                if not copies:
+                copy = file.copy_in(work / "tree" / package.folder.relative_to("/"))
+                if copy is None:
                     raise DataError(f"{package.folder / file.name} is not in it", remedy="")
-                install(file, copies[0], folder)
+                install(file, copy, folder)
     except (DataError, OSError) as error:
         reason = error.problem if isinstance(error, DataError) else f"cannot write: {error}"
         raise DownloadError(
@@ -312,20 +294,6 @@ _HUB_SAYS = {
 }
 
 
-@dataclass(frozen=True)
-class HubSnapshot:
-    """Files of a repository as they were at one commit.
-
-    Attributes:
-        folder: holds the files at their paths in the repository; it belongs to the hub's cache
-            and must not be written.
-        revision: the commit, 40 hex digits.
-    """
-
-    folder: Path
-    revision: str
-
-
 def hub_files(
     repository: str,
     patterns: Sequence[str],
@@ -333,7 +301,7 @@ def hub_files(
     revision: str | None,
     kind: Literal["model", "dataset"] = "model",
     local_only: bool = False,
-) -> HubSnapshot:
+) -> Path:
     """Bring the matching files of a repository into the hub's cache, or find them there.
 
     The hub's own variables apply (`HF_HOME`, `HF_HUB_OFFLINE`, `HF_TOKEN`). Where the hub cannot
@@ -346,6 +314,10 @@ def hub_files(
         revision: a commit, a tag or a branch; None is the main branch.
         kind: which of the hub's two name spaces the repository is in.
         local_only: look into the hub's cache and nowhere else.
+
+    Returns:
+        The folder that holds the files at their paths in the repository, named by the commit (40
+        hex digits). It belongs to the hub's cache and must not be written.
 
     Raises:
         MissingExtraError: huggingface_hub is not installed.
@@ -384,7 +356,7 @@ def hub_files(
         folder = Path(name)
         held = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
         if any(fnmatch.fnmatch(name, pattern) for name in held for pattern in patterns):
-            return HubSnapshot(folder, folder.name)
+            return folder
     except failures as error:
         reason = _hub_reason(error, unanswered)
     at = f" at revision {revision}" if revision else ""

@@ -1,13 +1,8 @@
-"""From what a table holds to a text and a label, or to the reason why it is neither.
+"""Which columns hold texts and labels, what a cell says, and which labels are classes.
 
 A label is a word. Numbers become words that stand for their value, so that `1`, `"1"`, `1.0` and
 `"+1"` are one label; `01` stays as it is, since it may be a code. True and false lose their
 capitals.
-
-
-Which column holds the texts and which the labels: as told, or guessed where that is safe.
-
-From the labels of all rows to classes: their order, and what cannot be classes.
 """
 
 from __future__ import annotations
@@ -15,118 +10,11 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from qkv.data.dataset import quoted
 from qkv.errors import DataError
-
-_WHOLE = re.compile(r"([+-]?)(0|[1-9][0-9]*)(?:\.0*)?")
-_DECIMAL = re.compile(r"[+-]?(?:0|[1-9][0-9]*)\.[0-9]{1,17}")
-_PLAIN = 10**16
-"""Floats from here on are written with an exponent, in files as here."""
-
-
-class BadCellError(Exception):
-    """A cell that is no text or no label, and why."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-def text_of(value: object) -> str:
-    """The text in a cell, as it is.
-
-    Raises:
-        BadCellError: there is none, it has nothing but white space, or it has what is no character.
-    """
-    text = text_or_nothing(value)
-    if not text:
-        raise BadCellError("has no text")
-    if text.isspace():
-        raise BadCellError("has a text of white space only")
-    return text
-
-
-def text_or_nothing(value: object) -> str:
-    """The text in a cell, possibly empty.
-
-    Raises:
-        BadCellError: the cell holds something else, or what is no character.
-    """
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise BadCellError(f"has {_kind(value)} for a text")
-    _check_characters(value, "text")
-    return value
-
-
-def label_of(value: object) -> str:
-    """The label in a cell, as one word for equal values.
-
-    Raises:
-        BadCellError: there is none, or it is neither a word, a number nor true or false.
-    """
-    match value:
-        case None:
-            raise BadCellError("has no label")
-        case bool():
-            return str(value).lower()
-        case int():
-            return str(value)
-        case float():
-            return _number(value)
-        case str():
-            word = value.strip()
-            if not word:
-                raise BadCellError("has no label")
-            _check_characters(word, "label")
-            return _word(word)
-    raise BadCellError(f"has {_kind(value)} for a label")
-
-
-def _number(value: float) -> str:
-    if math.isnan(value):  # how tables of numbers write that nothing is there
-        raise BadCellError("has no label")
-    if math.isinf(value):
-        raise BadCellError("has an infinite label")
-    return str(int(value)) if value.is_integer() and abs(value) < _PLAIN else repr(value)
-
-
-def _word(word: str) -> str:
-    if whole := _WHOLE.fullmatch(word):
-        sign, digits = whole.groups()
-        return f"-{digits}" if sign == "-" and digits != "0" else digits
-    if _DECIMAL.fullmatch(word):
-        return repr(float(word))
-    return word.lower() if word.lower() in {"true", "false"} else word
-
-
-def _check_characters(text: str, what: str) -> None:
-    if "\0" in text:
-        raise BadCellError(f"has a NUL character in its {what}")
-    if text.isascii():
-        return
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        code = ord(text[error.start])
-        raise BadCellError(f"has half a surrogate pair (\\u{code:04x}) in its {what}") from None
-
-
-def _kind(value: object) -> str:
-    match value:
-        case bool():
-            return "true or false"
-        case int() | float():
-            return "a number"
-        case list():
-            return "a list"
-        case dict():
-            return "an object"
-    return f"a {type(value).__name__}"
-
 
 TEXT_NAMES = re.compile(
     "(full_|raw_)?texts?|reviews?|review_?text|sentences?|contents?|body|comments?|comment_text|"
@@ -140,9 +28,18 @@ LABEL_NAMES = re.compile(
 )
 """Names of columns that say: here are the labels."""
 
-_INDEX = re.compile(r"|id|ids|idx|index|row|row_id|uid|uuid|unnamed_\d+")
-_SHOWN, _SHOWN_LETTERS = 20, 40
+MOST_CLASSES = 1000
+FEW_CLASSES = 20
+"""Up to this many, labels are classes however rare each is."""
+
+_INDEX_NAMES = re.compile(r"|id|ids|idx|index|row|row_id|uid|uuid|unnamed_\d+")
+_NAMES = {"text": TEXT_NAMES, "label": LABEL_NAMES}
 _OPTIONS = {"text": "--text-column", "label": "--label-column"}
+_SHOWN, _SHOWN_LETTERS = 20, 40
+_WHOLE = re.compile(r"([+-]?)(0|[1-9][0-9]*)(?:\.0*)?")
+_DECIMAL = re.compile(r"[+-]?(?:0|[1-9][0-9]*)\.[0-9]{1,17}")
+_EXPONENT_FROM = 10**16
+"""Floats from here on are written with an exponent, in files as here."""
 
 
 @dataclass(frozen=True)
@@ -190,13 +87,11 @@ def choose_columns(
             f"{where}: the column {known['text']!r} cannot be both text and label",
             remedy="name two columns with --text-column and --label-column",
         )
-    names = {"text": TEXT_NAMES, "label": LABEL_NAMES}
-    matches = {
-        role: _matching(columns, names[role], apart_from=known.values())
-        for role in asked
-        if role not in known
-    }
-    found = {role: fits[0] for role, fits in matches.items() if len(fits) == 1} | known
+    found = dict(known)
+    for role in asked.keys() - known.keys():
+        fits = _matching(columns, _NAMES[role], apart_from=known.values())
+        if len(fits) == 1:
+            found[role] = fits[0]
     if len(found) == 1:
         (role,) = asked.keys() - found.keys()
         others = [name for name in columns if not _is_index(name) and name not in found.values()]
@@ -217,10 +112,11 @@ def choose_text_column(columns: Sequence[str], text_column: str | None, *, where
     """
     if text_column is not None:
         return find_column(columns, text_column, _OPTIONS["text"], where=where)
-    useful = [name for name in columns if not _is_index(name)]
-    fits = _matching(columns, TEXT_NAMES)
-    if not fits:
-        fits = [name for name in useful if not LABEL_NAMES.fullmatch(_plain(name))]
+    fits = _matching(columns, TEXT_NAMES) or [
+        name
+        for name in columns
+        if not _is_index(name) and not LABEL_NAMES.fullmatch(_normalised(name))
+    ]
     if len(fits) != 1:
         raise _in_doubt(columns, ["text"], where)
     return fits[0]
@@ -247,18 +143,139 @@ def find_column(columns: Sequence[str], name: str, option: str, *, where: str) -
     return fits[0]
 
 
+class BadCellError(Exception):
+    """A cell that is no text or no label, and why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def text_of(value: object) -> str:
+    """The text in a cell, as it is.
+
+    Raises:
+        BadCellError: there is none, it has nothing but white space, or it has what is no character.
+    """
+    text = text_or_nothing(value)
+    if not text:
+        raise BadCellError("has no text")
+    if text.isspace():
+        raise BadCellError("has a text of white space only")
+    return text
+
+
+def text_or_nothing(value: object) -> str:
+    """The text in a cell, possibly empty.
+
+    Raises:
+        BadCellError: the cell holds something else, or what is no character.
+    """
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise BadCellError(f"has {_kind(value)} for a text")
+    _check_characters(value, "text")
+    return value
+
+
+def label_of(value: object) -> str:
+    """The label in a cell, as one word for equal values.
+
+    Raises:
+        BadCellError: there is none, or it is neither a word, a number nor true or false.
+    """
+    match value:
+        case bool():
+            return str(value).lower()
+        case int():
+            return str(value)
+        case float() if math.isinf(value):
+            raise BadCellError("has an infinite label")
+        case float() if not math.isnan(value):  # nan: how tables of numbers write a missing value
+            whole = value.is_integer() and abs(value) < _EXPONENT_FROM
+            return str(int(value)) if whole else repr(value)
+        case str() if word := value.strip():
+            _check_characters(word, "label")
+            return _label_of_word(word)
+        case None | float() | str():
+            raise BadCellError("has no label")
+    raise BadCellError(f"has {_kind(value)} for a label")
+
+
+def in_order(labels: Iterable[str]) -> tuple[str, ...]:
+    """Distinct labels in class order: by value if all are numbers, else as words."""
+    values = {label: _value(label) for label in sorted(set(labels))}
+    if None in values.values():
+        return tuple(values)
+    return tuple(sorted(values, key=lambda label: (values[label] or 0.0, len(label), label)))
+
+
+def refuse_what_are_no_classes(labels: Sequence[str], *, column: str, where: str) -> None:
+    """Refuse labels that look like names, texts or measurements rather than classes.
+
+    These are more than 1,000 different ones, or more than 20 of which half or more occur once or
+    some are fractions.
+
+    Raises:
+        DataError: saying how many there are.
+    """
+    counts = Counter(labels)
+    rare = sum(count == 1 for count in counts.values())
+    if len(counts) <= FEW_CLASSES:
+        return
+    if len(counts) > MOST_CLASSES:
+        why = f"at most {MOST_CLASSES:,} classes can be told apart"
+    elif any(value is not None and not value.is_integer() for value in map(_value, counts)):
+        why = "they look like measurements, not classes"
+    elif 2 * rare >= len(counts):
+        why = f"{rare:,} of them occur once: they look like names, not classes"
+    else:
+        return
+    raise DataError(
+        f"column {column!r} of {where} has {len(counts):,} different labels in {len(labels):,} "
+        f"rows (such as {quoted(next(iter(counts)))}); {why}",
+        remedy="name the column of classes with --label-column",
+    )
+
+
+def refuse_unknown(
+    rows: Iterable[tuple[str, str]], known: Collection[str], *, problem: str, remedy: str
+) -> None:
+    """Refuse labels beyond the known ones.
+
+    Args:
+        rows: the label of each row, and where it is.
+        known: the labels that may occur.
+        problem: how the sentence about the label ends.
+        remedy: what to do.
+
+    Raises:
+        DataError: naming the first such label with its first row, and how many others there are.
+    """
+    first: dict[str, str] = {}
+    for label, name in rows:
+        if label not in known:
+            first.setdefault(label, name)
+    if first:
+        label, name = next(iter(first.items()))
+        more = f" (and {len(first) - 1} more labels alike)" if len(first) > 1 else ""
+        raise DataError(f"{name} has the label {quoted(label)}, {problem}{more}", remedy=remedy)
+
+
 def _matching(
     columns: Sequence[str], names: re.Pattern[str], apart_from: Collection[str] = ()
 ) -> list[str]:
-    return [name for name in columns if names.fullmatch(_plain(name)) and name not in apart_from]
+    fits = [name for name in columns if names.fullmatch(_normalised(name))]
+    return [name for name in fits if name not in apart_from]
 
 
-def _plain(name: str) -> str:
+def _normalised(name: str) -> str:
     return re.sub(r"[\W_]+", "_", name.casefold()).strip("_")
 
 
 def _is_index(name: str) -> bool:
-    return _INDEX.fullmatch(_plain(name)) is not None
+    return _INDEX_NAMES.fullmatch(_normalised(name)) is not None
 
 
 def _in_doubt(columns: Sequence[str], roles: Sequence[str], where: str) -> DataError:
@@ -281,99 +298,13 @@ def _listed(columns: Sequence[str]) -> str:
     return ", ".join(shown) + more
 
 
-MOST_CLASSES = 1000
-FEW_CLASSES = 20
-"""Up to this many, labels are classes however rare each is."""
-
-_LABEL_LETTERS = 60
-
-
-def in_order(labels: Iterable[str]) -> tuple[str, ...]:
-    """Distinct labels in class order: by value if all are numbers, else as words."""
-    distinct = sorted(set(labels))
-    numbers = [_value(label) for label in distinct]
-    if any(number is None for number in numbers):
-        return tuple(distinct)
-    return tuple(
-        label
-        for _, _, label in sorted(
-            (number, len(label), label)
-            for number, label in zip(numbers, distinct, strict=True)
-            if number is not None
-        )
-    )
-
-
-def refuse_what_are_no_classes(labels: Sequence[str], *, column: str, where: str) -> None:
-    """Refuse labels that look like names, texts or measurements rather than classes.
-
-    These are more than 1,000 different ones, or more than 20 of which half or more occur once or
-    some are fractions.
-
-    Raises:
-        DataError: saying how many there are.
-    """
-    counts = Counter(labels)
-    rare = sum(count == 1 for count in counts.values())
-    fractions = any(_is_fraction(label) for label in counts)
-    if len(counts) <= FEW_CLASSES:
-        return
-    if len(counts) > MOST_CLASSES:
-        why = f"at most {MOST_CLASSES:,} classes can be told apart"
-    elif fractions:
-        why = "they look like measurements, not classes"
-    elif 2 * rare >= len(counts):
-        why = f"{rare:,} of them occur once: they look like names, not classes"
-    else:
-        return
-    raise DataError(
-        f"column {column!r} of {where} has {len(counts):,} different labels in {len(labels):,} "
-        f"rows (such as {quoted(next(iter(counts)))}); {why}",
-        remedy="name the column of classes with --label-column",
-    )
-
-
-def refuse_a_single_class(class_names: Sequence[str], *, where: str) -> None:
-    """Refuse one class.
-
-    Raises:
-        DataError: naming it.
-    """
-    if len(class_names) < 2:
-        raise DataError(
-            f"{where} has a single class, {quoted(class_names[0])}",
-            remedy="add texts of a second class, or name the right column with --label-column",
-        )
-
-
-def refuse_unknown(
-    labels: Sequence[str], names: Sequence[str], known: Mapping[str, int], *, but: str, remedy: str
-) -> None:
-    """Refuse labels beyond the known ones.
-
-    Args:
-        labels: one for each row.
-        names: where each row is.
-        known: the labels that may occur.
-        but: how the sentence about the label ends.
-        remedy: what to do.
-
-    Raises:
-        DataError: naming the first such label with its first row, and how many others there are.
-    """
-    first: dict[str, str] = {}
-    for label, name in zip(labels, names, strict=True):
-        if label not in known:
-            first.setdefault(label, name)
-    if first:
-        label, name = next(iter(first.items()))
-        more = f" (and {len(first) - 1} more labels alike)" if len(first) > 1 else ""
-        raise DataError(f"{name} has the label {quoted(label)}, {but}{more}", remedy=remedy)
-
-
-def quoted(label: str) -> str:
-    """A label in a message, cut short if it is a text."""
-    return repr(label if len(label) <= _LABEL_LETTERS else label[:_LABEL_LETTERS] + "…")
+def _label_of_word(word: str) -> str:
+    if whole := _WHOLE.fullmatch(word):
+        sign, digits = whole.groups()
+        return f"-{digits}" if sign == "-" and digits != "0" else digits
+    if _DECIMAL.fullmatch(word):
+        return repr(float(word))
+    return word.lower() if word.lower() in {"true", "false"} else word
 
 
 def _value(label: str) -> float | None:
@@ -386,6 +317,24 @@ def _value(label: str) -> float | None:
         return None
 
 
-def _is_fraction(label: str) -> bool:
-    value = _value(label)
-    return value is not None and not value.is_integer()
+def _check_characters(text: str, what: str) -> None:
+    if "\0" in text:
+        raise BadCellError(f"has a NUL character in its {what}")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        code = ord(text[error.start])
+        raise BadCellError(f"has half a surrogate pair (\\u{code:04x}) in its {what}") from None
+
+
+def _kind(value: object) -> str:
+    match value:
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case list():
+            return "a list"
+        case dict():
+            return "an object"
+    return f"a {type(value).__name__}"

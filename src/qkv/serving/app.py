@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+from qkv import __version__
 from qkv.serving.engine import Engine
 from qkv.serving.guard import Traffic, guard, read_keys
 from qkv.serving.metrics import Metrics
@@ -76,7 +76,7 @@ def create_app(models: Models, settings: ServingSettings) -> FastAPI:
     app = _Application(
         protect,
         title="qkv",
-        version=version("qkv"),
+        version=__version__,
         description=_DESCRIPTION,
         lifespan=lifespan,
         # The names of a generated client's functions.

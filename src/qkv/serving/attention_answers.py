@@ -93,7 +93,7 @@ def text_attention_answer(
     chosen = _one_of("layer", layers[-1] if layer is None else layer, layers)
     heads = choices["pool_heads"] if chosen == POOL else choices["heads"]
     _one_of("head", head, ["mean", *(str(index) for index in range(heads))])
-    found = text_attention(
+    found, weights = text_attention(
         classifier,
         text,
         "head" if chosen == POOL else int(chosen),
@@ -103,22 +103,22 @@ def text_attention_answer(
         "layer": chosen if chosen == POOL else int(chosen),
         "head": head if head == "mean" else int(head),
         "query": None if chosen == POOL else query,
-        "words": [vars(word) for word in found.words],
+        "words": [vars(word) for word in found],
     }
     if chosen == POOL:
-        return {**document, "weights": _rounded(found.weights[0])}
-    words = len(found.words)
+        return {**document, "weights": _rounded(weights[0])}
+    words = len(found)
     if query is None:
         if words > MOST_WORDS:
             raise DataError(
                 f"the text has {words} words, too many for all of them at once",
                 remedy="name a word as query",
             )
-        matrix = found.weights.astype("<f2").tobytes()
+        matrix = weights.astype("<f2").tobytes()
         return {**document, "matrix": base64.b64encode(matrix).decode()}
     if query >= words:
         raise DataError(f"there is no word {query}", remedy=f"name one from 0 to {words - 1}")
-    return {**document, "weights": _rounded(found.weights[query])}
+    return {**document, "weights": _rounded(weights[query])}
 
 
 def _one_of(what: str, given: str, known: list[str]) -> str:

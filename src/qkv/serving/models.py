@@ -6,14 +6,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from qkv.devices import DeviceName
 from qkv.errors import RunError
-from qkv.loading import Classifier, load
+from qkv.loading import load
+from qkv.predictions import Classifier
 from qkv.runs import Run
 from qkv.serving.predictors import Predictor, predictor_of
-from qkv.vision.classifier import VisionClassifier
 
 _NOT_IN_AN_ID = re.compile(r"[^a-z0-9._-]+")
 _LONGEST_ID = 64
@@ -35,9 +35,9 @@ class ServedModel:
     id: str
     run: Run
     record: dict[str, Any]
-    classifier: Classifier
+    classifier: Classifier[Any, Any]
     predictor: Predictor
-    task: Literal["vision", "text"]
+    task: str
 
     @property
     def name(self) -> str:
@@ -111,7 +111,7 @@ def open_models(paths: Sequence[Path], *, device: DeviceName = "cpu") -> Models:
             record=record,
             classifier=classifier,
             predictor=predictor_of(classifier),
-            task="vision" if isinstance(classifier, VisionClassifier) else "text",
+            task=classifier.task,
         )
     return Models(list(models.values()))
 

@@ -31,7 +31,7 @@ from qkv.training.checkpoint import (
     seed_step,
     training_tensors,
 )
-from qkv.training.optimizers import build_optimizer, learning_rate_at
+from qkv.training.optim import build_optimizer, learning_rate_at
 from qkv.training.recipe import TrainingSettings
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import Field, model_validator
 
 from qkv.data.image_folder import ImageFolderSettings
-from qkv.data.text_table import TextTableSettings
+from qkv.data.text_files import TextTableSettings
 from qkv.devices import DeviceName, Precision
 from qkv.errors import RecipeError
 from qkv.settings import Settings, nearest

@@ -2,52 +2,62 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from qkv import figures
-from qkv.data.dataset import ImageDataset, TextDataset
+from qkv import __version__, figures
 from qkv.devices import machine_facts, resolve_device
-from qkv.errors import DivergenceError, RecipeError, RunError
+from qkv.errors import DivergenceError, RunError
 from qkv.evaluation.model_card import model_card
 from qkv.files import require_space, unused_path
 from qkv.loading import load
 from qkv.progress import Reporter, Silent
 from qkv.runs import Run
-from qkv.text.classifier import TextClassifier
 from qkv.training.data import Dataset, describe, fingerprint, load_dataset
 from qkv.training.forecast import forecast
 from qkv.training.loop import Fit, Stepper, Task
-from qkv.training.recipe import Recipe, TextRecipe, VisionRecipe, parse_recipe
+from qkv.training.recipe import Recipe, parse_recipe
 from qkv.training.results import finish_text, finish_vision
 from qkv.training.tensorboard import with_tensorboard
-from qkv.training.text_task import build_text_task, text_config
+from qkv.training.text_task import build_text_task
 from qkv.training.vision_task import build_vision_task
-from qkv.vision.classifier import VisionClassifier
 from qkv.vision.vit import parameter_count
 
 _DISK_MARGIN = 1.2
+
+
+@dataclass(frozen=True)
+class TrainableTask:
+    """What training needs to know of a task.
+
+    Attributes:
+        build: recipe, data set, device and reporter to the task and its part of config.json.
+        finish: fits the temperature, tests, and saves both in the run.
+    """
+
+    build: Callable[..., tuple[Task, dict[str, Any]]]
+    finish: Callable[..., None]
+
+
+TASKS: dict[str, TrainableTask] = {
+    "vision": TrainableTask(build_vision_task, finish_vision),
+    "text": TrainableTask(build_text_task, finish_text),
+}
 
 
 def finish(run: Run, recipe: Recipe, dataset: Dataset, kept_epoch: int, reporter: Reporter) -> None:
     """Make a trained run a finished one."""
     run.update_record(kept_epoch=kept_epoch)
     classifier = load(run, device=recipe.training.device)
-    if isinstance(classifier, VisionClassifier) and isinstance(dataset, ImageDataset):
-        finish_vision(run, recipe, dataset, classifier)
-    elif (
-        isinstance(classifier, TextClassifier)
-        and isinstance(dataset, TextDataset)
-        and isinstance(recipe, TextRecipe)
-    ):
-        finish_text(run, recipe, dataset, classifier, reporter)
-    else:
+    if recipe.task != classifier.task:
         raise RunError(f"{run.path}: config and recipe disagree", remedy="restore the folder")
+    TASKS[recipe.task].finish(run, recipe, dataset, classifier, reporter)
     if "test" in run.record():
         draw_figures(run)
     run.write_card(model_card(run))
@@ -75,19 +85,8 @@ def build_task(
         "task": recipe.task,
         "id2label": {str(number): name for number, name in enumerate(dataset.class_names)},
     }
-    if isinstance(recipe, VisionRecipe) and isinstance(dataset, ImageDataset):
-        task = build_vision_task(recipe, dataset, device)
-        return task, {
-            **common,
-            "model": task.model.settings.model_dump(mode="json"),
-            "preprocessing": task.preprocessing.model_dump(mode="json"),
-        }
-    if isinstance(recipe, TextRecipe) and isinstance(dataset, TextDataset):
-        text_task, reading = build_text_task(recipe, dataset, device, reporter)
-        return text_task, {**common, **text_config(recipe, reading)}
-    raise RecipeError(
-        f"a {recipe.task} recipe cannot read {dataset.name}", remedy="name data of its own kind"
-    )
+    task, config = TASKS[recipe.task].build(recipe, dataset, device, reporter)
+    return task, {**common, **config}
 
 
 def train(
@@ -190,7 +189,12 @@ def _fit_and_finish(
     with run.locked(), with_tensorboard(reporter, run.path) as told:
         if run.record()["status"] == "finished":  # by another process, while the data were read
             return run
-        stepper = Stepper(task, recipe.training, seed=recipe.seed, device=device)
+        # On the same device a run goes on in the precision that it began with.
+        began = run.record()
+        training = recipe.training
+        if began["machine"]["device"] == device.type and "precision" in began:
+            training = training.model_copy(update={"precision": began["precision"]})
+        stepper = Stepper(task, training, seed=recipe.seed, device=device)
         fit = Fit(stepper, recipe.training, run=run, reporter=told)
         if not (resume and fit.resume()):
             expected = forecast(task, recipe.training, device)
@@ -219,7 +223,7 @@ def _fit_and_finish(
 def _versions() -> dict[str, str]:
     return {
         "python": platform.python_version(),
-        "qkv": importlib.metadata.version("qkv"),
+        "qkv": __version__,
         "torch": torch.__version__,
         "numpy": np.__version__,
     }

@@ -297,13 +297,13 @@ def _from_package(package: PackagedEncoder, folder: Path) -> EncoderFiles:
 def _from_hub(repository: str, revision: str | None) -> EncoderFiles:
     try:
         held = hub_files(repository, PATTERNS, revision=revision, local_only=True)
-        check_complete(held.folder)
+        check_complete(held)
         source = "the hub's cache"
     except DataError:
         # Not there, or in part: DownloadError is a DataError.
         held = hub_files(repository, PATTERNS, revision=revision)
         source = "the hub"
-    return read_folder(held.folder, name=repository, revision=held.revision, source=source)
+    return read_folder(held, name=repository, revision=held.name, source=source)
 
 
 # What the first converted models call the two vectors of a layer norm.

@@ -17,11 +17,11 @@ from qkv.text.encoder import model as encoder_model
 from qkv.text.encoder.blocks import (
     ROWS_STEP,
     WINDOW_ROWS,
-    LaidOutLinear,
-    _can_lay_out,
+    PrepackedLinear,
+    _can_prepack,
     blocks_by_size,
     fill_bins,
-    lay_out_linears,
+    prepack_linears,
 )
 from qkv.text.tokenizer import Tokenizer
 from qkv.text.windows import TruncationSettings, join, prepare
@@ -156,7 +156,7 @@ def test_prepared_texts_joined_are_those_prepared_together(folder: Path, kind: s
 # Weights in the order in which the CPU reads them: the same products, to the last bit.
 
 needs_the_means = pytest.mark.skipif(
-    not _can_lay_out(),
+    not _can_prepack(),
     reason="this processor has no products of bfloat16",
 )
 
@@ -175,7 +175,7 @@ def test_a_product_is_the_same_to_the_last_bit(
     linear = nn.Linear(inputs, outputs, bias=bias).to(torch.bfloat16)
     x = torch.randn(1, rows, inputs, dtype=torch.bfloat16)
     with torch.inference_mode():
-        assert torch.equal(LaidOutLinear(linear)(x), linear(x))
+        assert torch.equal(PrepackedLinear(linear)(x), linear(x))
 
 
 @needs_the_means
@@ -184,9 +184,9 @@ def test_every_linear_map_within_a_module_is_replaced_and_nothing_else() -> None
         nn.Linear(8, 8), nn.LayerNorm(8), nn.ModuleDict({"inner": nn.Linear(8, 4, bias=False)})
     ).to(torch.bfloat16)
     norm = module[1]
-    lay_out_linears(module)
-    assert isinstance(module[0], LaidOutLinear)
-    assert isinstance(module[2]["inner"], LaidOutLinear)
+    prepack_linears(module)
+    assert isinstance(module[0], PrepackedLinear)
+    assert isinstance(module[2]["inner"], PrepackedLinear)
     assert module[1] is norm
 
 
@@ -200,8 +200,8 @@ def test_states_are_those_of_weights_as_they_were(
     random = np.random.default_rng(0)
     windows = [random.integers(4, 90, length).astype(np.int32) for length in (3, 70, 129, 200)]
     states = []
-    for lay_out in (lay_out_linears, lambda _: None):
-        monkeypatch.setattr(encoder_model, "lay_out_linears", lay_out)
+    for lay_out in (prepack_linears, lambda _: None):
+        monkeypatch.setattr(encoder_model, "prepack_linears", lay_out)
         encoder = load_encoder(files, device=torch.device("cpu"), precision="bfloat16")
         if by_size:
             encoder.compute_windows_by_size()
@@ -210,7 +210,7 @@ def test_states_are_those_of_weights_as_they_were(
 
 
 def test_without_the_means_maps_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qkv.text.encoder.blocks._can_lay_out", lambda: False)
+    monkeypatch.setattr("qkv.text.encoder.blocks._can_prepack", lambda: False)
     module = nn.Sequential(nn.Linear(4, 4)).to(torch.bfloat16)
-    lay_out_linears(module)
+    prepack_linears(module)
     assert type(module[0]) is nn.Linear

@@ -29,7 +29,7 @@ from tokenizers import (
 from tokenizers import Tokenizer as RustTokenizer
 
 from qkv.errors import DataError, MissingExtraError
-from qkv.text.tokenizer import Tokenizer, stretches
+from qkv.text.tokenizer import Tokenizer, chunks
 
 UNK = 100
 
@@ -373,13 +373,13 @@ def test_parts_give_the_pieces_of_the_whole(kind: str, words: list[str]) -> None
     def pieces(part: str) -> list[str]:
         return tokenizer.encode(part, add_special_tokens=False).tokens
 
-    parts = list(stretches(text, longest=40))
+    parts = list(chunks(text, longest=40))
     assert [piece for _, part in parts for piece in pieces(part)] == pieces(text)
 
 
 @given(text=st.text(" ab\n", max_size=200), longest=st.integers(2, 50))
 def test_parts_join_to_the_whole_and_are_short(text: str, longest: int) -> None:
-    parts = list(stretches(text, longest))
+    parts = list(chunks(text, longest))
     assert "".join(part for _, part in parts) == text
     assert [start for start, _ in parts] == [
         sum(len(part) for _, part in parts[:number]) for number in range(len(parts))
@@ -388,11 +388,11 @@ def test_parts_join_to_the_whole_and_are_short(text: str, longest: int) -> None:
 
 
 def test_where_parts_end() -> None:
-    assert list(stretches("one two three", 8)) == [(0, "one two"), (7, " three")]
-    assert list(stretches("one two", 7)) == [(0, "one two")]
-    assert list(stretches("abcdefghij", 4)) == [(0, "abcd"), (4, "efgh"), (8, "ij")]
+    assert list(chunks("one two three", 8)) == [(0, "one two"), (7, " three")]
+    assert list(chunks("one two", 7)) == [(0, "one two")]
+    assert list(chunks("abcdefghij", 4)) == [(0, "abcd"), (4, "efgh"), (8, "ij")]
 
 
 def test_many_blanks_that_are_no_seams_are_no_long_search() -> None:
     text = " " * 5_000_000
-    assert sum(len(part) for _, part in stretches(text, 1 << 18)) == len(text)
+    assert sum(len(part) for _, part in chunks(text, 1 << 18)) == len(text)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer as RustTokenizer
 
 
-LONGEST_STRETCH = 1 << 18
+LONGEST_CHUNK = 1 << 18
 """Characters; a tokenizer takes 100 to 500 bytes for each."""
 
 # No tokenizer joins or alters anything across such a blank: not BERT's splitting at blanks, not
@@ -29,7 +29,7 @@ LONGEST_STRETCH = 1 << 18
 _SEAM = re.compile(r"(?<=\S)[ \t\r\n](?=[0-9A-Za-z])")
 
 
-def stretches(text: str, longest: int = LONGEST_STRETCH) -> Iterator[tuple[int, str]]:
+def chunks(text: str, longest: int = LONGEST_CHUNK) -> Iterator[tuple[int, str]]:
     """Parts of a text, each with the place where it begins.
 
     A part ends before a single blank that a letter or digit follows. Only a part that has no such
@@ -268,16 +268,16 @@ class Tokenizer:
         return [piece for _, encoding in self._encodings(text) for piece in encoding.tokens]
 
     def _encodings(self, text: str) -> Iterator[tuple[int, Encoding]]:
-        for start, part in stretches(_characters(text)):
+        for start, part in chunks(_characters(text)):
             yield start, self._rust.encode(part, add_special_tokens=False)
 
 
 def _batches(texts: Sequence[str]) -> Iterator[list[tuple[int, str]]]:
-    """Stretches of all texts, each with the number of its text, in batches of bounded size."""
+    """Chunks of all texts, each with the number of its text, in batches of bounded size."""
     batch: list[tuple[int, str]] = []
     size = 0
     for number, text in enumerate(texts):
-        for _, part in stretches(_characters(text)):
+        for _, part in chunks(_characters(text)):
             batch.append((number, part))
             size += len(part)
             if size >= _BATCH_CHARACTERS:

@@ -110,7 +110,7 @@ def blocks_by_size(lengths: IntArray) -> Iterator[Block]:
 # map's output is the same to the last bit.
 
 
-class LaidOutLinear(nn.Module):
+class PrepackedLinear(nn.Module):
     """What a linear map computes, for inference alone.
 
     Args:
@@ -131,18 +131,18 @@ class LaidOutLinear(nn.Module):
         return product
 
 
-def lay_out_linears(module: nn.Module) -> None:
+def prepack_linears(module: nn.Module) -> None:
     """Replace every linear map within a module in bfloat16, where torch has the means."""
-    if not _can_lay_out():
+    if not _can_prepack():
         return
     for name, child in list(module.named_children()):
         if type(child) is nn.Linear and child.weight.device.type == "cpu":
-            setattr(module, name, LaidOutLinear(child))
+            setattr(module, name, PrepackedLinear(child))
         else:
-            lay_out_linears(child)
+            prepack_linears(child)
 
 
-def _can_lay_out() -> bool:
+def _can_prepack() -> bool:
     # Torch's own compiler calls these, but they are not among its documented functions.
     found = all(
         hasattr(torch.ops.mkldnn, name)

@@ -21,8 +21,8 @@ from qkv.text.encoder.blocks import (
     Block,
     blocks_by_size,
     equal_blocks,
-    lay_out_linears,
     mean_of,
+    prepack_linears,
 )
 from qkv.text.encoder.hub import FAMILIES, EncoderFiles, Family, read_weights
 from qkv.text.encoder.packed_attention import ATTENTION, register_packed_attention
@@ -82,7 +82,7 @@ class Encoder:
         if self.packs and dtype == torch.bfloat16:
             self.block_rows = max(BLOCK_ROWS, self.positions)
             if device.type == "cpu":
-                lay_out_linears(self._module)
+                prepack_linears(self._module)
         self.by_size = False
         self.identity: dict[str, Any] = {
             "name": files.name,

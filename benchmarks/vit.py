@@ -80,13 +80,6 @@ def measure_step(*, quick: bool = False, progress: Progress | None = None) -> di
 
     Images are random bytes of Fashion-MNIST's shape: the time of a step does not depend on them.
 
-    Args:
-        quick: a few rounds, to see that it runs; the figures mean nothing.
-        progress: called with (done, total) rounds.
-
-    Returns:
-        `ratios` (`same_settings`, `fast_recipe`; above 1 qkv is faster) and `figures`.
-
     Raises:
         QKVError: baseline and qkv do not compute the same loss, so their times cannot be compared.
     """
@@ -212,17 +205,12 @@ def _random_images() -> ImageDataset:
 
 @dataclass(frozen=True)
 class Pace:
-    """How far a training goes and how often it is tested.
+    """How far a training goes and how often it is tested."""
 
-    Attributes:
-        target_accuracy: share of the test split to reach.
-        check_every_images: training images between two tests; an epoch's end is tested too.
-        slice_images: training images before it is the other training's turn.
-    """
-
-    target_accuracy: float = S4.epochs[-1].test_accuracy
+    target_accuracy: float = S4.epochs[-1].test_accuracy  # share of the test split to reach
+    # training images between two tests; an epoch's end is tested too
     check_every_images: int = 10_000
-    slice_images: int = 1_000
+    slice_images: int = 1_000  # training images before it is the other training's turn
 
 
 # Guessing passes the quick target, so there is a ratio whatever the weights.
@@ -302,13 +290,6 @@ def measure_time_to_accuracy(
     *, quick: bool = False, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Seconds of training to 84.97 % test accuracy: the baseline, and the fast recipe.
-
-    Args:
-        quick: a few hundred images and a low target, to see that it runs; the figures mean nothing.
-        progress: called with (done, total) training images of both together.
-
-    Returns:
-        `ratios` (`fast_recipe`; above 1 qkv is faster) and `figures`.
 
     Raises:
         DataError: Fashion-MNIST is nowhere and cannot be fetched.

@@ -61,6 +61,7 @@ def imported_parts(source: str, module: list[str], *, is_package: bool = False) 
             origin = ".".join([*base, *([node.module] if node.module else [])])
             # `from qkv import figures` imports a module; `from qkv.errors import X` a name of one.
             names = [f"qkv.{a.name}" for a in node.names] if origin == "qkv" else [origin]
+            names = [name for name in names if name != "qkv.__version__"]
         else:
             continue
         parts |= {part_of(name.split(".")[1:]) for name in names if name.startswith("qkv.")}

@@ -74,6 +74,6 @@ def test_a_figure_that_cannot_be_written_is_one_line(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(style, "_replace", full)
+    monkeypatch.setattr(style, "replacing", full)
     with pytest.raises(RunError, match="No space left on device; free the disk"):
         write_study(study_recurrence([1, 2]), tmp_path)

@@ -37,7 +37,7 @@ from qkv.text.model import TextModel
 from qkv.text.text_encoder import TextEncoder, open_text_encoder
 from qkv.training.checkpoint import seed_initial_weights
 from qkv.training.data import load_texts
-from qkv.training.loop import Stepper
+from qkv.training.loop import TrainStep
 from qkv.training.recipe import TextRecipe, load_recipe_of
 from qkv.training.text_task import TextTask
 
@@ -96,7 +96,7 @@ class TextRecipeTraining:
             device,
         )
         self.model = model
-        self._stepper = Stepper(self._task, recipe.training, seed=recipe.seed, device=device)
+        self._stepper = TrainStep(self._task, recipe.training, seed=recipe.seed, device=device)
         self.precision = self._stepper.precision
         self._device = device
         self._steps_done = 0

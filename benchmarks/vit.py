@@ -25,7 +25,7 @@ from qkv.evaluation.reported import S4
 from qkv.measurement.timing import interleaved, quartiles, round_ratios
 from qkv.progress import Progress, Silent
 from qkv.training.data import load_dataset
-from qkv.training.loop import Stepper
+from qkv.training.loop import TrainStep
 from qkv.training.recipe import VisionRecipe, load_recipe_of
 from qkv.training.vision_task import build_vision_task
 from qkv.vision.vit import ViT, parameter_count
@@ -49,7 +49,7 @@ class RecipeTraining:
         self._task, _ = build_vision_task(recipe, dataset, device, Silent())
         self.model = self._task.model
         self.epochs = recipe.training.epochs
-        self._stepper = Stepper(self._task, recipe.training, seed=recipe.seed, device=device)
+        self._stepper = TrainStep(self._task, recipe.training, seed=recipe.seed, device=device)
         self.precision = self._stepper.precision
         self._device = device
         self._steps_done = 0

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qkv.data import image_store as image_store
+from qkv.data import image_store
 from qkv.data.image_folder import scan_image_folder
 from qkv.data.image_store import ImageStore, open_store
 from qkv.errors import DataError

@@ -59,15 +59,9 @@ def measure(
 ) -> dict[str, Any]:
     """Milliseconds of a forward pass, and of forward and backward, and where linear overtakes.
 
-    Args:
-        quick: 1,024 tokens and one round, to see that it runs; the figures mean nothing.
-        progress: called with (done, total) rounds.
-
-    Returns:
-        `ratios` (`forward_vs_plain`, `forward_vs_fused`, `train_vs_plain`, `train_vs_fused`: above
-        1 linear attention is faster; `causal_vs_linear`, below 1, is what causality costs) and
-        `figures`, among them `crossing_tokens`, the least length from which linear attention's
-        forward pass is no slower than torch's fused softmax attention; None if it always is.
+    `causal_vs_linear`, below 1, is what causality costs. `crossing_tokens` is the least length from
+    which linear attention's forward pass is no slower than torch's fused softmax attention; None if
+    it always is.
 
     Raises:
         QKVError: one does not agree with its twin.

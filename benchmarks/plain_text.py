@@ -21,29 +21,8 @@ from qkv.errors import MissingExtraError
 BATCH_SIZE = 128
 MAX_TOKENS = 512
 GRU_HIDDEN, GRU_LAYERS, GRU_DROPOUT = 256, 2, 0.25
-# config.json of bert-base-uncased (Devlin, Chang, Lee and Toutanova 2019): 109,482,240 parameters.
-BERT_BASE: dict[str, Any] = {
-    "vocab_size": 30_522,
-    "hidden_size": 768,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "intermediate_size": 3072,
-    "hidden_act": "gelu",
-    "hidden_dropout_prob": 0.1,
-    "attention_probs_dropout_prob": 0.1,
-    "max_position_embeddings": 512,
-    "type_vocab_size": 2,
-    "initializer_range": 0.02,
-    "layer_norm_eps": 1e-12,
-    "pad_token_id": 0,
-}
 BERT_SEED = 0
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "vocab.txt",
-)
+TOKENIZER_FILES = "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"
 
 
 class PlainEncoder:
@@ -243,21 +222,23 @@ def from_pretrained(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     return tokenizer, model.eval().requires_grad_(False)
 
 
-def write_random_bert(folder: Path, tokenizer_folder: Path, config: Mapping[str, Any]) -> None:
-    """Write a model's folder: seeded random weights of that config, and a tokenizer.
+def write_random_bert(folder: Path, tokenizer_folder: Path, changes: Mapping[str, Any]) -> None:
+    """Write a model of BERT-base's shape with seeded random weights, as slow as the real one.
 
     Args:
         folder: where; it must exist.
         tokenizer_folder: a model's folder whose tokenizer is copied; the embedded encoder has the
             very vocabulary of bert-base-uncased.
-        config: of the model, such as `BERT_BASE`.
+        changes: to the config of bert-base-uncased (Devlin, Chang, Lee and Toutanova 2019).
     """
     from safetensors.torch import save_file
     from transformers import BertConfig, BertModel
 
+    # Its defaults are those of bert-base-uncased: 109,482,240 parameters.
+    config = BertConfig(**changes, architectures=["BertModel"])
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(BERT_SEED)
-        model = BertModel(BertConfig(**config, architectures=["BertModel"]))
+        model = BertModel(config)
     # The model's own way of saving draws a progress bar.
     model.config.save_pretrained(folder)
     save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})

@@ -52,19 +52,13 @@ SEED = 7
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured.
+    """How much is measured."""
 
-    Attributes:
-        inputs: different requests, by task.
-        made: whether they are made up even where the data are at hand.
-        setups: of each server that are tried at most; the best is measured.
-        effort: of the searches.
-    """
-
+    # different requests, by task
     inputs: Mapping[Task, int] = field(default_factory=lambda: {"vision": 512, "text": 192})
-    made: bool = False
-    setups: int = 8
-    effort: Effort = field(default_factory=Effort)
+    made: bool = False  # whether they are made up even where the data are at hand
+    setups: int = 8  # of each server that are tried at most; the best is measured
+    effort: Effort = field(default_factory=Effort)  # of the searches
 
 
 _QUICK_SEARCH = Search(
@@ -93,14 +87,7 @@ QUICK_SIZES = Sizes(
 def measure(*, quick: bool = False, progress: Progress | None = None) -> dict[str, Any]:
     """The highest rate that each server bears, for images and for texts.
 
-    Args:
-        quick: few made-up inputs and short bursts, to see that it runs; the figures mean nothing.
-        progress: called with (done, total) searches; if given, what they find is told on standard
-            error too.
-
-    Returns:
-        `ratios` (`vision_vs_fastapi`, `vision_vs_litserve`, `text_vs_fastapi`,
-        `text_vs_litserve`; above 1 qkv bears more) and `figures`.
+    With `progress`, what its searches find is told on standard error too.
 
     Raises:
         QKVError: a server does not start or ends, answers differ, or no rate is borne.
@@ -179,41 +166,27 @@ def measure(*, quick: bool = False, progress: Progress | None = None) -> dict[st
 
 @dataclass(frozen=True)
 class Overload:
-    """How much is asked.
+    """How much is asked."""
 
-    Attributes:
-        inputs: different requests.
-        factor: requests offered over the peak.
-    """
-
-    inputs: int
-    factor: float
+    inputs: int  # different requests
+    factor: float  # requests offered over the peak
 
 
 @dataclass(frozen=True)
 class OverloadSizes:
-    """How much is measured.
+    """How much is measured."""
 
-    Attributes:
-        overloads: by task. Images are so quick to classify that the load of ten times as many
-            would take the processor from the server; texts are not.
-        made: whether inputs are made up even where the data are at hand.
-        concurrency: requests always under way while the peak is measured.
-        peak_seconds: how long it is measured, before and after.
-        seconds: of overload.
-        patience_seconds: how long the last answers are waited for.
-        sample_seconds: between two looks at the memory.
-    """
-
+    # by task. Images are so quick to classify that the load of ten times as many would take
+    # the processor from the server; texts are not
     overloads: Mapping[Task, Overload] = field(
         default_factory=lambda: {"text": Overload(192, 10.0), "vision": Overload(512, 3.0)}
     )
-    made: bool = False
-    concurrency: int = 64
-    peak_seconds: float = 20.0
-    seconds: float = 60.0
-    patience_seconds: float = 60.0
-    sample_seconds: float = 0.5
+    made: bool = False  # whether inputs are made up even where the data are at hand
+    concurrency: int = 64  # requests always under way while the peak is measured
+    peak_seconds: float = 20.0  # how long it is measured, before and after
+    seconds: float = 60.0  # of overload
+    patience_seconds: float = 60.0  # how long the last answers are waited for
+    sample_seconds: float = 0.5  # between two looks at the memory
 
 
 QUICK_OVERLOAD_SIZES = OverloadSizes(
@@ -228,14 +201,7 @@ QUICK_OVERLOAD_SIZES = OverloadSizes(
 
 
 def measure_overload(*, quick: bool = False, progress: Progress | None = None) -> dict[str, Any]:
-    """Goodput, latencies of refusals, and memory under overload.
-
-    Args:
-        quick: a second of images, to see that it runs; the figures mean nothing.
-        progress: called with (done, total) tasks.
-
-    Returns:
-        `ratios` (`text_goodput`, `vision_goodput`: over the peak) and `figures`.
+    """Goodput over the peak, latencies of refusals, and memory under overload.
 
     Raises:
         QKVError: the server does not start, ends, or gives wrong answers.

@@ -37,7 +37,7 @@ from qkv.text.model import TextModel
 from qkv.text.text_encoder import TextEncoder, open_text_encoder
 from qkv.training.checkpoint import seed_initial_weights
 from qkv.training.data import load_texts
-from qkv.training.loop import Stepper
+from qkv.training.loop import TrainStep
 from qkv.training.recipe import TextRecipe, load_recipe_of
 from qkv.training.text_task import TextTask
 
@@ -96,7 +96,7 @@ class TextRecipeTraining:
             device,
         )
         self.model = model
-        self._stepper = Stepper(self._task, recipe.training, seed=recipe.seed, device=device)
+        self._stepper = TrainStep(self._task, recipe.training, seed=recipe.seed, device=device)
         self.precision = self._stepper.precision
         self._device = device
         self._steps_done = 0
@@ -137,18 +137,13 @@ class TextRecipeTraining:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured.
+    """How much is measured."""
 
-    Attributes:
-        epoch_texts: reviews of an epoch; None: all of the course's training part, 17,500.
-        batch_size: texts a batch of the course's way.
-        batches: how many stand for the epoch.
-        rounds: passes over them, for each head.
-    """
-
+    # reviews of an epoch; None: all of the course's training part, 17,500
     epoch_texts: int | None = None
-    batch_size: int = BATCH_SIZE
-    batches: int = 5
+    batch_size: int = BATCH_SIZE  # texts a batch of the course's way
+    batches: int = 5  # how many stand for the epoch
+    # passes over them, for each head
     rounds: Mapping[str, int] = field(default_factory=lambda: {"attention": 3, "gru": 1})
 
 
@@ -156,14 +151,7 @@ QUICK_SIZES = Sizes(epoch_texts=12, batch_size=2, batches=2, rounds={"attention"
 
 
 def measure(*, quick: bool = False, progress: Progress | None = None) -> dict[str, Any]:
-    """Seconds of an epoch over 17,500 reviews, scaled from a few batches of all lengths.
-
-    Args:
-        quick: a few reviews, to see that it runs; the figures mean nothing.
-        progress: called with (done, total) batches.
-
-    Returns:
-        `ratios` (`attention`, `gru`; above 1 qkv is faster) and `figures`.
+    """Seconds of an epoch over 17,500 reviews, scaled from a few batches of all lengths, by head.
 
     Raises:
         QKVError: both do not give the same logits, so their times cannot be compared.

@@ -25,7 +25,7 @@ from qkv.evaluation.reported import S4
 from qkv.measurement.timing import interleaved, quartiles, round_ratios
 from qkv.progress import Progress, Silent
 from qkv.training.data import load_dataset
-from qkv.training.loop import Stepper
+from qkv.training.loop import TrainStep
 from qkv.training.recipe import VisionRecipe, load_recipe_of
 from qkv.training.vision_task import build_vision_task
 from qkv.vision.vit import ViT, parameter_count
@@ -49,7 +49,7 @@ class RecipeTraining:
         self._task, _ = build_vision_task(recipe, dataset, device, Silent())
         self.model = self._task.model
         self.epochs = recipe.training.epochs
-        self._stepper = Stepper(self._task, recipe.training, seed=recipe.seed, device=device)
+        self._stepper = TrainStep(self._task, recipe.training, seed=recipe.seed, device=device)
         self.precision = self._stepper.precision
         self._device = device
         self._steps_done = 0
@@ -79,13 +79,6 @@ def measure_step(*, quick: bool = False, progress: Progress | None = None) -> di
     """Microseconds an image of a whole step: zero_grad, forward, loss, backward, optimiser.
 
     Images are random bytes of Fashion-MNIST's shape: the time of a step does not depend on them.
-
-    Args:
-        quick: a few rounds, to see that it runs; the figures mean nothing.
-        progress: called with (done, total) rounds.
-
-    Returns:
-        `ratios` (`same_settings`, `fast_recipe`; above 1 qkv is faster) and `figures`.
 
     Raises:
         QKVError: baseline and qkv do not compute the same loss, so their times cannot be compared.
@@ -212,17 +205,12 @@ def _random_images() -> ImageDataset:
 
 @dataclass(frozen=True)
 class Pace:
-    """How far a training goes and how often it is tested.
+    """How far a training goes and how often it is tested."""
 
-    Attributes:
-        target_accuracy: share of the test split to reach.
-        check_every_images: training images between two tests; an epoch's end is tested too.
-        slice_images: training images before it is the other training's turn.
-    """
-
-    target_accuracy: float = S4.epochs[-1].test_accuracy
+    target_accuracy: float = S4.epochs[-1].test_accuracy  # share of the test split to reach
+    # training images between two tests; an epoch's end is tested too
     check_every_images: int = 10_000
-    slice_images: int = 1_000
+    slice_images: int = 1_000  # training images before it is the other training's turn
 
 
 # Guessing passes the quick target, so there is a ratio whatever the weights.
@@ -302,13 +290,6 @@ def measure_time_to_accuracy(
     *, quick: bool = False, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Seconds of training to 84.97 % test accuracy: the baseline, and the fast recipe.
-
-    Args:
-        quick: a few hundred images and a low target, to see that it runs; the figures mean nothing.
-        progress: called with (done, total) training images of both together.
-
-    Returns:
-        `ratios` (`fast_recipe`; above 1 qkv is faster) and `figures`.
 
     Raises:
         DataError: Fashion-MNIST is nowhere and cannot be fetched.

@@ -61,8 +61,8 @@ def imported_parts(source: str, module: list[str], *, is_package: bool = False) 
             base = package[: len(package) - node.level + 1] if node.level else []
             origin = ".".join([*base, *([node.module] if node.module else [])])
             # `from qkv import figures` imports a module; `from qkv.errors import X` a name of one.
-            modules = [f"qkv.{a.name}" for a in node.names if a.name != "__version__"]
-            names = modules if origin == "qkv" else [origin]
+            names = [f"qkv.{a.name}" for a in node.names] if origin == "qkv" else [origin]
+            names = [name for name in names if name != "qkv.__version__"]
         else:
             continue
         parts |= {part_of(name.split(".")[1:]) for name in names if name.startswith("qkv.")}

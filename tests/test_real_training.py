@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from qkv.progress import Silent
-from qkv.training.loop import Stepper
+from qkv.training.loop import TrainStep
 from qkv.training.recipe import load_recipe
 from qkv.training.vision_task import build_vision_task
 
@@ -32,7 +32,7 @@ def test_one_epoch_on_a_tenth_of_the_data(fashion_mnist: ImageDataset) -> None:
     recipe = load_recipe("fashion-mnist", "fast", changes)
     device = torch.device("cpu")
     task, _ = build_vision_task(recipe, few, device, Silent())
-    stepper = Stepper(task, recipe.training, seed=recipe.seed, device=device)
+    stepper = TrainStep(task, recipe.training, seed=recipe.seed, device=device)
     for number, indices in enumerate(stepper.epoch_batches(0)):
         stepper.step(indices, number)
     with stepper.kept_weights():

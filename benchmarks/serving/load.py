@@ -32,19 +32,13 @@ RANKS = {"p50": 0.50, "p90": 0.90, "p99": 0.99, "max": 1.0}
 
 @dataclass(frozen=True)
 class Target:
-    """What is sent to one server.
+    """What is sent to one server."""
 
-    Attributes:
-        port: of the server, on this machine.
-        requests: whole requests, sent over and over in order.
-        expected: the scores of each request's answer; None: answers are not judged.
-        tolerance: how much a score may be off.
-    """
-
-    port: int
-    requests: Sequence[bytes]
+    port: int  # of the server, on this machine
+    requests: Sequence[bytes]  # whole requests, sent over and over in order
+    # the scores of each request's answer; None: answers are not judged
     expected: Sequence[Scores] | None = None
-    tolerance: float = 0.0
+    tolerance: float = 0.0  # how much a score may be off
 
 
 class LoadGenerator:

@@ -40,29 +40,18 @@ Offer = Callable[[float, float], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Search:
-    """How finely and how long is searched.
+    """How finely and how long is searched."""
 
-    Attributes:
-        limit_ms: the 99th percentile of latencies must not exceed it.
-        least_requests: in a try, for a 99th percentile that means something.
-        try_seconds: the least and the most that a try lasts.
-        confirm_seconds: the last try, at the rate that is reported; 0: as any other.
-        step: factor between rates until one is borne and one is not.
-        precision: the highest rate borne and the lowest not borne differ by no more, as a share.
-        chances: to bear a rate, before it counts as too high: a machine has hiccups.
-        ceiling: requests a second beyond which is not searched.
-        most_tries: a server that ends neither way by then is not measurable.
-    """
-
-    limit_ms: float = LEAST_LIMIT_MS
-    least_requests: int = 300
-    try_seconds: tuple[float, float] = (2.5, 6.0)
-    confirm_seconds: float = 8.0
-    step: float = 1.12
+    limit_ms: float = LEAST_LIMIT_MS  # the 99th percentile of latencies must not exceed it
+    least_requests: int = 300  # in a try, for a 99th percentile that means something
+    try_seconds: tuple[float, float] = (2.5, 6.0)  # the least and the most that a try lasts
+    confirm_seconds: float = 8.0  # the last try, at the rate that is reported; 0: as any other
+    step: float = 1.12  # factor between rates until one is borne and one is not
+    # the highest rate borne and the lowest not borne differ by no more, as a share
     precision: float = 0.04
-    chances: int = 2
-    ceiling: float = math.inf
-    most_tries: int = 40
+    chances: int = 2  # to bear a rate, before it counts as too high: a machine has hiccups
+    ceiling: float = math.inf  # requests a second beyond which is not searched
+    most_tries: int = 40  # a server that ends neither way by then is not measurable
 
     def seconds_at(self, rate: float) -> float:
         """How long a try at that rate lasts."""
@@ -72,16 +61,11 @@ class Search:
 
 @dataclass(frozen=True)
 class Found:
-    """What a search found.
+    """What a search found."""
 
-    Attributes:
-        rate: requests a second, confirmed.
-        confirmed: the load that confirmed it.
-        tried: every try: rate, seconds, whether it was borne, 99th percentile in ms.
-    """
-
-    rate: float
-    confirmed: dict[str, Any]
+    rate: float  # requests a second, confirmed
+    confirmed: dict[str, Any]  # the load that confirmed it
+    # every try: rate, seconds, whether it was borne, 99th percentile in ms
     tried: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -154,20 +138,9 @@ def _bracket(bears: Callable[[float], bool], start: float, search: Search) -> tu
 class SystemUnderTest:
     """A started server that can be measured; a context manager.
 
-    Started, it has given the expected answers and has been measured one request at a time.
-
-    Args:
-        setup: which server, and how it is set up.
-        workload: what it serves and is sent.
-        generator: makes the load.
-        solo: requests one at a time.
-        least_limit_ms: for the 99th percentile, however quick the server is alone.
-
-    Attributes:
-        server: the process.
-        solo_ms: median latency of requests one at a time.
-        limit_ms: of the 99th percentile under load.
-        off_by: the greatest difference of a score from what was expected.
+    Entered, it has given the expected answers to `workload` and has been measured with `solo`
+    requests one at a time: `solo_ms` is their median latency. Under load its 99th percentile may be
+    `limit_ms`, `least_limit_ms` at least. `off_by` is the greatest error of a score.
 
     Raises:
         QKVError: on entering: the server does not start, fails, or gives wrong answers.
@@ -299,27 +272,20 @@ class SystemUnderTest:
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured.
+    """How much is measured."""
 
-    Attributes:
-        solo: requests one at a time.
-        least_limit_ms: for the 99th percentile, however quick a server is alone.
-        rounds: measurements of every server.
-        guess: requests a second, where nothing is known yet.
-        first: the search while nothing is known.
-        search: the search around a rate that is known.
-    """
-
-    solo: int = 60
+    solo: int = 60  # requests one at a time
+    # for the 99th percentile, however quick a server is alone
     least_limit_ms: float = LEAST_LIMIT_MS
-    rounds: int = 5
-    guess: float = 50.0
+    rounds: int = 5  # measurements of every server
+    guess: float = 50.0  # requests a second, where nothing is known yet
+    # the search while nothing is known
     first: Search = field(
         default_factory=lambda: Search(
             try_seconds=(1.5, 4.0), confirm_seconds=0.0, step=2.0, precision=0.12, chances=1
         )
     )
-    search: Search = field(default_factory=Search)
+    search: Search = field(default_factory=Search)  # the search around a rate that is known
 
 
 class Comparison:

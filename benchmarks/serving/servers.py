@@ -234,15 +234,10 @@ def _resident_bytes(pid: int) -> int:
 
 @dataclass(frozen=True)
 class Setup:
-    """A server and its settings.
+    """A server and its settings."""
 
-    Attributes:
-        kind: which.
-        options: as on its command line, for the report too.
-    """
-
-    kind: Kind
-    options: Mapping[str, Any]
+    kind: Kind  # which
+    options: Mapping[str, Any]  # as on its command line, for the report too
 
     @property
     def name(self) -> str:

@@ -52,18 +52,12 @@ LEAST_SPREAD = 2.0
 
 @dataclass(frozen=True)
 class Workload:
-    """What is served and sent.
+    """What is served and sent."""
 
-    Attributes:
-        task: of the run.
-        folder: of the run.
-        inputs: what is sent.
-        expected: the scores of each input, by the baselines' pipeline in this process.
-    """
-
-    task: Task
-    folder: Path
-    inputs: Inputs
+    task: Task  # of the run
+    folder: Path  # of the run
+    inputs: Inputs  # what is sent
+    # the scores of each input, by the baselines' pipeline in this process
     expected: list[dict[str, float]]
 
 
@@ -127,17 +121,11 @@ def require_same_scores(name: str, workload: Workload, scores: Sequence[Scores])
 
 @dataclass(frozen=True)
 class Inputs:
-    """Bodies of requests, all different.
+    """Bodies of requests, all different."""
 
-    Attributes:
-        content_type: of every body.
-        bodies: one a request.
-        source: what they are, for the report.
-    """
-
-    content_type: str
-    bodies: tuple[bytes, ...]
-    source: str
+    content_type: str  # of every body
+    bodies: tuple[bytes, ...]  # one a request
+    source: str  # what they are, for the report
 
 
 def image_inputs(count: int, *, made: bool = False) -> Inputs:

@@ -356,7 +356,8 @@ def _by_reach(groups: Sequence[_Group], noun: str) -> dict[str, Any]:
 
 
 def _shown(groups: Sequence[_Group], noun: str) -> dict[str, Any]:
-    shown: list[Any] = [[one.name for one in group] for group in groups[:SHOWN_GROUPS]]
+    first = groups[:SHOWN_GROUPS]
+    shown: list[Any] = [[one.name for one in group] for group in first]
     if noun == "text":
         shown = [
             {
@@ -364,7 +365,7 @@ def _shown(groups: Sequence[_Group], noun: str) -> dict[str, Any]:
                 "names": [one.name for one in _most_telling_first(group)[:SHOWN_NAMES]],
                 "beginning": group[0].content[:BEGINNING],
             }
-            for group in groups[:SHOWN_GROUPS]
+            for group in first
         ]
     return {"groups": len(groups), f"{noun}s": sum(map(len, groups)), "shown": shown}
 

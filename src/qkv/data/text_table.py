@@ -240,7 +240,7 @@ def _classes(found: Gathered) -> tuple[str, ...]:
         )
     refuse_unknown(
         ((row.label, row.name) for row in found.rows),
-        class_names,
+        set(class_names),
         problem="which no text of train has",
         remedy="add such texts to train, correct the label, or remove the row",
     )

@@ -29,7 +29,6 @@ class ServedModel:
         record: what its run.json says.
         classifier: its model.
         predictor: how the server computes its answers.
-        task: what it reads.
     """
 
     id: str
@@ -37,7 +36,11 @@ class ServedModel:
     record: dict[str, Any]
     classifier: Classifier[Any, Any]
     predictor: Predictor
-    task: str
+
+    @property
+    def task(self) -> str:
+        """What it reads: `vision` or `text`."""
+        return self.classifier.task
 
     @property
     def name(self) -> str:
@@ -111,7 +114,6 @@ def open_models(paths: Sequence[Path], *, device: DeviceName = "cpu") -> Models:
             record=record,
             classifier=classifier,
             predictor=predictor_of(classifier),
-            task=classifier.task,
         )
     return Models(list(models.values()))
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import platform
+import statistics
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +21,63 @@ from qkv.errors import DivergenceError, RunError
 from qkv.evaluation.model_card import model_card
 from qkv.files import require_space, unused_path
 from qkv.loading import load
-from qkv.progress import Reporter, Silent
+from qkv.progress import Estimate, Reporter, Silent, with_tensorboard
 from qkv.runs import Run
+from qkv.training.checkpoint import training_tensors
 from qkv.training.data import Dataset, describe, fingerprint, load_dataset
-from qkv.training.forecast import forecast
-from qkv.training.loop import Fit, Stepper, Task
-from qkv.training.recipe import Recipe, parse_recipe
+from qkv.training.loop import Fit, Task, TrainStep
+from qkv.training.recipe import Recipe, TrainingSettings, parse_recipe
 from qkv.training.results import finish_text, finish_vision
-from qkv.training.tensorboard import with_tensorboard
 from qkv.training.text_task import build_text_task
 from qkv.training.vision_task import build_vision_task
 from qkv.vision.vit import parameter_count
+
+# The first steps are slow: memory is touched for the first time and kernels are chosen.
+WARM_STEPS, TIMED_STEPS = 10, 5
+# Figures, predictions, log, record and card of a run.
+FIXED_DISK_BYTES = 2 * 2**20
+
+
+def estimate(task: Task, settings: TrainingSettings, device: torch.device) -> Estimate:
+    """Time a few steps of a copy of the task's model; the training itself is not advanced.
+
+    Evaluation is counted as the forward part, a third, of a training step for as many examples.
+    """
+    model = copy.deepcopy(task.model)
+    stepper = TrainStep(task, settings, seed=0, device=device, model=model)
+    batches = stepper.epoch_batches(0)
+    seconds_an_example = []
+    for number in range(WARM_STEPS + TIMED_STEPS):
+        indices = batches[number % len(batches)]
+        started = time.monotonic()
+        float(stepper.step(indices, number).loss)  # a number: an accelerator has finished
+        seconds_an_example.append((time.monotonic() - started) / len(indices))
+    pace = statistics.median(seconds_an_example[WARM_STEPS:])
+    evaluated = task.split_examples("validation")
+    if settings.test_each_epoch:
+        evaluated += task.split_examples("test")
+    position = training_tensors(model, stepper.optimizer, stepper.average)
+    position_bytes = sum(tensor.nbytes for tensor in position.values())
+    weights_bytes = sum(tensor.nbytes for tensor in model.state_dict().values())
+    return Estimate(
+        train_seconds=settings.epochs * pace * (task.train_examples + evaluated / 3),
+        memory_bytes=_peak_memory_bytes(device),
+        # A file is replaced by a complete new one, so for a moment there are two.
+        disk_bytes=2 * (position_bytes + weights_bytes) + FIXED_DISK_BYTES,
+        total_steps=stepper.total_steps,
+    )
+
+
+def _peak_memory_bytes(device: torch.device) -> int | None:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
 
 _DISK_MARGIN = 1.2
 
@@ -194,10 +244,10 @@ def _fit_and_finish(
         training = recipe.training
         if began["machine"]["device"] == device.type and "precision" in began:
             training = training.model_copy(update={"precision": began["precision"]})
-        stepper = Stepper(task, training, seed=recipe.seed, device=device)
+        stepper = TrainStep(task, training, seed=recipe.seed, device=device)
         fit = Fit(stepper, recipe.training, run=run, reporter=told)
         if not (resume and fit.resume()):
-            expected = forecast(task, recipe.training, device)
+            expected = estimate(task, recipe.training, device)
             require_space(
                 run.path,
                 int(_DISK_MARGIN * expected.disk_bytes),
@@ -205,8 +255,8 @@ def _fit_and_finish(
                 remedy="free the disk or choose another folder with --out",
                 error=RunError,
             )
-            told.forecast(expected)
-            run.update_record(parameters=parameter_count(task.model), forecast=vars(expected))
+            told.estimate(expected)
+            run.update_record(parameters=parameter_count(task.model), estimate=vars(expected))
         precision = str(stepper.precision).removeprefix("torch.")
         run.update_record(status="running", precision=precision)
         try:

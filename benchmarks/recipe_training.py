@@ -9,8 +9,7 @@ from qkv.data.dataset import ImageDataset, IntArray
 from qkv.devices import autocast
 from qkv.progress import Silent
 from qkv.training.loop import TrainStep
-from qkv.training.recipe import VisionRecipe
-from qkv.training.vision_task import build_vision_task
+from qkv.training.vision_task import VisionRecipe, build_vision_task
 
 
 class RecipeTraining:

@@ -17,7 +17,7 @@ from qkv.text.model import TextModel
 from qkv.text.text_encoder import TextEncoder
 from qkv.training.checkpoint import seed_initial_weights
 from qkv.training.loop import TrainStep
-from qkv.training.recipe import TextRecipe
+from qkv.training.text_recipe import TextRecipe
 from qkv.training.text_task import TextTask
 
 

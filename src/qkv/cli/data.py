@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from qkv.data.text_files import TextTableSettings
     from qkv.progress import Progress, Reporter
     from qkv.text.encoder_cache_list import CacheFacts
-    from qkv.training.recipe import Recipe
+    from qkv.training.training_settings import Recipe
 
 
 cache = typer.Typer(

@@ -24,7 +24,7 @@ from qkv.evaluation.reported import S4, S5, PrintedRun
 
 if TYPE_CHECKING:
     from qkv.runs import Run
-    from qkv.training.recipe import Recipe
+    from qkv.training.training_settings import Recipe
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Linear attention against softmax attention, plain and fused, in one interleaved run.
 
-One head of width 64 in float32, all keys seen by all queries. Every contestant is first held to its
+One head of width 64 in float32, all keys seen by all queries. Each is first held to its
 twin at a short odd length: a wrong kernel has no speed.
 """
 
@@ -45,7 +45,7 @@ def twin(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 # How each attends, its twin, and how often it is called for one sample, so that a sample lasts a
 # tenth of a second or more.
-CONTESTANTS: dict[str, tuple[Attend, Attend, int]] = {
+SYSTEMS: dict[str, tuple[Attend, Attend, int]] = {
     "plain": (quadratic_softmax_attention, quadratic_softmax_attention, 1),
     "fused": (softmax_attention, quadratic_softmax_attention, 1),
     "naive_linear": (naive_linear_attention, twin, 25),
@@ -59,20 +59,14 @@ def measure(
 ) -> dict[str, Any]:
     """Milliseconds of a forward pass, and of forward and backward, and where linear overtakes.
 
-    Args:
-        quick: 1,024 tokens and one round, to see that it runs; the figures mean nothing.
-        progress: called with (done, total) rounds.
-
-    Returns:
-        `ratios` (`forward_vs_plain`, `forward_vs_fused`, `train_vs_plain`, `train_vs_fused`: above
-        1 linear attention is faster; `causal_vs_linear`, below 1, is what causality costs) and
-        `figures`, among them `crossing_tokens`, the least length from which linear attention's
-        forward pass is no slower than torch's fused softmax attention; None if it always is.
+    `causal_vs_linear`, below 1, is what causality costs. `crossing_tokens` is the least length from
+    which linear attention's forward pass is no slower than torch's fused softmax attention; None if
+    it always is.
 
     Raises:
-        QKVError: a contestant does not agree with its twin.
+        QKVError: one does not agree with its twin.
     """
-    pairs = {name: (attend, plain) for name, (attend, plain, _) in CONTESTANTS.items()}
+    pairs = {name: (attend, plain) for name, (attend, plain, _) in SYSTEMS.items()}
     difference = require_agreement(pairs, HEAD_DIM)
     tokens = QUICK_TOKENS if quick else TOKENS
     generator = torch.Generator().manual_seed(0)
@@ -99,14 +93,14 @@ def measure(
     cases = {
         f"{name}_{which}": make(attend, calls)
         for which, make in (("forward", forward), ("train", train))
-        for name, (attend, _, calls) in CONTESTANTS.items()
+        for name, (attend, _, calls) in SYSTEMS.items()
     }
     rounds, warmup_rounds = (1, 0) if quick else (ROUNDS, WARMUP_ROUNDS)
     seconds = interleaved(cases, rounds, warmup_rounds, progress=progress)
     times = {
         f"{name}_{which}": [1e3 * second / calls for second in seconds[f"{name}_{which}"]]
         for which in ("forward", "train")
-        for name, (_, _, calls) in CONTESTANTS.items()
+        for name, (_, _, calls) in SYSTEMS.items()
     }
     ratios = {
         f"{which}_vs_{name}": round_ratios(times[f"{name}_{which}"], times[f"linear_{which}"])

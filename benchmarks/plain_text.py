@@ -1,4 +1,4 @@
-"""The baselines of text: a pipeline of `transformers` as one writes it, and the source's training.
+"""The baselines of text: a pipeline of `transformers` as one writes it, and the course's training.
 
 Float32, nothing sorted inside an encoding, nothing kept between epochs, and nothing of qkv's text
 modules: what one writes straight from a tutorial and from the description.
@@ -6,7 +6,8 @@ modules: what one writes straight from a tutorial and from the description.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from qkv.errors import MissingExtraError
 BATCH_SIZE = 128
 MAX_TOKENS = 512
 GRU_HIDDEN, GRU_LAYERS, GRU_DROPOUT = 256, 2, 0.25
+BERT_SEED = 0
+TOKENIZER_FILES = "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"
 
 
 class PlainEncoder:
@@ -34,8 +37,8 @@ class PlainEncoder:
     """
 
     def __init__(self, folder: Path, device: torch.device) -> None:
-        self._tokenizer, model = _from_pretrained(folder)
-        self.model = model.to(device).eval().requires_grad_(False)
+        self._tokenizer, model = from_pretrained(folder, torch.float32)
+        self.model = model.to(device)
         self.dim: int = model.config.hidden_size
         self._device = device
 
@@ -73,7 +76,7 @@ class PlainEncoder:
 
 
 class PlainGRU(nn.Module):
-    """The source's head: a GRU over the states, its last ones, one logit.
+    """The course's head: a GRU over the states, its last ones, one logit.
 
     Args:
         dim: width of a state; 2,759,169 parameters for 768.
@@ -146,9 +149,9 @@ class PlainAttention(nn.Module):
 
 
 class PlainTextTraining:
-    """The source's training: encoder and head in every step, BCE, Adam at its defaults.
+    """The course's training: encoder and head in every step, BCE, Adam at its defaults.
 
-    As in the source no mask is passed and the head reads the padding too. That is wrong for every
+    As in the course no mask is passed and the head reads the padding too. That is wrong for every
     text but the longest of a batch, and faster: torch's GRU takes more than twice as long over
     packed sequences.
 
@@ -192,7 +195,12 @@ class PlainTextTraining:
         return float(loss.detach())
 
 
-def _from_pretrained(folder: Path) -> tuple[Any, Any]:
+def from_pretrained(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
+    """A tokenizer and a frozen encoder by `transformers`, which draws no progress bar.
+
+    Raises:
+        MissingExtraError: `transformers` is not installed.
+    """
     try:
         from transformers import AutoModel, AutoTokenizer
         from transformers.utils import logging
@@ -202,14 +210,39 @@ def _from_pretrained(folder: Path) -> tuple[Any, Any]:
             remedy="pip install 'qkv[text]'",
         ) from None
     shows_progress = logging.is_progress_bar_enabled()
-    # It would be drawn into the benchmark's own.
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = AutoModel.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
+            folder, dtype=dtype, local_files_only=True, use_safetensors=True
         )
     finally:
         if shows_progress:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-    return tokenizer, model
+    return tokenizer, model.eval().requires_grad_(False)
+
+
+def write_random_bert(folder: Path, tokenizer_folder: Path, changes: Mapping[str, Any]) -> None:
+    """Write a model of BERT-base's shape with seeded random weights, as slow as the real one.
+
+    Args:
+        folder: where; it must exist.
+        tokenizer_folder: a model's folder whose tokenizer is copied; the embedded encoder has the
+            very vocabulary of bert-base-uncased.
+        changes: to the config of bert-base-uncased (Devlin, Chang, Lee and Toutanova 2019).
+    """
+    from safetensors.torch import save_file
+    from transformers import BertConfig, BertModel
+
+    # Its defaults are those of bert-base-uncased: 109,482,240 parameters.
+    config = BertConfig(**changes, architectures=["BertModel"])
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(BERT_SEED)
+        model = BertModel(config)
+    # The model's own way of saving draws a progress bar.
+    model.config.save_pretrained(folder)
+    save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
+    for name in TOKENIZER_FILES:
+        source = tokenizer_folder / name
+        if source.is_file():
+            shutil.copyfile(source, folder / name)

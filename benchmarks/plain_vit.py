@@ -1,4 +1,4 @@
-"""The baseline: the Vision Transformer of the source in plain torch, and its training.
+"""The baseline: the Vision Transformer of the course in plain torch, and its training.
 
 Explicit softmax attention, standard modules, nothing fused or compiled, and nothing of qkv's model:
 what one writes straight from the description. It is fed from memory, already normalised, so no
@@ -70,7 +70,7 @@ class PlainBlock(nn.Module):
 
 
 class PlainViT(nn.Module):
-    """The source's model: 28×28 grey images to ten log-probabilities; 598,794 parameters."""
+    """The course's model: 28×28 grey images to ten log-probabilities; 598,794 parameters."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class PlainViT(nn.Module):
 
 
 class PlainTraining:
-    """The source's training: Adam at its defaults but the step size, shuffled batches of 100.
+    """The course's training: Adam at its defaults but the step size, shuffled batches of 100.
 
     Args:
         dataset: Fashion-MNIST, or images like it.

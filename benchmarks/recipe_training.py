@@ -7,7 +7,8 @@ from torch import Tensor
 
 from qkv.data.dataset import ImageDataset, IntArray
 from qkv.devices import autocast
-from qkv.training.loop import Stepper
+from qkv.progress import Silent
+from qkv.training.loop import TrainStep
 from qkv.training.recipe import VisionRecipe
 from qkv.training.vision_task import build_vision_task
 
@@ -22,10 +23,10 @@ class RecipeTraining:
     """
 
     def __init__(self, recipe: VisionRecipe, dataset: ImageDataset, device: torch.device) -> None:
-        self._task = build_vision_task(recipe, dataset, device)
+        self._task, _ = build_vision_task(recipe, dataset, device, Silent())
         self.model = self._task.model
         self.epochs = recipe.training.epochs
-        self._stepper = Stepper(self._task, recipe.training, seed=recipe.seed, device=device)
+        self._stepper = TrainStep(self._task, recipe.training, seed=recipe.seed, device=device)
         self.precision = self._stepper.precision
         self._device = device
         self._steps_done = 0

@@ -33,14 +33,7 @@ def measure(
 ) -> dict[str, Any]:
     """Milliseconds of all states of h_t = x_t − h_{t−1}, float32, on the CPU.
 
-    Args:
-        quick: a few rounds, to see that it runs; the figures mean nothing.
-        progress: called with (done, total) rounds.
-        length: number of steps.
-
-    Returns:
-        `ratios` (above 1 the scan is faster; `…_train` are forward and backward, `varying_…` has a
-        decay tensor) and `figures`.
+    `…_train` are forward and backward, `varying_…` has a decay tensor.
 
     Raises:
         QKVError: in integers, the scan or the cumulative sum differs from the loop.
@@ -134,7 +127,7 @@ def alternating_by_cumsum(inputs: Tensor, signs: Tensor) -> Tensor:
 
 
 def require_exact(length: int, generator: torch.Generator) -> None:
-    """Compare the contestants over integers, where all of them must be equal.
+    """Compare all three over integers, where all of them must be equal.
 
     Raises:
         QKVError: one differs from the Python loop.

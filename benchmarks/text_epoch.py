@@ -1,12 +1,13 @@
 """Time of an epoch of a sentiment head: encoder and head every epoch, and qkv from stored states.
 
-An epoch of the source's way is too long to be timed whole, so both sides are timed on a few batches
+An epoch of the course's way is too long to be timed whole, so both sides are timed on a few batches
 that stand for all lengths, and scaled by tokens.
 """
 
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +15,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from benchmarks.length_sample import batches_at_quantiles
 from benchmarks.plain_text import (
     BATCH_SIZE,
     PlainAttention,
@@ -24,41 +25,125 @@ from benchmarks.plain_text import (
     PlainGRU,
     PlainTextTraining,
 )
-from benchmarks.same_logits import require_same_logits
-from benchmarks.text_recipe_training import TextRecipeTraining
-from qkv.data.dataset import IntArray
-from qkv.devices import resolve_device
+from qkv.data.dataset import IntArray, TextSplit
+from qkv.devices import autocast, resolve_device
+from qkv.errors import QKVError
 from qkv.measurement.timing import interleaved, quartiles, round_ratios
-from qkv.progress import Silent
+from qkv.progress import Progress, Silent
 from qkv.text.encoder import locate_encoder
-from qkv.text.heads import HeadSettings
-from qkv.text.text_encoder import open_text_encoder
+from qkv.text.encoder_cache import EncoderCache
+from qkv.text.heads import HeadSettings, build_head
+from qkv.text.model import TextModel
+from qkv.text.text_encoder import TextEncoder, open_text_encoder
+from qkv.training.checkpoint import seed_initial_weights
 from qkv.training.data import load_texts
+from qkv.training.loop import TrainStep
 from qkv.training.recipe import TextRecipe, load_recipe_of
+from qkv.training.text_task import TextTask
 
-# Both sides read what the source reads: the last layer's states of the first 512 tokens.
+# Both sides read what the course reads: the last layer's states of the first 512 tokens.
 SAME_READING = ("encoder.layers=last", "encoder.truncation.kind=head", "unfreeze_layers=0")
 RECIPES = {"attention": "fast", "gru": "reference"}
+FLOAT32_TOLERANCE = 1e-5
+# Of the spread of the logits: texts mistaken for each other give 1.4, bfloat16 a few hundredths.
+TIMED_TOLERANCE = 0.25
 GATE_TEXTS_A_BATCH = 2
 WARMUP_TEXTS = 8
 
-Progress = Callable[[int, int], None]
+
+class TextRecipeTraining:
+    """qkv's training of a head by a recipe.
+
+    The states are kept in a folder of the caller's, not in the user's cache, so that what encoding
+    takes can be timed every time. Two recipes with one encoder share a folder.
+
+    Args:
+        recipe: what to train and how; its encoder stays frozen.
+        encoder: opened with the recipe's encoder settings.
+        texts: what it learns from.
+        classes: how many there are.
+        device: where to compute.
+        folder: where states are kept.
+
+    Attributes:
+        model: what is trained.
+        precision: dtype of matrix products.
+        encoding_seconds: what it took to encode the texts whose states were not there.
+    """
+
+    def __init__(
+        self,
+        recipe: TextRecipe,
+        encoder: TextEncoder,
+        texts: TextSplit,
+        classes: int,
+        device: torch.device,
+        folder: Path,
+    ) -> None:
+        cache = EncoderCache(encoder.facts, encoder.dim, kind=recipe.states, root=folder)
+        started = time.perf_counter()
+        cache.fill(encoder, texts.texts)
+        self.encoding_seconds = time.perf_counter() - started
+        self._reader = cache.reader(texts.texts)
+        seed_initial_weights(recipe.seed)
+        model = TextModel(build_head(recipe.head, encoder.dim, classes))
+        self._task = TextTask(
+            model,
+            {"train": self._reader},
+            {"train": texts.labels},
+            classes,
+            recipe.training,
+            device,
+        )
+        self.model = model
+        self._stepper = TrainStep(self._task, recipe.training, seed=recipe.seed, device=device)
+        self.precision = self._stepper.precision
+        self._device = device
+        self._steps_done = 0
+
+    def batches_of(self, indices: IntArray) -> list[IntArray]:
+        """The batches into which the recipe cuts an epoch of these texts."""
+        return list(self._task.epoch_batches(indices))
+
+    def step(self, indices: IntArray) -> float:
+        """One step of the recipe's optimiser on the texts at `indices`; returns the loss."""
+        # A benchmark may take more steps than the recipe's schedule has.
+        number = self._steps_done % self._stepper.total_steps
+        outcome = self._stepper.step(indices, number)
+        self._steps_done += 1
+        return float(outcome.loss)
+
+    def logits(self, indices: IntArray) -> Tensor:
+        """Logits (texts, classes) in one batch, from stored states in the recipe's precision."""
+        with autocast(self._device, self.precision):
+            return self._evaluate(*self._reader.padded(indices))
+
+    def logits_of(self, states: Sequence[Tensor]) -> Tensor:
+        """Logits (texts, classes) in one batch, from these float32 states, in float32."""
+        lengths = torch.tensor([len(of_text) for of_text in states])
+        padded = nn.utils.rnn.pad_sequence(list(states), batch_first=True)
+        return self._evaluate(padded, torch.arange(padded.shape[1]) < lengths[:, None])
+
+    def close(self) -> None:
+        """Let go of the states' files, so that their folder can be removed."""
+        self._reader.close()
+
+    @torch.no_grad()
+    def _evaluate(self, states: Tensor, attention_mask: Tensor) -> Tensor:
+        self.model.eval()
+        logits: Tensor = self.model(states.to(self._device), attention_mask.to(self._device))
+        return logits.float().cpu()
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured.
+    """How much is measured."""
 
-    Attributes:
-        epoch_texts: reviews of an epoch; None: all of the source's training part, 17,500.
-        batch_size: texts a batch of the source's way.
-        batches: how many stand for the epoch.
-        rounds: passes over them, for each head.
-    """
-
+    # reviews of an epoch; None: all of the course's training part, 17,500
     epoch_texts: int | None = None
-    batch_size: int = BATCH_SIZE
-    batches: int = 5
+    batch_size: int = BATCH_SIZE  # texts a batch of the course's way
+    batches: int = 5  # how many stand for the epoch
+    # passes over them, for each head
     rounds: Mapping[str, int] = field(default_factory=lambda: {"attention": 3, "gru": 1})
 
 
@@ -66,14 +151,7 @@ QUICK_SIZES = Sizes(epoch_texts=12, batch_size=2, batches=2, rounds={"attention"
 
 
 def measure(*, quick: bool = False, progress: Progress | None = None) -> dict[str, Any]:
-    """Seconds of an epoch over 17,500 reviews, scaled from a few batches of all lengths.
-
-    Args:
-        quick: a few reviews, to see that it runs; the figures mean nothing.
-        progress: called with (done, total) batches.
-
-    Returns:
-        `ratios` (`attention`, `gru`; above 1 qkv is faster) and `figures`.
+    """Seconds of an epoch over 17,500 reviews, scaled from a few batches of all lengths, by head.
 
     Raises:
         QKVError: both do not give the same logits, so their times cannot be compared.
@@ -205,7 +283,7 @@ def _measure_head(
 
 
 def recipe_of(head: str) -> TextRecipe:
-    """The project's recipe with that head, reading what the source reads."""
+    """The project's recipe with that head, reading what the course reads."""
     changes = (*SAME_READING, "training.precision=auto")
     return load_recipe_of(TextRecipe, "imdb", RECIPES[head], changes)
 
@@ -228,3 +306,81 @@ def plain_head(settings: HeadSettings, dim: int) -> nn.Module:
             token_dropout=settings.token_dropout,
         )
     raise ValueError(f"no plain head is like {settings.kind!r}")
+
+
+def batches_at_quantiles(lengths: IntArray, batch_size: int, count: int) -> list[IntArray]:
+    """Batches of texts of similar length, in the middle of equal shares of an epoch.
+
+    The texts are sorted by length and cut into batches; of `count` equal shares of these batches
+    the middle one is taken.
+
+    Args:
+        lengths: int64 (texts,), tokens of each text.
+        batch_size: texts a batch; a smaller last one is not drawn.
+        count: batches to draw.
+
+    Returns:
+        int64 indices of each batch, shortest texts first.
+
+    Raises:
+        ValueError: there are fewer full batches than that.
+    """
+    full = len(lengths) // batch_size
+    if full < count:
+        raise ValueError(f"{len(lengths)} texts make {full} batches of {batch_size}, not {count}")
+    order = np.argsort(lengths, kind="stable").astype(np.int64)
+    places = [(2 * share + 1) * full // (2 * count) for share in range(count)]
+    return [order[place * batch_size : (place + 1) * batch_size] for place in places]
+
+
+def require_same_logits(
+    head: str,
+    plain: PlainTextTraining,
+    qkv: TextRecipeTraining,
+    exact: TextEncoder,
+    sample: TextSplit,
+    indices: IntArray,
+) -> dict[str, float]:
+    """Give the plain head qkv's weights and compare the logits of some texts, without dropout.
+
+    The plain side reads each text alone, where nothing is padded and its missing mask does no
+    harm. qkv reads them all in one batch: in float32 throughout, and as it is timed.
+
+    Args:
+        head: what the head is called in an error.
+        plain: the baseline's training.
+        qkv: qkv's training, as it is timed.
+        exact: qkv's encoder in float32.
+        sample: the texts of both trainings.
+        indices: which of them to compare; their logits must not be all the same.
+
+    Returns:
+        `float32_difference`, the greatest of two logits, and `timed_relative_difference`, the root
+        of the mean square over the logits' standard deviation between texts.
+
+    Raises:
+        QKVError: the first exceeds 1e-5 or the second 0.25.
+    """
+    # Both name their weights alike.
+    plain.head.load_state_dict(qkv.model.head.state_dict())
+    plain.head.eval()
+    with torch.no_grad():
+        theirs = torch.cat([plain.logits(indices[i : i + 1]) for i in range(len(indices))]).cpu()
+    states = dict(exact.encode(exact.prepare([sample.texts[index] for index in indices])))
+    in_order = [states[place].float() for place in range(len(indices))]
+    in_float32 = float(_differences(qkv.logits_of(in_order), theirs).abs().max())
+    timed = _differences(qkv.logits(indices), theirs)
+    as_timed = float(timed.square().mean().sqrt() / theirs.std(correction=0))
+    # Written so that NaN fails too.
+    if not (in_float32 <= FLOAT32_TOLERANCE and as_timed <= TIMED_TOLERANCE):
+        raise QKVError(
+            f"logits of the plain {head} head and of qkv's differ by {in_float32:.2g} in float32 "
+            f"and by {as_timed:.1%} of their spread as timed, at equal weights",
+            remedy="mend the one that is wrong before timing either",
+        )
+    return {"float32_difference": in_float32, "timed_relative_difference": as_timed}
+
+
+def _differences(ours: Tensor, theirs: Tensor) -> Tensor:
+    """Of two classes' logits (texts, 2) from one logit (texts,)."""
+    return ours[:, 1] - ours[:, 0] - theirs

@@ -16,7 +16,7 @@ from qkv.text.heads import build_head
 from qkv.text.model import TextModel
 from qkv.text.text_encoder import TextEncoder
 from qkv.training.checkpoint import seed_initial_weights
-from qkv.training.loop import Stepper
+from qkv.training.loop import TrainStep
 from qkv.training.recipe import TextRecipe
 from qkv.training.text_task import TextTask
 
@@ -66,7 +66,7 @@ class TextRecipeTraining:
             device,
         )
         self.model = model
-        self._stepper = Stepper(self._task, recipe.training, seed=recipe.seed, device=device)
+        self._stepper = TrainStep(self._task, recipe.training, seed=recipe.seed, device=device)
         self.precision = self._stepper.precision
         self._device = device
         self._steps_done = 0

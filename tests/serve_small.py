@@ -15,9 +15,8 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI, Request, Response
 
 from qkv.cli.console import say
-from qkv.serving.guard import Traffic, guard
-from qkv.serving.listen import bind
-from qkv.serving.server import serve_app
+from qkv.serving.middleware import ActiveRequests, protect
+from qkv.serving.server import bind, serve_app
 from qkv.serving.settings import ServingSettings
 
 
@@ -29,7 +28,7 @@ def small_app(settings: ServingSettings) -> FastAPI:
 
     app = FastAPI(lifespan=lifespan)
     app.state.models = {"a": None, "b": None}
-    app.state.traffic = Traffic()
+    app.state.active_requests = ActiveRequests()
 
     @app.post("/v1/models/a/predict")
     async def predict(request: Request, seconds: float = 0.0) -> Response:
@@ -46,7 +45,7 @@ def small_app(settings: ServingSettings) -> FastAPI:
     async def fail() -> None:
         raise ZeroDivisionError
 
-    app.add_middleware(guard, settings=settings, traffic=app.state.traffic)
+    app.add_middleware(protect, settings=settings, active=app.state.active_requests)
     return app
 
 

@@ -55,12 +55,33 @@ def test_an_absent_device(present: set[str], name: devices.DeviceName) -> None:
     assert caught.value.remedy == "choose device 'auto' or 'cpu'"
 
 
-@pytest.mark.parametrize("tiles", [False, True])
-def test_precision_on_a_cpu(monkeypatch: pytest.MonkeyPatch, tiles: bool) -> None:
-    monkeypatch.setattr(devices, "_cpu_multiplies_bfloat16", lambda: tiles)
+@pytest.mark.parametrize("faster", [False, True])
+def test_precision_on_a_cpu(monkeypatch: pytest.MonkeyPatch, faster: bool) -> None:
+    monkeypatch.setattr(devices, "bfloat16_is_faster_on_cpu", lambda: faster)
     assert resolve_precision("float32", CPU) == torch.float32
     assert resolve_precision("bfloat16", CPU) == torch.bfloat16
-    assert resolve_precision("auto", CPU) == (torch.bfloat16 if tiles else torch.float32)
+    assert resolve_precision("auto", CPU) == (torch.bfloat16 if faster else torch.float32)
+
+
+@pytest.mark.parametrize(("bfloat16_takes", "faster"), [(0.2, True), (0.9, False), (20.0, False)])
+def test_a_cpu_is_measured_once(
+    monkeypatch: pytest.MonkeyPatch, bfloat16_takes: float, faster: bool
+) -> None:
+    now, products = 0.0, 0
+
+    def mm(left: torch.Tensor, _: torch.Tensor) -> None:
+        nonlocal now, products
+        now += bfloat16_takes if left.dtype == torch.bfloat16 else 1.0
+        products += 1
+
+    monkeypatch.setattr(torch, "mm", mm)
+    monkeypatch.setattr(devices.time, "perf_counter", lambda: now)
+    devices.bfloat16_is_faster_on_cpu.cache_clear()
+    assert devices.bfloat16_is_faster_on_cpu() == faster
+    assert devices.bfloat16_is_faster_on_cpu() == faster
+    assert products == (4 if bfloat16_takes > 4.0 else 10)
+    assert torch.get_num_threads() == 1
+    devices.bfloat16_is_faster_on_cpu.cache_clear()
 
 
 @pytest.mark.parametrize("native", [False, True])

@@ -16,7 +16,7 @@ from PIL import Image
 
 import qkv
 from qkv.errors import DataError, DivergenceError, InterruptedRunError, RecipeError, RunError
-from qkv.progress import Forecast, Silent, StepReport
+from qkv.progress import Estimate, Silent, StepReport
 from qkv.runs import Run
 from qkv.training import vision_task
 from qkv.training.recipe import Recipe, load_recipe
@@ -72,9 +72,9 @@ class StopAt(Silent):
     def note(self, message: str) -> None:
         self.notes.append(message)
 
-    def forecast(self, forecast: Forecast) -> None:
-        self.heard.append("forecast")
-        assert forecast.total_steps > 0
+    def estimate(self, estimate: Estimate) -> None:
+        self.heard.append("estimate")
+        assert estimate.total_steps > 0
 
     def step(self, report: StepReport, *, logged: bool) -> None:
         if report.step == self._step:
@@ -120,7 +120,7 @@ def test_the_record_is_whole(finished: Run, images: Path) -> None:
     assert [entry["epoch"] for entry in record["epochs"]] == [1, 2]
     assert record["kept_epoch"] in (1, 2)
     assert record["train_seconds"] > 0
-    assert record["forecast"]["total_steps"] == 6
+    assert record["estimate"]["total_steps"] == 6
     test = record["test"]
     assert test["examples"] == 6
     assert (test["parameters"], test["seed"]) == (record["parameters"], 42)
@@ -203,7 +203,7 @@ def test_stopped_and_resumed_it_is_the_same(
     assert run.record()["status"] == "interrupted"
     listener = StopAt(-1)
     assert qkv.resume(run.path, reporter=listener).path == run.path
-    assert listener.heard == []  # the forecast was made at the start
+    assert listener.heard == []  # the estimate was made at the start
     assert same_weights(run, finished)
     assert torch.equal(run.results()["test_logits"], finished.results()["test_logits"])
     record, expected = run.record(), finished.record()

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from qkv.training.loop import Stepper
+from qkv.progress import Silent
+from qkv.training.loop import TrainStep
 from qkv.training.recipe import load_recipe
 from qkv.training.vision_task import build_vision_task
 
@@ -30,8 +31,8 @@ def test_one_epoch_on_a_tenth_of_the_data(fashion_mnist: ImageDataset) -> None:
     changes = ("training.epochs=1", "training.warmup_steps=10", "training.device=cpu")
     recipe = load_recipe("fashion-mnist", "fast", changes)
     device = torch.device("cpu")
-    task = build_vision_task(recipe, few, device)
-    stepper = Stepper(task, recipe.training, seed=recipe.seed, device=device)
+    task, _ = build_vision_task(recipe, few, device, Silent())
+    stepper = TrainStep(task, recipe.training, seed=recipe.seed, device=device)
     for number, indices in enumerate(stepper.epoch_batches(0)):
         stepper.step(indices, number)
     with stepper.kept_weights():

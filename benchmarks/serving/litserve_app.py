@@ -15,17 +15,19 @@ import torch
 from fastapi import Body
 from torch import Tensor
 
-from benchmarks.serving.pipelines import Answer, TextPipeline, VisionPipeline
+from benchmarks.serving.baselines import Answer, TextPipeline, VisionPipeline
 
 
-class VisionAPI(litserve.LitAPI):  # type: ignore[misc]
-    """Classifies images.
+class PipelineAPI(litserve.LitAPI):  # type: ignore[misc]
+    """Classifies what `decode_request` of a subclass makes of a request.
 
     Args:
         folder: of the run.
         threads: of torch, in the worker.
         options: LitServe's own.
     """
+
+    pipeline: type[VisionPipeline] | type[TextPipeline]
 
     def __init__(self, folder: Path, threads: int, **options: Any) -> None:
         super().__init__(**options)
@@ -36,48 +38,42 @@ class VisionAPI(litserve.LitAPI):  # type: ignore[misc]
         """Called in the worker."""
         del device
         torch.set_num_threads(self._threads)
-        self._pipeline = VisionPipeline(self._folder)
+        self._pipeline: Any = self.pipeline(self._folder)
+
+    def predict(self, x: Any) -> Tensor:
+        """Probabilities."""
+        probabilities: Tensor = self._pipeline.probabilities(x)
+        return probabilities
+
+    def unbatch(self, output: Tensor) -> list[Tensor]:
+        """Those of each input."""
+        return list(output)
+
+    def encode_response(self, output: Tensor) -> Answer:
+        """The answer for one."""
+        answer: Answer = self._pipeline.answer(output)
+        return answer
+
+
+class VisionAPI(PipelineAPI):
+    """Classifies images."""
+
+    pipeline = VisionPipeline
 
     def decode_request(self, request: Annotated[bytes, Body(media_type="image/png")]) -> Tensor:
         """The pixels of one image."""
-        return self._pipeline.decode(request)
+        pixels: Tensor = self._pipeline.decode(request)
+        return pixels
 
     def batch(self, inputs: list[Tensor]) -> Tensor:
         """The pixels of several."""
         return torch.stack(inputs)
 
-    def predict(self, x: Tensor) -> Tensor:
-        """Probabilities."""
-        return self._pipeline.probabilities(x)
 
-    def unbatch(self, output: Tensor) -> list[Tensor]:
-        """Those of each image."""
-        return list(output)
+class TextAPI(PipelineAPI):
+    """Classifies texts."""
 
-    def encode_response(self, output: Tensor) -> Answer:
-        """The answer for one."""
-        return self._pipeline.answer(output)
-
-
-class TextAPI(litserve.LitAPI):  # type: ignore[misc]
-    """Classifies texts.
-
-    Args:
-        folder: of the run.
-        threads: of torch, in the worker.
-        options: LitServe's own.
-    """
-
-    def __init__(self, folder: Path, threads: int, **options: Any) -> None:
-        super().__init__(**options)
-        self._folder = folder
-        self._threads = threads
-
-    def setup(self, device: str) -> None:
-        """Called in the worker."""
-        del device
-        torch.set_num_threads(self._threads)
-        self._pipeline = TextPipeline(self._folder)
+    pipeline = TextPipeline
 
     def decode_request(self, request: dict[str, str]) -> str:
         """One text."""
@@ -86,18 +82,6 @@ class TextAPI(litserve.LitAPI):  # type: ignore[misc]
     def batch(self, inputs: list[str]) -> list[str]:
         """Several, padded only when they are tokenised."""
         return inputs
-
-    def predict(self, x: list[str]) -> Tensor:
-        """Probabilities."""
-        return self._pipeline.probabilities(x)
-
-    def unbatch(self, output: Tensor) -> list[Tensor]:
-        """Those of each text."""
-        return list(output)
-
-    def encode_response(self, output: Tensor) -> Answer:
-        """The answer for one."""
-        return self._pipeline.answer(output)
 
 
 def main() -> None:

@@ -1,74 +1,130 @@
-"""The process that makes the load: `python -m benchmarks.serving.load`.
+"""Load on servers of this machine, made by a process of its own.
 
-It reads one JSON command a line from standard input, writes one JSON answer a line to standard
-output, and ends with its input. Everything it sends goes to 127.0.0.1.
+In an open loop requests are sent when they are due, whatever has been answered by then; in a closed
+loop so many requests are always under way. The process imports neither torch nor numpy.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
-import sys
-from collections.abc import Coroutine
+import contextlib
+import itertools
+import math
+import multiprocessing
+import random
+import signal
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from multiprocessing.connection import Connection as Pipe
+from typing import Any, Self
 
-from benchmarks.serving.answers import Expected
-from benchmarks.serving.burst import Burst, poisson_arrivals
-from benchmarks.serving.closed_loop import closed_loop
+from benchmarks.serving.http_client import BROKEN, MOST_CONNECTIONS, Client, Scores, is_right
+from qkv.errors import QKVError
+
+OK = 200
+LATE_SHARE = 0.01
+PATIENCE_SECONDS = 10.0
+LONGEST_PAUSE_SECONDS = 0.02
+LONGEST_SECONDS = 60.0
+RANKS = {"p50": 0.50, "p90": 0.90, "p99": 0.99, "max": 1.0}
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is sent to one server.
+    """What is sent to one server."""
 
-    Attributes:
-        port: of the server, on this machine.
-        requests: whole requests.
-        expected: judges the answers, if they were told.
-    """
-
-    port: int
-    requests: list[bytes]
-    expected: Expected | None
+    port: int  # of the server, on this machine
+    requests: Sequence[bytes]  # whole requests, sent over and over in order
+    # the scores of each request's answer; None: answers are not judged
+    expected: Sequence[Scores] | None = None
+    tolerance: float = 0.0  # how much a score may be off
 
 
-class Load:
-    """Targets by name, and the commands on them."""
+class LoadGenerator:
+    """A process that sends requests to servers on this machine; a context manager."""
 
-    def __init__(self) -> None:
-        self._targets: dict[str, Target] = {}
+    def __enter__(self) -> Self:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve_commands, args=(theirs,), daemon=True)
+        self._process.start()
+        theirs.close()
+        return self
 
-    async def obey(self, command: dict[str, Any]) -> dict[str, Any]:
-        """Carry one command out."""
-        kind = command.pop("kind")
-        name = command.pop("target")
-        if kind == "target":
-            return self._add_target(name, **command)
-        target = self._targets[name]
-        if kind == "poisson":
-            drawn = [command.pop(key) for key in ("rate", "seconds", "seed")]
-            command["arrivals"] = poisson_arrivals(*drawn)
-        if kind == "closed":
-            return await closed_loop(target.port, target.requests, **command)
-        burst = Burst(target.port, target.requests, right=target.expected, **command)
-        return await burst.run()
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.join()
+        self._pipe.close()
 
-    def _add_target(
-        self,
-        name: str,
-        port: int,
-        requests: list[str],
-        expected: list[dict[str, float]] | None,
-        tolerance: float,
+    def add_target(self, name: str, target: Target) -> None:
+        """Make a server known by a name, or known anew."""
+        self._call(_add_target, name, target)
+
+    def open_loop(
+        self, name: str, rate: float, seconds: float, *, seed: int, **options: Any
     ) -> dict[str, Any]:
-        judge = None if expected is None else Expected(expected, tolerance)
-        self._targets[name] = Target(port, [base64.b64decode(text) for text in requests], judge)
-        return {"requests": len(requests)}
+        """Poisson arrivals at `rate` a second, `options` as of `OpenLoop`: what its `run` gives."""
+        return self._call(_open_loop, name, rate, seconds, seed, **options)
+
+    def at_the_same_moment(self, name: str, count: int, **options: Any) -> dict[str, Any]:
+        """Requests that are all due at once: what `OpenLoop.run` returns."""
+        return self._call(_all_at_once, name, count, **options)
+
+    def one_at_a_time(self, name: str, count: int) -> dict[str, Any]:
+        """Requests of which each waits for the one before: what `closed_loop` returns."""
+        return self._call(_closed_loop, name, concurrency=1, count=count)
+
+    def saturate(self, name: str, concurrency: int, seconds: float) -> dict[str, Any]:
+        """So many requests always under way, for a time: what `closed_loop` returns."""
+        return self._call(_closed_loop, name, concurrency=concurrency, seconds=seconds)
+
+    def _call(self, work: Callable[..., Any], *arguments: Any, **options: Any) -> dict[str, Any]:
+        try:
+            self._pipe.send((work, arguments, options))
+            outcome: dict[str, Any] = self._pipe.recv()
+            return outcome
+        except (EOFError, OSError):
+            raise QKVError(
+                "the process that makes the load has ended",
+                remedy="see what it printed above, and measure again",
+            ) from None
 
 
-def run_fast(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+# Of the process that makes the load.
+_targets: dict[str, Target] = {}
+
+
+def _serve_commands(pipe: Pipe) -> None:
+    # Ctrl-C is for the benchmark, which then ends this process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while True:
+        try:
+            work, arguments, options = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(work(*arguments, **options))
+
+
+def _add_target(name: str, target: Target) -> dict[str, Any]:
+    _targets[name] = target
+    return {}
+
+
+def _open_loop(name: str, rate: float, seconds: float, seed: int, **options: Any) -> dict[str, Any]:
+    arrivals = poisson_arrivals(rate, seconds, seed)
+    return _run(OpenLoop(_targets[name], arrivals, **options).run())
+
+
+def _all_at_once(name: str, count: int, **options: Any) -> dict[str, Any]:
+    return _run(OpenLoop(_targets[name], [0.0] * count, **options).run())
+
+
+def _closed_loop(name: str, **options: Any) -> dict[str, Any]:
+    return _run(closed_loop(_targets[name], **options))
+
+
+def _run(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
     """Run in an event loop, uvloop's where it is installed: it leaves the servers more time."""
     try:
         import uvloop
@@ -77,14 +133,216 @@ def run_fast(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
     return uvloop.run(work)
 
 
-def main() -> None:
-    """Obey commands until there are no more."""
-    load = Load()
-    for line in sys.stdin:
-        answer = run_fast(load.obey(json.loads(line)))
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
+def poisson_arrivals(rate: float, seconds: float, seed: int) -> list[float]:
+    """Times in [0, seconds) at which independent users send, `rate` a second on average."""
+    generator = random.Random(seed)  # noqa: S311 -- arrivals, not secrets
+    times: list[float] = []
+    now = generator.expovariate(rate)
+    while now < seconds:
+        times.append(now)
+        now += generator.expovariate(rate)
+    return times
 
 
-if __name__ == "__main__":
-    main()
+class OpenLoop:
+    """Requests sent at given times.
+
+    A latency is counted from the time at which its request was due, so a server that holds up the
+    generator is not excused (Tene 2013, "How not to measure latency": coordinated omission).
+
+    Args:
+        target: where to send what; its expected answers are compared once all is over.
+        arrivals: seconds from the start, ascending.
+        limit_seconds: it is given up once more than 1 % of the requests are sure to take longer,
+            or one has failed; None: it is never given up.
+        patience_seconds: how long the last answers are waited for.
+        connections: open at once at most.
+        tick_seconds: between two looks at what is due, at least: requests due within one are sent
+            together. It leaves the processor to the server, at the cost of that much latency.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        arrivals: Sequence[float],
+        *,
+        limit_seconds: float | None = None,
+        patience_seconds: float = PATIENCE_SECONDS,
+        connections: int = MOST_CONNECTIONS,
+        tick_seconds: float = 0.0,
+    ) -> None:
+        self._target = target
+        self._arrivals = arrivals
+        self._limit = limit_seconds
+        self._patience = patience_seconds
+        self._tick = tick_seconds
+        self._client = Client(target.port, connections)
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._latencies: list[float | None] = [None] * len(arrivals)
+        self._by_status: dict[int, list[float]] = {}
+        self._answered_at: list[float] = []
+        self._bodies: dict[int, bytes] = {}
+        self._lags: list[float] = []
+        self._started = 0.0
+        self._sent = self._ended = self._judged = self._late = 0
+        self._given_up = False
+
+    async def run(self) -> dict[str, Any]:
+        """Send everything, wait for the answers, and sum up."""
+        # Not the event loop's clock: uvloop's stands still within a turn, and ticks in ms.
+        cpu_before = time.process_time()
+        self._started = time.perf_counter()
+        while self._sent < len(self._arrivals) and not self._given_up:
+            self._send_due(self._now())
+            self._give_up_if_lost()
+            if self._sent < len(self._arrivals):
+                pause = max(self._arrivals[self._sent] - self._now(), self._tick)
+                await asyncio.sleep(min(pause, LONGEST_PAUSE_SECONDS))
+        sending = self._now()
+        cpu = time.process_time() - cpu_before
+        while self._ended < self._sent and not self._given_up:
+            if self._now() > sending + self._patience:
+                break
+            await asyncio.sleep(0.002)
+            self._give_up_if_lost()
+        connections = self._client.connections
+        # The event loop cancels what is still under way.
+        self._client.close()
+        return self._summary(sending) | {
+            "connections": connections,
+            "generator_cpu_share": cpu / sending if sending else 0.0,
+        }
+
+    def _now(self) -> float:
+        return time.perf_counter() - self._started
+
+    def _send_due(self, now: float) -> None:
+        while self._sent < len(self._arrivals) and self._arrivals[self._sent] <= now:
+            task = asyncio.create_task(self._post(self._sent))
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
+            self._lags.append(now - self._arrivals[self._sent])
+            self._sent += 1
+
+    async def _post(self, number: int) -> None:
+        requests = self._target.requests
+        status, body = await self._client.post(requests[number % len(requests)])
+        now = self._now()
+        latency = now - self._arrivals[number]
+        self._latencies[number] = latency
+        self._by_status.setdefault(status, []).append(latency)
+        self._ended += 1
+        if status == OK:
+            self._answered_at.append(now)
+            self._bodies[number] = body
+
+    def _give_up_if_lost(self) -> None:
+        if self._limit is None:
+            return
+        now = self._now()
+        while self._judged < self._sent and self._arrivals[self._judged] + self._limit < now:
+            latency = self._latencies[self._judged]
+            self._late += latency is None or latency > self._limit
+            self._judged += 1
+        too_many = self._late > LATE_SHARE * len(self._arrivals)
+        self._given_up = too_many or any(status != OK for status in self._by_status)
+
+    def _is_right(self, number: int, body: bytes) -> bool:
+        expected = self._target.expected
+        if expected is None:
+            return True
+        return is_right(body, expected[number % len(expected)], self._target.tolerance)
+
+    def _summary(self, sending: float) -> dict[str, Any]:
+        oks = self._by_status.get(OK, [])
+        wrong = sum(not self._is_right(number, body) for number, body in self._bodies.items())
+        # Of a load that was given up, what is still under way is nobody's fault.
+        unanswered = 0 if self._given_up else self._sent - self._ended
+        each_second = [0] * math.ceil(sending)
+        for at in self._answered_at:
+            if at < len(each_second):
+                each_second[int(at)] += 1
+        # What the last answers took beyond that is no throughput.
+        in_time = sum(at <= sending for at in self._answered_at)
+        return {
+            "due": len(self._arrivals),
+            "sent": self._sent,
+            "answered": len(oks),
+            "errors": self._ended - len(oks) + wrong + unanswered,
+            "wrong_answers": wrong,
+            "unanswered": unanswered,
+            "given_up": self._given_up,
+            "latency_ms": percentiles(oks),
+            "by_status": _by_status_name(self._by_status),
+            "lag_ms": percentiles(self._lags),
+            "sending_seconds": sending,
+            "answers_per_second": in_time / sending if sending else 0.0,
+            "answers_each_second": each_second,
+        }
+
+
+async def closed_loop(
+    target: Target,
+    *,
+    concurrency: int,
+    count: int | None = None,
+    seconds: float = LONGEST_SECONDS,
+) -> dict[str, Any]:
+    """Send a request whenever one is answered; answers are not judged.
+
+    Args:
+        target: where to send what.
+        concurrency: how many are under way at any time.
+        count: how many are sent in all; None: any number.
+        seconds: from when on none is sent any more.
+    """
+    client = Client(target.port)
+    started = time.perf_counter()
+    by_status: dict[int, list[float]] = {}
+    numbers = itertools.count() if count is None else iter(range(count))
+
+    async def post_in_turn() -> None:
+        for number in numbers:
+            if (sent_at := time.perf_counter()) - started >= seconds:
+                return
+            status = BROKEN
+            try:
+                status, _ = await client.post(target.requests[number % len(target.requests)])
+            finally:
+                by_status.setdefault(status, []).append(time.perf_counter() - sent_at)
+
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds + PATIENCE_SECONDS):
+            await asyncio.gather(*(post_in_turn() for _ in range(concurrency)))
+    client.close()
+    oks = by_status.get(OK, [])
+    sent = sum(map(len, by_status.values()))
+    return {
+        "sent": sent,
+        "answered": len(oks),
+        "errors": sent - len(oks),
+        "by_status": _by_status_name(by_status),
+        "latency_ms": percentiles(oks),
+        "answers_per_second": len(oks) / (time.perf_counter() - started),
+    }
+
+
+def percentiles(seconds: Sequence[float]) -> dict[str, float]:
+    """Nearest-rank percentiles in milliseconds, by name; empty for no values."""
+    if not seconds:
+        return {}
+    values = sorted(seconds)
+    return {
+        name: 1000 * values[max(0, math.ceil(share * len(values)) - 1)]
+        for name, share in RANKS.items()
+    }
+
+
+def _by_status_name(latencies: Mapping[int, Sequence[float]]) -> dict[str, dict[str, Any]]:
+    return {
+        "broken" if status == BROKEN else str(status): {
+            "count": len(values),
+            "latency_ms": percentiles(values),
+        }
+        for status, values in sorted(latencies.items())
+    }

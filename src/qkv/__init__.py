@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from qkv.training.recipe import load_recipe
     from qkv.training.train import resume, train
 
+__version__ = "0.1.0"
+
 __all__ = ["QKVError", "evaluate", "explain", "load", "load_recipe", "resume", "train"]
 
 # Each name is imported when it is first used, so that `import qkv` does not wait for torch.

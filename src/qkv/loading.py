@@ -12,6 +12,7 @@ from torch import nn
 
 from qkv.devices import DeviceName, resolve_device
 from qkv.errors import RunError
+from qkv.predictions import Classifier
 from qkv.runs import Run
 from qkv.text.classifier import TextClassifier
 from qkv.text.encoder import EncoderSettings
@@ -137,14 +138,13 @@ def load_vision(run: Run, config: dict[str, Any], device: torch.device) -> Visio
     )
 
 
-Classifier = VisionClassifier | TextClassifier
-LOADERS: dict[str, Callable[[Run, dict[str, Any], torch.device], Classifier]] = {
+LOADERS: dict[str, Callable[[Run, dict[str, Any], torch.device], Classifier[Any, Any]]] = {
     "vision": load_vision,
     "text": load_text,
 }
 
 
-def load(run: str | Path | Run, *, device: DeviceName = "cpu") -> Classifier:
+def load(run: str | Path | Run, *, device: DeviceName = "cpu") -> Classifier[Any, Any]:
     """The classifier of a run, with its kept weights.
 
     Raises:

@@ -1,8 +1,25 @@
-"""What a classifier answers, whatever it reads."""
+"""What every classifier is, whatever it reads, and what it answers."""
 
 from __future__ import annotations
 
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from qkv.errors import QKVError
+
+Source = TypeVar("Source")
+"""What a user gives for one input, such as a path or a text."""
+Example = TypeVar("Example")
+"""What the model sees of it, such as pixels."""
+FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -28,3 +45,132 @@ class FailedInput:
 
     input: str
     error: str
+
+
+class Classifier(ABC, Generic[Source, Example]):
+    """A trained model with its class names; a task derives one and gives `read` and `logits`.
+
+    Args:
+        model: the trained model; it is moved to the device and put in evaluation mode.
+        class_names: the name of each label, in label order.
+        device: where to compute.
+        temperature: what the model's logits are divided by.
+    """
+
+    task: ClassVar[str]
+    """The name under which recipes, runs and the tables of tasks know it."""
+    model: nn.Module
+
+    def __init__(
+        self,
+        model: nn.Module,
+        class_names: Sequence[str],
+        device: torch.device,
+        *,
+        temperature: float = 1.0,
+    ) -> None:
+        self.model = model.to(device).eval()
+        self.class_names = tuple(class_names)
+        self.device = device
+        self.temperature = temperature
+
+    @abstractmethod
+    def read(self, source: Source, *, name: str | None = None) -> Example:
+        """What the model sees of an input.
+
+        Args:
+            source: what a user gives.
+            name: what an error calls it; None: a name by its kind.
+
+        Raises:
+            QKVError: it cannot be read.
+        """
+
+    @abstractmethod
+    def logits(self, examples: Sequence[Example]) -> Tensor:
+        """What probabilities are the softmax of.
+
+        Args:
+            examples: one or more, as `read` gives them.
+
+        Returns:
+            float32 (examples, classes), on the CPU; the temperature is applied.
+        """
+
+    @abstractmethod
+    def predict_logits(self, split: Any) -> Tensor:
+        """`logits` of every example of a split of this task's data set."""
+
+    @abstractmethod
+    def name_of(self, source: Source, index: int) -> tuple[str, str]:
+        """What an input is called in its answer, and in an error; `index` counts from 0."""
+
+    def prepare(self) -> None:
+        """Load what is loaded late, so that its absence is found before an answer is begun."""
+
+    def predict_proba(self, inputs: Iterable[Source], *, batch_size: int = 256) -> FloatArray:
+        """Probabilities (inputs, classes), float32, classes in the order of `class_names`.
+
+        Raises:
+            QKVError: an input cannot be read.
+        """
+        rows = [np.empty((0, len(self.class_names)), dtype=np.float32)]
+        for batch in _batches(enumerate(inputs), batch_size):
+            examples = [self.read(given, name=self.name_of(given, i)[1]) for i, given in batch]
+            rows.append(self._probabilities(examples))
+        return np.concatenate(rows)
+
+    def predict(self, inputs: Sequence[Source], *, batch_size: int = 256) -> list[Prediction]:
+        """One prediction an input.
+
+        Raises:
+            QKVError: an input cannot be read.
+        """
+        rows = self.predict_proba(inputs, batch_size=batch_size)
+        names = [self.name_of(source, index)[0] for index, source in enumerate(inputs)]
+        return [self._prediction(name, row) for name, row in zip(names, rows, strict=True)]
+
+    def predict_each(
+        self,
+        inputs: Iterable[Source],
+        *,
+        names: Iterable[str] | None = None,
+        batch_size: int = 256,
+    ) -> Iterator[Prediction | FailedInput]:
+        """Answers in the order of the inputs; one that cannot be read does not stop the others.
+
+        Args:
+            inputs: as for `predict`.
+            names: what each is called in its answer; None: as `predict` calls it.
+            batch_size: inputs computed together; an answer does not depend on it.
+        """
+        called = itertools.repeat(None) if names is None else names
+        numbered = enumerate(zip(inputs, called, strict=names is not None))
+        for batch in _batches(numbered, batch_size):
+            answers: list[str | FailedInput] = []
+            examples = []
+            for index, (source, given) in batch:
+                answer, error = self.name_of(source, index)
+                answer, error = (answer, error) if given is None else (given, given)
+                try:
+                    examples.append(self.read(source, name=error))
+                    answers.append(answer)
+                except QKVError as problem:
+                    answers.append(FailedInput(error, problem.problem))
+            rows = iter(self._probabilities(examples) if examples else ())
+            for item in answers:
+                yield self._prediction(item, next(rows)) if isinstance(item, str) else item
+
+    def _probabilities(self, examples: Sequence[Example]) -> FloatArray:
+        return self.logits(examples).softmax(dim=1).numpy()
+
+    def _prediction(self, name: str, probabilities: FloatArray) -> Prediction:
+        top = int(probabilities.argmax())
+        named = dict(zip(self.class_names, map(float, probabilities), strict=True))
+        return Prediction(name, self.class_names[top], float(probabilities[top]), named)
+
+
+def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch

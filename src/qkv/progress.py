@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib.util
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Forecast:
+class Estimate:
     """What a training is expected to cost, from a few timed steps.
 
     Attributes:
@@ -65,7 +68,7 @@ class Reporter(Protocol):
         """What is called with (done, total) while `what` goes on, counted in `unit`."""
         ...
 
-    def forecast(self, forecast: Forecast) -> None:
+    def estimate(self, estimate: Estimate) -> None:
         """Before the first step."""
 
     def step(self, report: StepReport, *, logged: bool) -> None:
@@ -85,7 +88,7 @@ class Silent:
         """What says nothing."""
         return lambda done, total: None  # noqa: ARG005
 
-    def forecast(self, forecast: Forecast) -> None:
+    def estimate(self, estimate: Estimate) -> None:
         """Say nothing."""
 
     def step(self, report: StepReport, *, logged: bool) -> None:
@@ -93,3 +96,47 @@ class Silent:
 
     def epoch(self, entry: dict[str, Any]) -> None:
         """Say nothing."""
+
+
+@contextmanager
+def with_tensorboard(reporter: Reporter, folder: Path) -> Iterator[Reporter]:
+    """`reporter` itself, or one that also writes event files to `folder/tensorboard`."""
+    if importlib.util.find_spec("tensorboard") is None:
+        yield reporter
+        return
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter(folder / "tensorboard")
+    try:
+        yield _Both(reporter, writer)
+    finally:
+        writer.close()
+
+
+class _Both:
+    """Tells the reporter, and writes scalars."""
+
+    def __init__(self, reporter: Reporter, writer: Any) -> None:
+        self._reporter = reporter
+        self._writer = writer
+
+    def note(self, message: str) -> None:
+        self._reporter.note(message)
+
+    def progress(self, what: str, unit: str) -> Progress:
+        return self._reporter.progress(what, unit)
+
+    def estimate(self, estimate: Estimate) -> None:
+        self._reporter.estimate(estimate)
+
+    def step(self, report: StepReport, *, logged: bool) -> None:
+        self._reporter.step(report, logged=logged)
+        if logged:
+            for name in ("loss", "accuracy", "learning_rate", "examples_per_second"):
+                self._writer.add_scalar(f"train/{name}", getattr(report, name), report.step)
+
+    def epoch(self, entry: dict[str, Any]) -> None:
+        self._reporter.epoch(entry)
+        for name, value in entry.items():
+            if name.endswith(("_loss", "_accuracy")):
+                self._writer.add_scalar(f"epoch/{name}", value, entry["step"])

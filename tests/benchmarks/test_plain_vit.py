@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from benchmarks import plain_vit
 from benchmarks.plain_vit import PlainViT
-from benchmarks.vit_step import plain_weights
+from benchmarks.vit import plain_weights
 from qkv.training.recipe import load_recipe
 from qkv.vision.vit import ViT, ViTSettings
 

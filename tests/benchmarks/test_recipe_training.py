@@ -9,7 +9,7 @@ from qkv.data.dataset import ImageDataset, ImageSplit
 from qkv.progress import Silent
 from qkv.runs import Run
 from qkv.training.checkpoint import seed_initial_weights
-from qkv.training.loop import Fit, Stepper
+from qkv.training.loop import Fit, TrainStep
 from qkv.training.recipe import parse_recipe
 from qkv.training.vision_task import VisionTask
 from qkv.vision.classifier import Preprocessing
@@ -67,7 +67,7 @@ def test_same_weights_and_accuracy_as_the_training_loop(data, tmp_path, ema_deca
     preprocessing = Preprocessing(image_size=8, channels=1)
     task = VisionTask(model, data, preprocessing, recipe.augment, recipe.training, device)
     run = Run.create(tmp_path / "run", config={}, record={"status": "running"})
-    stepper = Stepper(task, recipe.training, seed=recipe.seed, device=device)
+    stepper = TrainStep(task, recipe.training, seed=recipe.seed, device=device)
     fit = Fit(stepper, recipe.training, run=run, reporter=Silent())
     position = fit.train()
 

@@ -1,5 +1,4 @@
 import asyncio
-import json
 import math
 import socket
 import subprocess
@@ -10,12 +9,15 @@ import pytest
 from stub_server import scores, stub_server
 
 from benchmarks.serving import module_environment
-from benchmarks.serving.answers import Expected, difference, read_scores
-from benchmarks.serving.burst import Burst, poisson_arrivals
-from benchmarks.serving.closed_loop import closed_loop
-from benchmarks.serving.generator import LoadGenerator
-from benchmarks.serving.latencies import percentiles
-from benchmarks.serving.wire import request_bytes
+from benchmarks.serving.http_client import difference, is_right, read_scores, request_bytes
+from benchmarks.serving.load import (
+    LoadGenerator,
+    OpenLoop,
+    Target,
+    closed_loop,
+    percentiles,
+    poisson_arrivals,
+)
 from qkv.errors import QKVError
 
 
@@ -23,9 +25,9 @@ def requests_to(port, bodies=(b"a", b"bc")):
     return [request_bytes(port, "/predict", "text/plain", body) for body in bodies]
 
 
-def burst(port, arrivals, **options):
-    requests = options.pop("requests", None) or requests_to(port)
-    return asyncio.run(Burst(port, requests, arrivals, **options).run())
+def open_loop(port, arrivals, *, expected=None, **options):
+    target = Target(port, requests_to(port), expected, tolerance=0.01)
+    return asyncio.run(OpenLoop(target, arrivals, **options).run())
 
 
 def test_arrivals_are_poisson():
@@ -43,7 +45,7 @@ def test_arrivals_are_poisson():
 
 def test_everything_due_is_sent_and_answered():
     with stub_server() as stub:
-        result = burst(stub.port, poisson_arrivals(300.0, 0.5, seed=0))
+        result = open_loop(stub.port, poisson_arrivals(300.0, 0.5, seed=0))
         assert sorted(set(stub.bodies)) == [b"a", b"bc"]
     assert result["due"] == result["sent"] == result["answered"] == len(stub.bodies) > 100
     assert result["errors"] == result["unanswered"] == 0
@@ -59,12 +61,12 @@ def test_latency_counts_from_the_time_at_which_a_request_was_due():
     # Ten requests due at once, 20 ms each, one after the other: the last waits 200 ms. A generator
     # that sent each after the answer to the one before would find 20 ms for all.
     with stub_server(seconds=0.02) as stub:
-        together = burst(stub.port, [0.0] * 10)
+        together = open_loop(stub.port, [0.0] * 10)
         after_each_other = asyncio.run(
-            closed_loop(stub.port, requests_to(stub.port), concurrency=1, count=10)
+            closed_loop(Target(stub.port, requests_to(stub.port)), concurrency=1, count=10)
         )
         # On one connection the generator itself holds them up, and is not excused either.
-        held_up = burst(stub.port, [0.0] * 10, connections=1)
+        held_up = open_loop(stub.port, [0.0] * 10, connections=1)
     assert together["latency_ms"]["max"] >= 200
     assert held_up["latency_ms"]["max"] >= 200
     assert held_up["connections"] == 1
@@ -72,10 +74,10 @@ def test_latency_counts_from_the_time_at_which_a_request_was_due():
     assert 20 <= after_each_other["latency_ms"]["p50"] < 100
 
 
-def test_a_lost_burst_is_given_up():
+def test_a_lost_load_is_given_up():
     with stub_server(seconds=0.03) as stub:
         arrivals = poisson_arrivals(200.0, 20.0, seed=0)
-        result = burst(stub.port, arrivals, limit_seconds=0.05)
+        result = open_loop(stub.port, arrivals, limit_seconds=0.05)
     assert result["given_up"]
     assert result["sent"] < len(arrivals) / 2
     assert result["sending_seconds"] < 10
@@ -92,8 +94,8 @@ def test_a_lost_burst_is_given_up():
 )
 def test_failures_are_errors(reply, status):
     with stub_server(reply) as stub:
-        result = burst(stub.port, [0.01 * n for n in range(10)])
-        bounded = burst(stub.port, [0.01 * n for n in range(200)], limit_seconds=5.0)
+        result = open_loop(stub.port, [0.01 * n for n in range(10)])
+        bounded = open_loop(stub.port, [0.01 * n for n in range(200)], limit_seconds=5.0)
     assert result["errors"] == result["by_status"][status]["count"] == 5
     assert result["answered"] == 5
     assert bounded["given_up"]
@@ -103,24 +105,24 @@ def test_failures_are_errors(reply, status):
 def test_nobody_listens():
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        result = burst(unused.getsockname()[1], [0.0, 0.01])
+        result = open_loop(unused.getsockname()[1], [0.0, 0.01])
     assert result["by_status"]["broken"]["count"] == result["errors"] == 2
 
 
 def test_an_answer_without_end_is_unanswered():
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        result = burst(silent.getsockname()[1], [0.0, 0.01], patience_seconds=0.2)
+        result = open_loop(silent.getsockname()[1], [0.0, 0.01], patience_seconds=0.2)
     assert result["unanswered"] == result["errors"] == 2
 
 
 def test_answers_of_other_requests_are_wrong():
-    expected = Expected([{"x": 0.2, "y": 0.8}, {"x": 0.7, "y": 0.3}], tolerance=0.01)
+    expected = [{"x": 0.2, "y": 0.8}, {"x": 0.7, "y": 0.3}]
     right = {b"a": scores(y=0.8, x=0.205), b"bc": scores(x=0.7, y=0.3)}
     with stub_server(lambda _, body: (200, right[body])) as stub:
-        good = burst(stub.port, [0.0] * 6, right=expected)
+        good = open_loop(stub.port, [0.0] * 6, expected=expected)
     swapped = {b"a": right[b"bc"], b"bc": right[b"a"]}
     with stub_server(lambda number, body: (200, (swapped if number == 3 else right)[body])) as stub:
-        bad = burst(stub.port, [0.0] * 6, right=expected)
+        bad = open_loop(stub.port, [0.0] * 6, expected=expected)
     assert (good["wrong_answers"], good["errors"]) == (0, 0)
     assert (bad["wrong_answers"], bad["errors"]) == (1, 1)
 
@@ -130,10 +132,9 @@ def test_scores_are_compared_by_label():
     assert difference({"a": 0.25, "b": 0.75}, {"b": 0.5, "a": 0.5}) == 0.25
     assert difference({"a": 1.0}, {"b": 1.0}) == math.inf
     for body in (b"{}", b"[1]", b"nothing", b'[{"label": "a"}]', b"3"):
-        assert not Expected([{"a": 1.0}], 0.1)(0, body)
-    assert not Expected([{"a": 1.0}], 0.1)(0, b'[{"label": "a", "score": NaN}]')
-    # Request 5 of two inputs repeats the second.
-    assert Expected([{"a": 1.0}, {"a": 0.0}], 0.1)(5, scores(a=0.05))
+        assert not is_right(body, {"a": 1.0}, 0.1)
+    assert not is_right(b'[{"label": "a", "score": NaN}]', {"a": 1.0}, 0.1)
+    assert is_right(scores(a=0.05), {"a": 0.0}, 0.1)
 
 
 def test_percentiles_are_nearest_ranks():
@@ -148,31 +149,21 @@ def test_the_generator_is_a_process_that_ends_with_the_benchmark():
     expected = [{"x": 1.0}, {"x": 0.0}]
     answers = {b"a": scores(x=1.0), b"bc": scores(x=0.0)}
     with stub_server(lambda _, body: (200, answers[body])) as stub, LoadGenerator() as generator:
-        generator.add_target("t", stub.port, requests_to(stub.port), expected=expected)
-        result = generator.burst("t", 200.0, 0.3, seed=1, limit_seconds=5.0)
+        generator.add_target("t", Target(stub.port, requests_to(stub.port), expected))
+        result = generator.open_loop("t", 200.0, 0.3, seed=1, limit_seconds=5.0)
         assert result["answered"] == result["due"] > 20
         assert result["wrong_answers"] == 0
         assert generator.one_at_a_time("t", 4)["answered"] == 4
-        at_once = generator.at_once("t", 3, 0.2)
-        assert at_once["answered"] == at_once["sent"] > 3
+        saturated = generator.saturate("t", 3, 0.2)
+        assert saturated["answered"] == saturated["sent"] > 3
         moment = generator.at_the_same_moment("t", 20, connections=7, patience_seconds=5.0)
         assert (moment["answered"], moment["connections"]) == (20, 7)
         process = generator._process
-        assert process.poll() is None
-    assert process.poll() is not None
+        assert process.is_alive()
+    assert not process.is_alive()
     with pytest.raises(QKVError, match="has ended"), LoadGenerator() as generator:
         generator._process.kill()
         generator.one_at_a_time("t", 1)
-
-
-def test_the_process_ends_with_its_input():
-    command = [sys.executable, "-m", "benchmarks.serving.load"]
-    target = {"kind": "target", "target": "t", "port": 1, "requests": []}
-    line = json.dumps({**target, "expected": None, "tolerance": 0.0})
-    done = subprocess.run(
-        command, input=line, capture_output=True, text=True, timeout=60, env=module_environment()
-    )
-    assert (done.returncode, json.loads(done.stdout)) == (0, {"requests": 0})
 
 
 def test_making_load_needs_neither_torch_nor_numpy():

@@ -7,7 +7,7 @@ import torch
 from benchmarks.text_recipe_training import TextRecipeTraining
 from qkv.progress import Silent
 from qkv.text.text_encoder import open_text_encoder
-from qkv.training.loop import Stepper
+from qkv.training.loop import TrainStep
 from qkv.training.recipe import load_recipe
 from qkv.training.text_task import build_text_task
 from small_imdb import small_imdb
@@ -37,7 +37,7 @@ def test_same_weights_as_the_projects_training(tmp_path, changes):
     recipe = recipe_with(tiny_bert(tmp_path / "bert"), "training.precision=float32", *changes)
     data = small_imdb(30)
     task, _ = build_text_task(recipe, data, CPU, Silent())
-    stepper = Stepper(task, recipe.training, seed=recipe.seed, device=CPU)
+    stepper = TrainStep(task, recipe.training, seed=recipe.seed, device=CPU)
 
     encoder = open_text_encoder(recipe.encoder, device=CPU)
     training = TextRecipeTraining(recipe, encoder, data.train, 2, CPU, tmp_path / "states")

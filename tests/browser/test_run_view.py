@@ -153,7 +153,7 @@ def test_a_failure_is_told(visit: Visit) -> None:
         "**/report",
         lambda route: route.fulfill(status=422, body=refusal, content_type="application/json"),
     )
-    page.get_by_role("link", name="The run").click()
+    page.get_by_role("link", name="Report").click()
     alert = page.get_by_role("alert")
     alert.wait_for()
     assert "the run is damaged; restore the folder" in alert.inner_text()

@@ -63,7 +63,7 @@ def scores_shown(page: Page) -> dict[str, str]:
 def pixels_shown(page: Page) -> list[str]:
     """The canvases of attention and explanation, each as the address of its picture."""
     pictures: list[str] = page.evaluate(
-        "() => [...document.querySelectorAll('.stage canvas')].map((one) => one.toDataURL())"
+        "() => [...document.querySelectorAll('.image-view canvas')].map((one) => one.toDataURL())"
     )
     return pictures
 
@@ -273,7 +273,7 @@ def test_who_wants_less_motion_turns_the_layers_by_hand(visit: Visit) -> None:
 
 def test_views_are_reached_by_the_keyboard_alone(images: Page) -> None:
     images.evaluate("() => document.activeElement.blur()")
-    for name, view in (("The run", "run"), ("Studies", "studies"), ("Images", "images")):
+    for name, view in (("Report", "run"), ("Studies", "studies"), ("Images", "images")):
         for _ in range(20):
             images.keyboard.press("Tab")
             if images.evaluate("() => document.activeElement.textContent") == name:
@@ -324,7 +324,7 @@ def test_runs_are_switched_and_the_view_is_kept(visit: Visit) -> None:
     page.locator(".words .word").first.wait_for()
     assert page.locator("h1").inner_text() == "reviews"
     assert page.locator(".bars .bar-name").all_inner_texts() == ["bad", "fine", "good"]
-    page.locator("#nav").get_by_role("link", name="The run").click()
+    page.locator("#nav").get_by_role("link", name="Report").click()
     page.locator(".view-run h1").wait_for()
     chosen.select_option("colours")
     page.wait_for_function("() => document.title.includes('colours')")

@@ -37,9 +37,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
 def test_without_a_name_the_cases_are_listed(qkv: Call) -> None:
     outcome = qkv("bench")
     assert outcome.code == 0
-    for name, case in registry.CASES.items():
+    for name, summary in registry.CASES.items():
         assert f"{name} " in outcome.out
-        assert case.summary in outcome.out
+        assert summary in outcome.out
     assert set(qkv("bench", "--json").json["cases"]) == set(registry.CASES)
 
 

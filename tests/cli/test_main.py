@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from qkv import __version__
 from qkv.cli import main as program
 from qkv.errors import BadFilesError, InterruptedRunError, QKVError
 
@@ -40,7 +41,23 @@ def test_python_m_qkv_is_the_program() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "qkv", "--version"], capture_output=True, text=True, timeout=60
     )
-    assert (done.returncode, done.stdout) == (0, f"qkv {version('qkv')}\n")
+    assert (done.returncode, done.stdout) == (0, f"qkv {__version__}\n")
+
+
+def test_the_version_stands_in_one_place_and_needs_no_installation(
+    qkv: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert importlib.metadata.version("qkv") == __version__
+
+    def absent(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", absent)
+    monkeypatch.setattr(importlib.metadata, "distribution", absent)
+    assert qkv("--version").out == f"qkv {__version__}\n"
+    from qkv.training.train import _versions
+
+    assert _versions()["qkv"] == __version__
 
 
 def test_every_command_explains_itself(qkv: Call) -> None:

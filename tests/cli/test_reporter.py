@@ -9,7 +9,7 @@ import pytest
 
 from qkv.cli.console import counted, duration, mebibytes
 from qkv.cli.progress import PlainReporter, TerminalReporter, make_reporter
-from qkv.progress import Forecast, StepReport
+from qkv.progress import Estimate, StepReport
 
 STEP = StepReport(
     step=1200,
@@ -24,7 +24,7 @@ STEP = StepReport(
     seconds_left=75.0,
 )
 EPOCH = {"epoch": 2, "train_loss": 0.5, "train_accuracy": 0.8, "seconds": 61.0}
-FORECAST = Forecast(train_seconds=200.0, memory_bytes=812 * 2**20, disk_bytes=2**20, total_steps=9)
+FORECAST = Estimate(train_seconds=200.0, memory_bytes=812 * 2**20, disk_bytes=2**20, total_steps=9)
 
 
 class Terminal(io.StringIO):
@@ -49,7 +49,7 @@ def test_plain_lines_for_logged_steps_epochs_and_the_forecast(
     with make_reporter() as reporter:
         assert isinstance(reporter, PlainReporter)
         reporter.note("a\x1bb")
-        reporter.forecast(FORECAST)
+        reporter.estimate(FORECAST)
         reporter.step(STEP, logged=False)
         reporter.step(STEP, logged=True)
         reporter.epoch({**EPOCH, "validation_loss": None, "test_loss": 0.4, "test_accuracy": 0.85})
@@ -57,7 +57,7 @@ def test_plain_lines_for_logged_steps_epochs_and_the_forecast(
     assert captured.out == ""
     assert captured.err.splitlines() == [
         "a\ufffdb",
-        "forecast: 9 steps in about 3 min 20 s, memory 812 MiB, disk 1.0 MiB",
+        "estimate: 9 steps in about 3 min 20 s, memory 812 MiB, disk 1.0 MiB",
         "step 1,200/3,000  epoch 2/5  loss 0.5123  accuracy 81.25 %  4,322 images/s  "
         "1 min 15 s left",
         "epoch 2  train loss 0.5000 accuracy 80.00 %  test loss 0.4000 accuracy 85.00 %  "
@@ -107,13 +107,13 @@ def test_a_terminal_gets_bars_and_keeps_the_epochs(terminal: Terminal) -> None:
         fetched(2**20, 30 * 2**20)
         fetched(30 * 2**20, 30 * 2**20)
         reporter.note("a [red] note")
-        reporter.forecast(FORECAST)
+        reporter.estimate(FORECAST)
         reporter.step(STEP, logged=False)
         reporter.epoch(EPOCH)
     drawn = terminal.getvalue()
     for words in (
         "a [red] note\n",
-        "forecast: 9 steps",
+        "estimate: 9 steps",
         "epoch 2/5",
         "loss 0.5123  accuracy 81.25 %  4,322 images/s  1 min 15 s left",
         "epoch 2  train loss 0.5000 accuracy 80.00 %  1 min 01 s\n",

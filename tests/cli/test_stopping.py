@@ -51,4 +51,4 @@ def test_an_interrupted_training_goes_on_where_it_stopped(
     assert record["status"] == "finished"
     assert [entry["epoch"] for entry in record["epochs"]] == list(range(1, reached + 3))
     assert resumed.json["test"]["examples"] == 3
-    assert "forecast" not in resumed.err  # it went on, and did not begin again
+    assert "estimate" not in resumed.err  # it went on, and did not begin again

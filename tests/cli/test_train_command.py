@@ -23,7 +23,7 @@ def test_train_prints_one_document_and_keeps_progress_off_standard_output(
     assert {"accuracy", "loss", "examples", "calibration"} <= set(document["test"])
     assert document["figures"]
     assert all(Path(figure).is_file() for figure in document["figures"])
-    assert "forecast: " in trained.err
+    assert "estimate: " in trained.err
     assert "epoch 1  train loss" in trained.err
     assert "step 2/" in trained.err
     record = json.loads((run / "run.json").read_text())

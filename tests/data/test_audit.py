@@ -20,7 +20,7 @@ from qkv.data.audit import (
     audit_texts,
 )
 from qkv.data.dataset import ImageDataset, ImageSplit, IntArray, Skipped, TextDataset, TextSplit
-from qkv.data.text_table import TextTableSettings
+from qkv.data.text_files import TextTableSettings
 from qkv.errors import DataError
 
 
@@ -117,25 +117,6 @@ def test_a_single_class_and_nothing_readable(tmp_path: Path) -> None:
     assert audit["images"] == 0
     assert audit["width"] is None
     assert "there is a single class; a classifier needs two" in audit["warnings"]
-
-
-def test_ten_to_one_is_not_yet_imbalance(tmp_path: Path) -> None:
-    for value in range(20):
-        picture(tmp_path / f"a/{value}.png", value)
-    picture(tmp_path / "b/1.png", 100)
-    picture(tmp_path / "b/2.png", 101)
-    assert audit_images(tmp_path)["warnings"] == []
-    picture(tmp_path / "a/more.png", 50)
-    assert len(audit_images(tmp_path)["warnings"]) == 1
-
-
-def test_duplicates_are_capped_but_counted(tmp_path: Path) -> None:
-    for value in range(SHOWN_GROUPS + 5):
-        for copy in "xy":
-            picture(tmp_path / f"a/{value}{copy}.png", value)
-    within = audit_images(tmp_path)["duplicates"]["within_splits"]
-    assert (within["groups"], within["images"]) == (SHOWN_GROUPS + 5, 2 * SHOWN_GROUPS + 10)
-    assert len(within["shown"]) == SHOWN_GROUPS
 
 
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:

@@ -146,13 +146,7 @@ def test_paths_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def huge_png(width: int, height: int) -> bytes:
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        )
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    return png(width, height, depth=8, colour=0, rows=b"")
 
 
 @pytest.mark.parametrize("side", [7072, 10_000, 50_000])  # above ours; Pillow warns; Pillow raises
@@ -305,43 +299,6 @@ def rgb(data: bytes) -> list[tuple[int, ...]]:
     return [tuple(colour) for colour in decode(data, channels=3)[:, 0].T.tolist()]
 
 
-@pytest.mark.parametrize("image_format", ["PNG", "BMP", "TIFF"])
-def test_one_bit_becomes_black_and_white(image_format: str) -> None:
-    data = encoded(row("1", 0, 1, 1, 0, 1), image_format)
-    assert grey(data) == [0, 255, 255, 0, 255]
-    assert rgb(data)[:2] == [(0, 0, 0), (255, 255, 255)]
-
-
-@pytest.mark.parametrize("image_format", ["PNG", "BMP", "TIFF", "GIF"])
-def test_eight_bits_of_grey_stay_and_repeat(image_format: str) -> None:
-    data = encoded(row("L", 0, 1, 127, 254, 255), image_format)
-    assert grey(data) == [0, 1, 127, 254, 255]
-    assert rgb(data)[1:3] == [(1, 1, 1), (127, 127, 127)]
-
-
-def test_rgb_becomes_grey_by_its_luma() -> None:
-    data = encoded(row("RGB", (255, 0, 0), (0, 255, 0), (0, 0, 255), (10, 200, 30)), "PNG")
-    # round(0.299 R + 0.587 G + 0.114 B)
-    assert grey(data) == [76, 150, 29, 124]
-    assert rgb(data)[3] == (10, 200, 30)
-
-
-@pytest.mark.parametrize("image_format", ["PNG", "WEBP", "TIFF"])
-def test_alpha_is_laid_over_white(image_format: str) -> None:
-    options = {"lossless": True, "exact": True} if image_format == "WEBP" else {}
-    image = row("RGBA", (200, 0, 100, 255), (200, 0, 100, 0), (200, 0, 100, 51), (0, 0, 0, 128))
-    data = encoded(image, image_format, **options)
-    # 51 / 255 = 1/5: 0.2 × 200 + 0.8 × 255 = 244
-    assert rgb(data) == [(200, 0, 100), (255, 255, 255), (244, 204, 224), (127, 127, 127)]
-
-
-@pytest.mark.parametrize("image_format", ["PNG", "TIFF"])
-def test_grey_with_alpha_is_laid_over_white(image_format: str) -> None:
-    data = encoded(row("LA", (100, 255), (100, 0), (100, 51)), image_format)
-    assert grey(data) == [100, 255, 224]
-    assert rgb(data)[2] == (224, 224, 224)
-
-
 def palette_row() -> Image.Image:
     image = Image.new("P", (3, 1))
     image.putpalette([255, 0, 0, 0, 0, 255, 7, 8, 9])
@@ -349,20 +306,48 @@ def palette_row() -> Image.Image:
     return image
 
 
-@pytest.mark.parametrize("image_format", ["PNG", "GIF", "BMP", "TIFF"])
-def test_palette_becomes_its_colours(image_format: str) -> None:
-    assert rgb(encoded(palette_row(), image_format)) == [(255, 0, 0), (0, 0, 255), (7, 8, 9)]
+PLAIN = "PNG BMP TIFF"
+# 51 / 255 = 1/5: 0.2 × 200 + 0.8 × 255 = 244
+ALPHA = row("RGBA", (200, 0, 100, 255), (200, 0, 100, 0), (200, 0, 100, 51), (0, 0, 0, 128))
+OVER_WHITE = [(200, 0, 100), (255, 255, 255), (244, 204, 224), (127, 127, 127)]
+COLOURS = [(255, 0, 0), (0, 0, 255), (7, 8, 9)]
 
 
-@pytest.mark.parametrize("image_format", ["PNG", "GIF"])
-def test_a_transparent_palette_entry_is_white(image_format: str) -> None:
-    data = encoded(palette_row(), image_format, transparency=1)
-    assert rgb(data) == [(255, 0, 0), (255, 255, 255), (7, 8, 9)]
+@pytest.mark.parametrize(
+    ("image", "formats", "options", "expected"),
+    [
+        (row("1", 0, 1, 1, 0, 1), PLAIN, {}, [0, 255, 255, 0, 255]),
+        (row("L", 0, 1, 127, 254, 255), f"{PLAIN} GIF", {}, [0, 1, 127, 254, 255]),
+        (row("LA", (100, 255), (100, 0), (100, 51)), "PNG TIFF", {}, [100, 255, 224]),
+        (ALPHA, "PNG TIFF", {}, OVER_WHITE),
+        (ALPHA, "WEBP", {"lossless": True, "exact": True}, OVER_WHITE),
+        (palette_row(), f"{PLAIN} GIF", {}, COLOURS),
+        (palette_row(), "PNG GIF", {"transparency": 1}, [COLOURS[0], (255, 255, 255), COLOURS[2]]),
+        (
+            palette_row(),
+            "PNG",
+            {"transparency": bytes([51, 0, 255])},
+            [(255, 204, 204), (255, 255, 255), COLOURS[2]],
+        ),
+    ],
+)
+def test_bits_greys_palettes_and_alpha(
+    image: Image.Image, formats: str, options: dict[str, Any], expected: list[Any]
+) -> None:
+    for image_format in formats.split():
+        data = encoded(image, image_format, **options)
+        if isinstance(expected[0], int):
+            assert grey(data) == expected
+            assert rgb(data) == [(value,) * 3 for value in expected]
+        else:
+            assert rgb(data) == expected
 
 
-def test_a_palette_with_an_alpha_for_each_entry() -> None:
-    data = encoded(palette_row(), "PNG", transparency=bytes([51, 0, 255]))
-    assert rgb(data) == [(255, 204, 204), (255, 255, 255), (7, 8, 9)]
+def test_rgb_becomes_grey_by_its_luma() -> None:
+    data = encoded(row("RGB", (255, 0, 0), (0, 255, 0), (0, 0, 255), (10, 200, 30)), "PNG")
+    # round(0.299 R + 0.587 G + 0.114 B)
+    assert grey(data) == [76, 150, 29, 124]
+    assert rgb(data)[3] == (10, 200, 30)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -410,15 +395,11 @@ def test_sixteen_bit_grey_is_scaled_and_rounded(mode: str) -> None:
     assert rgb(data)[4] == (128, 128, 128)
 
 
-def test_sixteen_bit_grey_png() -> None:
-    data = png(3, 1, 16, 0, b"\x00" + struct.pack(">3H", 0, 32768, 65535))
-    assert grey(data) == [0, 128, 255]
-
-
 def test_wide_integers_within_sixteen_bits() -> None:
-    data = encoded(row("I", 0, 32768, 65535), "TIFF")
-    assert probe(data).mode == "I"
-    assert grey(data) == [0, 128, 255]
+    wide = encoded(row("I", 0, 32768, 65535), "TIFF")
+    assert probe(wide).mode == "I"
+    for data in (wide, png(3, 1, 16, 0, b"\x00" + struct.pack(">3H", 0, 32768, 65535))):
+        assert grey(data) == [0, 128, 255]
 
 
 def tiff(tags: dict[int, int], body: bytes) -> bytes:
@@ -454,18 +435,17 @@ def test_floating_point_is_refused() -> None:
         decode(data, channels=3)
 
 
-def test_cmyk_becomes_rgb() -> None:
+def test_cmyk_and_ycbcr_become_rgb() -> None:
     image = row("CMYK", (0, 0, 0, 0), (255, 0, 0, 0), (0, 0, 0, 255), (0, 255, 255, 0))
     assert rgb(encoded(image, "TIFF")) == [(255, 255, 255), (0, 255, 255), (0, 0, 0), (255, 0, 0)]
-    flat = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
-    pixels = decode(encoded(flat, "JPEG", quality=100), channels=3)
-    assert np.abs(pixels.astype(int) - np.array([255, 0, 0])[:, None, None]).max() <= 2
-
-
-def test_ycbcr_becomes_rgb() -> None:
-    data = encoded(Image.new("RGB", (8, 8), (200, 50, 30)).convert("YCbCr"), "TIFF")
-    pixels = decode(data, channels=3)
-    assert np.abs(pixels.astype(int) - np.array([200, 50, 30])[:, None, None]).max() <= 2
+    inks = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
+    light = Image.new("RGB", (8, 8), (200, 50, 30)).convert("YCbCr")
+    for data, colour in (
+        (encoded(inks, "JPEG", quality=100), [255, 0, 0]),
+        (encoded(light, "TIFF"), [200, 50, 30]),
+    ):
+        pixels = decode(data, channels=3)
+        assert np.abs(pixels.astype(int) - np.array(colour)[:, None, None]).max() <= 2
 
 
 def test_lab_becomes_rgb() -> None:

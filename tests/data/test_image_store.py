@@ -6,8 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qkv.data import image_store as image_store
+from qkv.data import image_store
 from qkv.data.image_folder import scan_image_folder
 from qkv.data.image_store import ImageStore, open_store
 from qkv.errors import DataError
@@ -234,19 +232,3 @@ def test_threads_that_open_together_build_once(root: Path, decodes: Decodes) -> 
     assert len({store.sha256 for store in opened}) == 1
     assert len(opened) == 4
     assert len(decodes.names) == 6
-
-
-def test_processes_that_open_together_agree(root: Path) -> None:
-    code = (
-        "import sys; from pathlib import Path\n"
-        "from qkv.data.image_folder import scan_image_folder\n"
-        "from qkv.data.image_store import open_store\n"
-        "layout = scan_image_folder(sys.argv[1])\n"
-        "print(open_store(layout.files, root=layout.root, image_size=8, channels=1,"
-        " cache_root=Path(sys.argv[2])).sha256)\n"
-    )
-    command = [sys.executable, "-c", code, str(root), str(root.parent / "cache")]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    hashes = {process.communicate(timeout=60)[0] for process in running}
-    assert hashes == {store_of(root).sha256 + "\n"}
-    assert len(stores(root)) == 1

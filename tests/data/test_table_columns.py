@@ -20,7 +20,7 @@ from qkv.data.table_columns import (
     text_of,
     text_or_nothing,
 )
-from qkv.data.text_table import TextTableSettings
+from qkv.data.text_files import TextTableSettings
 from qkv.errors import DataError, RecipeError
 
 

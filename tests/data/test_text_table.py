@@ -18,12 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qkv.data.dataset import Skipped, TextDataset, TextSplit, texts_sha256
-from qkv.data.text_table import (
-    TextTableSettings,
-    load_labelled_texts,
-    load_text_table,
-    read_texts,
-)
+from qkv.data.text_files import TextTableSettings
+from qkv.data.text_table import load_labelled_texts, load_text_table, read_texts
 from qkv.errors import BadFilesError, DataError
 
 Rows = Sequence[tuple[str, object]]
@@ -310,85 +306,90 @@ def test_numbers_words_and_booleans_are_the_same_labels_in_every_file(tmp_path: 
     assert load(tmp_path / "b.csv").class_names == ("false", "true")
 
 
-def broken(tmp_path: Path, case: str) -> Path:
-    """A path that cannot be loaded."""
-    root = tmp_path / "data"
-    root.mkdir()
-    match case:
-        case "missing":
-            return root / "none.csv"
-        case "suffix":
-            (root / "a.doc").write_text("text")
-            return root / "a.doc"
-        case "json":
-            (root / "a.json").write_text("{}")
-            return root / "a.json"
-        case "empty folder":
-            return root
-        case "one class":
-            return write(root / "a.csv", reviews(5, ("pos",)))
-        case "rare":
-            return write(root / "a.csv", [*reviews(8), ("rare text", "odd")])
-        case "same":
-            return write(root / "a.csv", [*reviews(8), ("x", "odd"), ("X", "odd"), ("x ", "odd")])
-        case "measurements":
-            return write(root / "a.csv", [(f"t{n}", n / 3) for n in range(100)])
-        case "header":
-            return write(root / "a.csv", [])
-        case "no train":
-            write(root / "test.csv", reviews(3))
-        case "twice":
-            write(root / "train.csv", reviews(3))
-            write(root / "train.jsonl", reviews(3))
-        case "both":
-            write(root / "train.csv", reviews(3))
-            (root / "test").mkdir()
-        case "other names":
-            write(root / "reviews.csv", reviews(3))
-        case "unknown label":
-            write(root / "train.csv", reviews(9))
-            write(root / "test.csv", [("a", "pos"), ("b", "meh"), ("c", "so"), ("d", "meh")])
-        case "other columns":
-            write(root / "train.csv", reviews(9))
-            write(root / "test.csv", reviews(3), "text", "class")
-        case "rare in train":
-            write(root / "train.csv", [*reviews(4), ("x", "odd")])
-            write(root / "val.csv", reviews(2, start=50))
-            write(root / "test.csv", reviews(2, start=60))
-    return root
+NO_SPLIT = "needs at least 3 .one each for train, test, validation."
 
 
 @pytest.mark.parametrize(
-    ("case", "message"),
+    ("files", "name", "message"),
     [
-        ("missing", "there is no file or folder .*none.csv; check the path"),
-        ("suffix", "a.doc is not a table that can be read; name a file that ends in one of .csv,"),
-        ("json", "write one JSON object a line and end its name in .jsonl"),
-        ("empty folder", "data has no class folders; name a table, a folder with a table called"),
-        ("one class", "a.csv has a single class, 'pos'; add texts of a second class, or name the"),
+        ({}, "none.csv", "there is no file or folder .*none.csv; check the path"),
+        ({"a.doc": "text"}, "a.doc", "is not a table that can be read; name a file that ends in"),
+        ({"a.json": "{}"}, "a.json", "write one JSON object a line and end its name in .jsonl"),
+        ({}, "", "data has no class folders; name a table, a folder with a table called"),
         (
-            "rare",
-            r"class 'odd' has 1 distinct text \(a.csv:10\), needs at least 3 \(one each for train, "
-            r"test, validation\)",
+            {"a.csv": reviews(5, ("pos",))},
+            "a.csv",
+            "a.csv has a single class, 'pos'; add texts of a second class, or name the",
         ),
-        ("same", r"class 'odd' has 1 distinct text \(a.csv:10\)"),
-        ("measurements", "they look like measurements"),
-        ("header", "data/a.csv has no rows"),
-        ("no train", "data has test.csv but no train table; add one, or name a file itself"),
-        ("twice", "several tables for train .train.csv, train.jsonl.; keep one of them"),
-        ("both", "tables for splits beside the folder test; keep one or the other"),
-        ("other names", r"no table called train \(reviews.csv\); name the file itself: .*s.csv"),
         (
-            "unknown label",
+            {"a.csv": [*reviews(8), ("rare text", "odd")]},
+            "a.csv",
+            rf"class 'odd' has 1 distinct text \(a.csv:10\), {NO_SPLIT}",
+        ),
+        (
+            {"a.csv": [*reviews(8), ("x", "odd"), ("X", "odd"), ("x ", "odd")]},
+            "a.csv",
+            r"class 'odd' has 1 distinct text \(a.csv:10\)",
+        ),
+        ({"a.csv": [(f"t{n}", n / 3) for n in range(100)]}, "a.csv", "look like measurements"),
+        ({"a.csv": []}, "a.csv", "data/a.csv has no rows"),
+        (
+            {"test.csv": reviews(3)},
+            "",
+            "data has test.csv but no train table; add one, or name a file itself",
+        ),
+        (
+            {"train.csv": reviews(3), "train.jsonl": reviews(3)},
+            "",
+            "several tables for train .train.csv, train.jsonl.; keep one of them",
+        ),
+        (
+            {"train.csv": reviews(3), "test/a.txt": "a"},
+            "",
+            "tables for splits beside the folder test; keep one or the other",
+        ),
+        (
+            {"reviews.csv": reviews(3)},
+            "",
+            r"no table called train \(reviews.csv\); name the file itself: .*s.csv",
+        ),
+        (
+            {
+                "train.csv": reviews(9),
+                "test.csv": [("a", "pos"), ("b", "meh"), ("c", "so"), ("d", "meh")],
+            },
+            "",
             r"test.csv:3 has the label 'meh', which no text of train has \(and 1 more labels",
         ),
-        ("other columns", "test.csv has no column 'label'; its columns are 'text', 'class'"),
-        ("rare in train", r"class 'odd' has 1 distinct text \(train.csv:6\), .* 2 to train on"),
+        (
+            {"train.csv": reviews(9), "test.csv": "text,class\na,b\n"},
+            "",
+            "test.csv has no column 'label'; its columns are 'text', 'class'",
+        ),
+        (
+            {
+                "train.csv": [*reviews(4), ("x", "odd")],
+                "val.csv": reviews(2, start=50),
+                "test.csv": reviews(2, start=60),
+            },
+            "",
+            r"class 'odd' has 1 distinct text \(train.csv:6\), .* 2 to train on",
+        ),
     ],
 )
-def test_what_cannot_be_loaded(case: str, message: str, tmp_path: Path) -> None:
+def test_what_cannot_be_loaded(
+    files: dict[str, str | Rows], name: str, message: str, tmp_path: Path
+) -> None:
+    root = tmp_path / "data"
+    root.mkdir()
+    for file, content in files.items():
+        if isinstance(content, str):
+            (root / file).parent.mkdir(exist_ok=True)
+            (root / file).write_text(content)
+        else:
+            write(root / file, content)
     with pytest.raises(DataError, match=message):
-        load(broken(tmp_path, case))
+        load(root / name)
 
 
 def test_evaluation_takes_the_test_split_or_the_whole_table(tmp_path: Path) -> None:

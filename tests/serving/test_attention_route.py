@@ -13,6 +13,7 @@ from qkv.explanation.text_attention import text_attention
 from qkv.explanation.vision_attention import attention_map, attention_weights
 from qkv.serving.models import Models
 from qkv.serving.predictors import ImagePredictor
+from qkv.serving.settings import ServingSettings
 from qkv.text.classifier import TextClassifier
 
 BANDS, REVIEWS = "/v1/models/bands/attention", "/v1/models/reviews/attention"
@@ -30,7 +31,7 @@ def test_a_patch_attends_as_inspection_says(
     found = client.post(asked, content=picture(1), headers=PNG).json()
     predictor = models["bands"].predictor
     assert isinstance(predictor, ImagePredictor)
-    pixels = predictor.read(picture(1), max_pixels=10**6)
+    pixels = predictor.read(picture(1), ServingSettings())
     number = None if head == "mean" else int(head)
     expected = attention_map(predictor.classifier, pixels, 1, number, query)
     assert found["layer"] == 2
@@ -45,7 +46,7 @@ def test_all_tokens_come_at_once(client: TestClient, models: Models, picture: Pi
     found = client.post(f"{BANDS}?layer=1&head=1&all=true", content=picture(2), headers=PNG).json()
     predictor = models["bands"].predictor
     assert isinstance(predictor, ImagePredictor)
-    pixels = predictor.read(picture(2), max_pixels=10**6)
+    pixels = predictor.read(picture(2), ServingSettings())
     expected = attention_weights(predictor.classifier, pixels, 0)[1]
     assert np.array(found["matrix"]) == pytest.approx(expected, abs=1e-6)
     assert np.array(found["matrix"]).shape == (17, 17)
@@ -72,14 +73,14 @@ def test_layers_are_counted_from_one_for_images_and_texts(client: TestClient, pa
 def test_words_attend_as_inspection_says(client: TestClient, models: Models) -> None:
     classifier = models["reviews"].classifier
     assert isinstance(classifier, TextClassifier)
-    expected = text_attention(classifier, TEXT, 2, 1)
-    words = [vars(word) for word in expected.words]
+    read, weights = text_attention(classifier, TEXT, 2, 1)
+    words = [vars(word) for word in read]
     whole = client.post(f"{REVIEWS}?layer=2&head=1", json={"inputs": TEXT}).json()
     assert whole["words"] == words
     matrix = np.frombuffer(base64.b64decode(whole["matrix"]), "<f2").reshape(9, 9)
-    assert matrix == pytest.approx(expected.weights, abs=1e-3)
+    assert matrix == pytest.approx(weights, abs=1e-3)
     row = client.get(REVIEWS, params={"text": TEXT, "layer": 2, "head": 1, "query": 3}).json()
-    assert row["weights"] == pytest.approx(expected.weights[3].tolist(), abs=1e-6)
+    assert row["weights"] == pytest.approx(weights[3].tolist(), abs=1e-6)
     assert row["query"] == 3
 
 

@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qkv.serving.batching import Batcher
+from qkv.serving.batching import Batcher, Worker
 from qkv.serving.errors import NotServingError, QueueFullError
-from qkv.serving.worker import Worker
 
 
 class Doubler:

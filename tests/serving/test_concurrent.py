@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.serving.answers import Scores, difference
-from benchmarks.serving.generator import LoadGenerator
-from benchmarks.serving.made_runs import make_vision_run
-from benchmarks.serving.processes import ServerProcess, free_port
-from benchmarks.serving.wire import request_bytes
+from benchmarks.serving.http_client import Scores, difference, request_bytes
+from benchmarks.serving.load import LoadGenerator, Target
+from benchmarks.serving.servers import ServerProcess, free_port
+from benchmarks.serving.workload import make_vision_run
 from qkv.loading import load
 
 REQUESTS = 5000
@@ -82,13 +81,8 @@ def test_five_thousand_at_once(computed: list[str], many_files: None, tmp_path: 
         ServerProcess("qkv serve", command, port, ready_path="/readyz") as server,
         LoadGenerator() as load_generator,
     ):
-        load_generator.add_target(
-            "all",
-            port,
-            [request_bytes(port, path, "image/png", image) for image in images],
-            expected=expected,
-            tolerance=TOLERANCE,
-        )
+        requests = [request_bytes(port, path, "image/png", image) for image in images]
+        load_generator.add_target("all", Target(port, requests, expected, TOLERANCE))
         result = load_generator.at_the_same_moment(
             "all", REQUESTS, connections=CONNECTIONS, patience_seconds=120.0
         )

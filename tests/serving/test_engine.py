@@ -1,4 +1,4 @@
-"""The threads that compute, and how a full queue of theirs is refused."""
+"""The threads that compute."""
 
 from __future__ import annotations
 
@@ -9,14 +9,11 @@ import threading
 
 import pytest
 import torch
-from fastapi import FastAPI
 
-from qkv.serving import server
-from qkv.serving.app import create_app
 from qkv.serving.engine import Engine
 from qkv.serving.models import Models
-from qkv.serving.niceness import COMPUTING_NICENESS
 from qkv.serving.settings import ServingSettings
+from qkv.serving.worker_process import COMPUTING_NICENESS
 
 Seen = tuple[str, int, int]
 
@@ -61,29 +58,3 @@ def test_what_computes_has_its_threads_and_yields_to_the_event_loop(
         assert threads == 1
         assert niceness == (COMPUTING_NICENESS if sys.platform == "linux" else before[2])
     assert of_this_thread() == before
-
-
-@pytest.fixture
-def full_app(models: Models, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
-    """A server whose queue for predictions of `bands` is full."""
-    app = create_app(models, ServingSettings())
-    monkeypatch.setattr(
-        app.state.engine, "is_full", lambda *asked: asked == ("bands", "predict"), raising=True
-    )
-    return app
-
-
-def test_a_full_queue_is_refused_early_and_counted(full_app: FastAPI) -> None:
-    early = server._early_refusals(full_app)
-    assert early.is_full(b"/v1/models/bands/predict")
-    assert early.is_full(b"/v1/models/bands/predict?top_k=2")
-    for other in (b"/v1/models/bands/explain", b"/v1/models/reviews/predict", b"/v1/models", b"*"):
-        assert not early.is_full(other)
-    early.on_refused()
-    counted = 'qkv_requests_total{method="POST",route="none",status="429"} 1.0'
-    assert counted in full_app.state.metrics.render().decode()
-
-
-def test_a_server_that_stops_says_that_rather_than_that_it_is_full(full_app: FastAPI) -> None:
-    full_app.state.traffic.draining = True
-    assert not server._early_refusals(full_app).is_full(b"/v1/models/bands/predict")

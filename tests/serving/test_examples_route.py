@@ -16,9 +16,8 @@ from PIL import Image
 import qkv
 from qkv.data.dataset import TextSplit
 from qkv.runs import Run
-from qkv.serving.gallery import Gallery, as_png
-from qkv.serving.gallery.local_data import load_local_test
 from qkv.serving.models import Models, open_models
+from qkv.serving.run_examples import RunExamples, as_png, load_local_test
 
 if TYPE_CHECKING:
     from starlette.testclient import TestClient
@@ -50,12 +49,12 @@ def _saved(run: Path) -> tuple[np.ndarray, np.ndarray]:
     return tensors["test_labels"].numpy(), tensors["test_logits"].numpy().argmax(axis=1)
 
 
-def _without_data(run: Path, folder: Path) -> Gallery:
-    """The gallery of a copy of a run whose data set is gone."""
+def _without_data(run: Path, folder: Path) -> RunExamples:
+    """The examples of a copy of a run whose data set is gone."""
     copy = Run(Path(shutil.copytree(run, folder / "moved")))
     record = copy.record()
     copy.write_record({**record, "data": {**record["data"], "folder": str(folder / "gone")}})
-    return Gallery(copy, record["data"]["class_names"])
+    return RunExamples(copy, record["data"]["class_names"])
 
 
 def test_all_test_images_are_listed_with_truth_and_prediction(
@@ -171,7 +170,7 @@ def test_without_its_data_a_run_shows_what_it_keeps(
     kind: str, erring_vision: Path, erring_text: Path, tmp_path: Path
 ) -> None:
     run = erring_vision if kind == "vision" else erring_text
-    whole = Gallery(Run(run), Run(run).record()["data"]["class_names"])
+    whole = RunExamples(Run(run), Run(run).record()["data"]["class_names"])
     moved = _without_data(run, tmp_path)
     assert whole.complete
     assert not moved.complete
@@ -193,7 +192,7 @@ def test_data_that_changed_are_not_shown_for_the_old_ones(text_run: Path, tmp_pa
     lines = table.read_text("utf-8").splitlines(keepends=True)
     changed.write_text("".join([*lines[:1], *reversed(lines[1:])]), "utf-8")
     run.write_record({**record, "data": {**record["data"], "folder": str(changed)}})
-    assert not Gallery(run, record["data"]["class_names"]).complete
+    assert not RunExamples(run, record["data"]["class_names"]).complete
 
 
 def test_nothing_is_fetched_while_serving(
@@ -211,19 +210,19 @@ def test_nothing_is_fetched_while_serving(
     recipe = json.loads(json.dumps(record["recipe"]))
     recipe["data"]["dataset"] = "fashion-mnist"
     run.write_record({**record, "recipe": recipe, "data": {**record["data"], "folder": None}})
-    gallery = Gallery(run, record["data"]["class_names"])
-    assert not gallery.complete
-    assert len(gallery.find()) > 0
+    known = RunExamples(run, record["data"]["class_names"])
+    assert not known.complete
+    assert len(known.find()) > 0
 
 
 def test_a_run_without_a_test_has_no_examples(vision_run: Path, tmp_path: Path) -> None:
     run = Run(Path(shutil.copytree(vision_run, tmp_path / "run")))
     (run.path / "results.safetensors").unlink()
-    gallery = Gallery(run, run.record()["data"]["class_names"])
-    assert gallery.predictions is None
-    assert gallery.find().tolist() == []
-    assert gallery.content(0) is None
-    assert gallery.kept == {}
+    known = RunExamples(run, run.record()["data"]["class_names"])
+    assert known.predictions is None
+    assert known.find().tolist() == []
+    assert known.content(0) is None
+    assert known.kept == {}
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -236,7 +235,7 @@ def test_pictures_keep_their_pixels(channels: int) -> None:
 def test_lone_surrogates_of_a_text_do_not_break_the_answer(
     client: TestClient, models: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Gallery, "content", lambda *_: "a \ud800 b")
+    monkeypatch.setattr(RunExamples, "content", lambda *_: "a \ud800 b")
     answer = client.get(f"{REVIEWS}/0")
     assert answer.status_code == 200
     assert answer.json()["text"] == "a ? b"
@@ -245,12 +244,12 @@ def test_lone_surrogates_of_a_text_do_not_break_the_answer(
 def test_the_data_are_those_that_the_run_was_tested_on(vision_run: Path) -> None:
     """Independent of the saved predictions: the classifier itself, asked anew."""
     run = Run(vision_run)
-    gallery = Gallery(run, run.record()["data"]["class_names"])
-    found = gallery.find()
-    images = [gallery.content(int(index)) for index in found]
+    known = RunExamples(run, run.record()["data"]["class_names"])
+    found = known.find()
+    images = [known.content(int(index)) for index in found]
     assert all(isinstance(image, np.ndarray) for image in images)
     answers = qkv.load(run).predict([image[0] for image in images])  # type: ignore[index]
-    predictions = gallery.predictions
+    predictions = known.predictions
     assert predictions is not None
     assert [answer.label for answer in answers] == [
         predictions.class_names[number] for number in predictions.predicted

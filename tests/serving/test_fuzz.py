@@ -21,7 +21,7 @@ import schemathesis
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from benchmarks.serving.processes import ServerProcess, free_port
+from benchmarks.serving.servers import ServerProcess, free_port
 
 REQUESTS = int(os.environ.get("QKV_FUZZ_REQUESTS", "360"))
 SEED = int(os.environ.get("QKV_FUZZ_SEED", "0"))

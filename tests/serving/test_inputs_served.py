@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -15,26 +16,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from starlette.requests import Request
 
-from qkv.data.image_decode import decode
 from qkv.errors import ImageError, QKVError
 from qkv.serving.errors import ServingError
-from qkv.serving.inputs import parse_body
-from qkv.serving.models import Models
-from qkv.serving.multipart import file_parts
+from qkv.serving.models import Models, ServedModel
 from qkv.serving.predictors import ImagePredictor, TextPredictor
-from qkv.serving.predictors.small_png import decode_small_png, png_pixels
+from qkv.serving.request_inputs import Body, parse_body
+from qkv.serving.settings import ServingSettings
 
 JSON = b"application/json"
+FORM = b"multipart/form-data; boundary=x9x"
 
 
 def encoded(pixels: np.ndarray, format: str = "png", **options: Any) -> bytes:  # noqa: A002
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, format, **options)
     return file.getvalue()
-
-
-NINE_BY_NINE = zlib.compress(b"\x00" * 90)
 
 
 def noise(*shape: int) -> np.ndarray:
@@ -51,84 +49,9 @@ def grey_png(width: int, height: int, *pixels: bytes) -> bytes:
     )
 
 
-def huge_png() -> bytes:
-    """A PNG of a few bytes whose header promises 20,000 × 20,000 pixels."""
-    return grey_png(20_000, 20_000, zlib.compress(b"\x00" * 100))
-
-
-# --- the short way through the decoder
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("shape", [(1, 1), (28, 28), (7, 13), (200, 3), (16, 16, 3), (5, 9, 3)])
-def test_small_png_files_decode_as_always(shape: tuple[int, ...], channels: int) -> None:
-    for options in ({}, {"optimize": True}, {"compress_level": 0}):
-        content = encoded(noise(*shape), **options)
-        found = decode_small_png(content, channels)
-        assert (found is not None) == (len(shape) == (2 if channels == 1 else 3))
-        if found is not None:
-            np.testing.assert_array_equal(found, decode(content, channels=channels))  # type: ignore[arg-type]
-        assert png_pixels(content) == shape[0] * shape[1]
-
-
-def test_each_filter_of_rows_is_undone() -> None:
-    rows = noise(10, 9)
-    rows[:, 0] = [0, 1, 2, 3, 4] * 2  # the filter of each row comes before its pixels
-    content = grey_png(8, 10, zlib.compress(rows.tobytes()))
-    found = decode_small_png(content, 1)
-    np.testing.assert_array_equal(found, decode(content, channels=1))
-
-
-def test_whatever_is_special_goes_the_long_way() -> None:
-    grey = noise(9, 9)
-    assert decode_small_png(encoded(grey), 1) is not None
-    text = io.BytesIO()
-    Image.fromarray(grey).save(text, "png", dpi=(72, 72))
-    special = {
-        "other chunks": text.getvalue(),
-        "transparent grey": encoded(grey, transparency=3),
-        "palette": encoded(grey, bits=4) if False else _palette(grey),
-        "one bit": _one_bit(grey),
-        "sixteen bits": encoded(noise(9, 9).astype(np.uint16) * 257),
-        "alpha": encoded(noise(9, 9, 4)),
-        "another format": encoded(grey, "bmp"),
-        "more than small": encoded(np.zeros((300, 300), np.uint8)),
-        "trailing bytes": encoded(grey) + b"x",
-        "nothing": b"",
-        "two chunks of pixels": grey_png(9, 9, NINE_BY_NINE[:6], NINE_BY_NINE[6:]),
-        "pixels that are not packed": grey_png(9, 9, b"\x00" * 90),
-    }
-    assert [
-        name for name, content in special.items() if decode_small_png(content, 1) is not None
-    ] == []
-
-
-def test_rows_that_are_missing_are_dark_as_always() -> None:
-    content = grey_png(9, 12, zlib.compress((b"\x00" + b"\x07" * 9) * 5))
-    found = decode_small_png(content, 1)
-    np.testing.assert_array_equal(found, decode(content, channels=1))
-
-
-def _palette(grey: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(grey).convert("P").save(file, "png")
-    return file.getvalue()
-
-
-def _one_bit(grey: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(grey).convert("1").save(file, "png")
-    return file.getvalue()
-
-
-@given(place=st.integers(0, 400), value=st.integers(0, 255), cut=st.integers(0, 400))
-def test_a_damaged_file_never_decodes_to_other_pixels(place: int, value: int, cut: int) -> None:
-    content = bytearray(encoded(noise(16, 16)))
-    content[place % len(content)] = value
-    for damaged in (bytes(content), bytes(content[: cut % len(content)])):
-        found = decode_small_png(damaged, 1)
-        if found is not None:
-            np.testing.assert_array_equal(found, decode(damaged, channels=1))
+def large_png() -> bytes:
+    """A PNG of a few bytes whose header promises 2,000 × 2,000 pixels."""
+    return grey_png(2_000, 2_000, zlib.compress(b"\x00" * 100))
 
 
 # --- limits before work
@@ -143,15 +66,15 @@ def test_pixels_are_counted_before_they_are_decoded(
     def refuse(*_: Any, **__: Any) -> Any:
         raise AssertionError("pixels were decoded")
 
-    monkeypatch.setattr("qkv.serving.predictors.images.decode", refuse)
+    monkeypatch.setattr("qkv.serving.predictors.decode", refuse)
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", refuse)
     with pytest.raises(ImageError, match="more than 1,000,000 pixels"):
-        predictor.read(huge_png(), max_pixels=1_000_000)
+        predictor.read(large_png(), ServingSettings(max_pixels=1_000_000))
     large = encoded(noise(40, 40), "jpeg")
     with pytest.raises(ImageError, match="more than 1,599 pixels"):
-        predictor.read(large, max_pixels=1_599)
+        predictor.read(large, ServingSettings(max_pixels=1_599))
     with pytest.raises(ImageError, match="more than 80 pixels"):
-        predictor.read(encoded(noise(9, 9)), max_pixels=80)
+        predictor.read(encoded(noise(9, 9)), ServingSettings(max_pixels=80))
 
 
 def test_an_image_of_just_the_limit_is_read(models: Models) -> None:
@@ -159,28 +82,36 @@ def test_an_image_of_just_the_limit_is_read(models: Models) -> None:
     assert isinstance(predictor, ImagePredictor)
     for format in ("png", "jpeg", "webp"):  # noqa: A001
         content = encoded(noise(40, 40), format)
-        assert predictor.read(content, max_pixels=1_600).shape == (1, 16, 16)
+        assert predictor.read(content, ServingSettings(max_pixels=1_600)).shape == (1, 16, 16)
 
 
 def test_an_empty_text_is_refused(models: Models) -> None:
     predictor = models["reviews"].predictor
     assert isinstance(predictor, TextPredictor)
     with pytest.raises(QKVError, match="empty"):
-        predictor.read(" \n")
-    assert predictor.read("a good film").tokens == 5
-    assert predictor.read("good " * 5000).tokens == predictor.max_tokens == 40
+        predictor.read(" \n", ServingSettings())
+    assert predictor.read("a good film", ServingSettings()).tokens == 5
+    assert predictor.read("good " * 5000, ServingSettings()).tokens == predictor.max_tokens == 40
 
 
 # --- bodies
 
 
+def parsed(content: bytes, content_type: bytes, model: ServedModel, most: int = 9) -> Body:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": content, "more_body": False}
+
+    headers = [(b"content-type", content_type)]
+    request = Request({"type": "http", "method": "POST", "headers": headers, "app": None}, receive)
+    return asyncio.run(parse_body(request, model, most))
+
+
 def test_json_gives_texts(models: Models) -> None:
-    one = parse_body(
-        b'{"inputs": "good"}', b"Application/JSON; charset=utf-8", models["reviews"], 9
-    )
+    kind = b"Application/JSON; charset=utf-8"
+    one = parsed(b'{"inputs": "good"}', kind, models["reviews"])
     assert (one.inputs, one.several, one.top_k) == (["good"], False, None)
     body = json.dumps({"inputs": ["a", "b"], "parameters": {"top_k": 2}}).encode()
-    several = parse_body(body, JSON, models["reviews"], 9)
+    several = parsed(body, JSON, models["reviews"])
     assert (several.inputs, several.several, several.top_k) == (["a", "b"], True, 2)
 
 
@@ -188,9 +119,9 @@ def test_json_gives_images_in_base64(models: Models, picture: Callable[..., byte
     content = picture(0)
     plain = base64.b64encode(content).decode()
     for text in (plain, f"data:image/png;base64,{plain}"):
-        body = parse_body(json.dumps({"inputs": text}).encode(), JSON, models["bands"], 9)
+        body = parsed(json.dumps({"inputs": text}).encode(), JSON, models["bands"])
         assert body.inputs == [content]
-    body = parse_body(json.dumps({"inputs": [plain, "?"]}).encode(), JSON, models["bands"], 9)
+    body = parsed(json.dumps({"inputs": [plain, "?"]}).encode(), JSON, models["bands"])
     assert body.inputs[0] == content
     assert "not base64" in str(body.inputs[1])
 
@@ -226,7 +157,7 @@ def test_unfit_bodies_are_refused(
     models: Models, content: bytes, content_type: bytes, status: int
 ) -> None:
     with pytest.raises(ServingError) as refused:
-        parse_body(content, content_type, models["reviews"], 3)
+        parsed(content, content_type, models["reviews"], 3)
     assert refused.value.status == status
     assert "\n" not in str(refused.value)
     assert len(str(refused.value)) < 300
@@ -246,33 +177,37 @@ def form(*parts: tuple[str, bytes], boundary: str = "x9x") -> bytes:
     return b"".join(lines) + f"--{boundary}--\r\n".encode()
 
 
-@given(contents=st.lists(st.binary(max_size=200), max_size=5))
-def test_files_come_out_as_they_went_in(contents: list[bytes]) -> None:
+@given(contents=st.lists(st.binary(max_size=200), min_size=1, max_size=5))
+def test_files_come_out_as_they_went_in(models: Models, contents: list[bytes]) -> None:
     body = form(*(("file", content) for content in contents), boundary="b0undary-of-no-content")
     kind = b"multipart/form-data; boundary=b0undary-of-no-content"
-    assert file_parts(body, kind) == contents
+    assert parsed(body, kind, models["bands"]).inputs == contents
 
 
 @pytest.mark.parametrize(
     ("body", "content_type", "status"),
     [
         (form(("file", b"a")), b"multipart/form-data", 400),
-        (form(("file", b"a"))[:-6], b"multipart/form-data; boundary=x9x", 400),
-        (b"", b"multipart/form-data; boundary=x9x", 400),
-        (b"rubbish", b"multipart/form-data; boundary=x9x", 400),
-        (form(("file", b"a")), b"multipart/form-data; boundary=other", 400),
-        (form(("picture", b"a")), b"multipart/form-data; boundary=x9x", 422),
+        (form(("file", b"a"))[:-6], FORM, 400),
+        (b"", FORM, 400),
+        (b"rubbish", FORM, 400),
+        (form(("file", b"a"), boundary="other"), FORM, 400),
+        (form(("picture", b"a")), FORM, 422),
+        (form(*[("file", b"a")] * 10), FORM, 413),
+        (form(), FORM, 422),
     ],
 )
-def test_unfit_forms_are_refused(body: bytes, content_type: bytes, status: int) -> None:
+def test_unfit_forms_are_refused(
+    models: Models, body: bytes, content_type: bytes, status: int
+) -> None:
     with pytest.raises(ServingError) as refused:
-        file_parts(body, content_type)
+        parsed(body, content_type, models["bands"])
     assert refused.value.status == status
 
 
 @given(body=st.binary(max_size=300))
-def test_any_bytes_give_files_or_one_error(body: bytes) -> None:
+def test_any_bytes_give_files_or_one_error(models: Models, body: bytes) -> None:
     try:
-        file_parts(b"--x\r\n" + body, b"multipart/form-data; boundary=x")
+        parsed(b"--x9x\r\n" + body + b"--", FORM, models["bands"])
     except ServingError as error:
         assert error.status in {400, 413, 422}

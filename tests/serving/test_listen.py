@@ -5,15 +5,13 @@ from __future__ import annotations
 import errno
 import socket
 import sys
-import threading
 from contextlib import ExitStack
 
 import pytest
 
 from qkv.errors import QKVError
-from qkv.serving import listen
-from qkv.serving.listen import address_of, bind, bound_port, room_for_connections, take_no_more
-from qkv.serving.server import serve_app
+from qkv.serving import server
+from qkv.serving.server import address_of, bind, bound_port, room_for_connections, serve_app
 from qkv.serving.settings import ServingSettings
 from serve_small import small_app
 
@@ -42,7 +40,7 @@ def test_a_port_for_the_system_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     def forbidden(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(listen, "_bind_one", forbidden)
+    monkeypatch.setattr(server, "_bind_one", forbidden)
     with pytest.raises(QKVError, match="port 80 is for the system only; give a --port above 1023"):
         bind("127.0.0.1", 80)
 
@@ -95,25 +93,3 @@ def test_the_limit_on_open_files_is_raised_or_kept(
     monkeypatch.setattr(resource, "setrlimit", lambda _, limits: calls.append(limits[0]))
     assert room_for_connections(wanted) == room
     assert calls == ([] if raised is None else [raised])
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can do this")
-def test_what_is_connected_can_be_accepted_when_no_more_is_taken() -> None:
-    with ExitStack() as stack:
-        (listening,) = (stack.enter_context(opened) for opened in bind("127.0.0.1", 0))
-        listening.listen()
-        address = listening.getsockname()
-        early = stack.enter_context(socket.create_connection(address, timeout=10))
-        take_no_more([listening])
-        with pytest.raises(TimeoutError):
-            socket.create_connection(address, timeout=0.3)
-        accepted, _ = listening.accept()
-        stack.enter_context(accepted)
-        early.sendall(b"request")
-        assert accepted.recv(100) == b"request"
-        accepted.sendall(b"answer")
-        assert early.recv(100) == b"answer"
-        # Who tries in between hears that nobody is there, and no reset in the middle of a request.
-        threading.Timer(0.3, listening.close).start()
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(address, timeout=10)

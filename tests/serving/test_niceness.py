@@ -7,16 +7,16 @@ import sys
 
 import pytest
 
-from qkv.serving.niceness import COMPUTING_NICENESS
+from qkv.serving.worker_process import COMPUTING_NICENESS
 
 PROGRAM = """
 import os, sys
-from qkv.serving.niceness import give_way
+from qkv.serving.worker_process import lower_priority
 os.nice(int(sys.argv[1]))
 if os.geteuid() == 0:
     os.seteuid(65534)
-give_way()
-give_way()
+lower_priority()
+lower_priority()
 print(os.getpriority(os.PRIO_PROCESS, 0))
 """
 

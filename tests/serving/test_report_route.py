@@ -14,9 +14,9 @@ from erring_runs import copy_with_mistakes
 
 from qkv.data.dataset import TextSplit
 from qkv.runs import Run
-from qkv.serving.gallery.local_data import load_local_test
 from qkv.serving.models import Models, open_models
-from qkv.serving.report import MAX_POINTS, report_document
+from qkv.serving.run_examples import load_local_test
+from qkv.serving.run_report import MAX_POINTS, report_document
 
 if TYPE_CHECKING:
     from starlette.testclient import TestClient

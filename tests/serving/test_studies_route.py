@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qkv.serving.study_answers.copying import answer_copying, copying_curve
-from qkv.serving.study_answers.linear_attention import (
+from qkv.serving.study_documents import (
     COMPARED,
+    answer_copying,
     answer_linear_attention,
+    answer_recurrence,
+    copying_curve,
     measure_linear_attention,
 )
-from qkv.serving.study_answers.recurrence import answer_recurrence
 from qkv.studies.attention_costs import Budget, CostMeasurer
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from qkv.data.dataset import ImageDataset, ImageSplit
 from qkv.progress import Reporter, Silent
 from qkv.runs import Run
 from qkv.training.checkpoint import seed_initial_weights
-from qkv.training.loop import Fit, Stepper, Task
+from qkv.training.loop import Fit, Task, TrainStep
 from qkv.training.recipe import TrainingSettings
 from qkv.training.vision_task import VisionTask
 from qkv.vision.augment import AugmentSettings
@@ -100,7 +100,7 @@ class Bench:
         """A fit in the run `name`, which is made if it is not there."""
         settings = self.settings(**training)
         task = wrap(self.task(settings, seed=seed, **(task_options or {})))
-        stepper = Stepper(task, settings, seed=seed, device=CPU)
+        stepper = TrainStep(task, settings, seed=seed, device=CPU)
         return Fit(stepper, settings, run=self.run(name), reporter=reporter or Silent())
 
 

@@ -20,7 +20,7 @@ from qkv.data.dataset import IntArray
 from qkv.errors import DivergenceError, InterruptedRunError
 from qkv.progress import Silent, StepReport
 from qkv.runs import Run
-from qkv.training.loop import Fit, Predictions, StepOutcome, Stepper, Task, stop_between_steps
+from qkv.training.loop import Fit, Predictions, StepOutcome, Task, TrainStep, stop_between_steps
 from qkv.training.recipe import TrainingSettings
 
 CPU = torch.device("cpu")
@@ -283,7 +283,7 @@ class Scripted:
 def scripted(bench: Any, results: list[tuple[int, float]], **training: Any) -> tuple[Any, Run]:
     settings = bench.settings(epochs=len(results), optimizer="adam", learning_rate=1.0, **training)
     run = bench.run("scripted")
-    stepper = Stepper(Scripted(results), settings, seed=0, device=CPU)
+    stepper = TrainStep(Scripted(results), settings, seed=0, device=CPU)
     fit = Fit(stepper, settings, run=run, reporter=Silent())
     return fit.train(), run
 

@@ -90,7 +90,7 @@ ALL_FIELDS = {
 
 def test_the_walk_reaches_every_section() -> None:
     names = set(ALL_FIELDS)
-    assert {"vision: training.epochs", "vision: promise.machine", "ViT: channels"} <= names
+    assert {"vision: training.epochs", "vision: expected.machine", "ViT: channels"} <= names
 
 
 @pytest.mark.parametrize("name", ALL_FIELDS)
@@ -141,10 +141,10 @@ def test_set_none_goes_back_to_the_default(none: str) -> None:
 
 def test_set_can_open_a_section() -> None:
     recipe = loaded(
-        "promise.test_accuracy=0.9", "promise.train_minutes=2.5", "promise.machine=a laptop"
+        "expected.test_accuracy=0.9", "expected.train_minutes=2.5", "expected.machine=a laptop"
     )
-    assert recipe.promise is not None
-    assert recipe.promise.machine == "a laptop"
+    assert recipe.expected is not None
+    assert recipe.expected.machine == "a laptop"
 
 
 @pytest.mark.parametrize(
@@ -156,8 +156,12 @@ def test_set_can_open_a_section() -> None:
         ("seed.deep=3", "'seed' is not a section", "name a setting"),
         ("training.epoch=3", "unknown key 'training.epoch'", "did you mean 'epochs'?"),
         ("trainig.epochs=3", "unknown key 'trainig'", "did you mean 'training'?"),
-        ("zzz=3", "unknown key 'zzz'", "valid names are augment, data, description, model"),
-        ("promise.accuracy=1.0", "unknown key 'promise.accuracy'", "'test_accuracy'"),
+        (
+            "zzz=3",
+            "unknown key 'zzz'",
+            "valid names are augment, data, description",
+        ),
+        ("expected.accuracy=1.0", "unknown key 'expected.accuracy'", "'test_accuracy'"),
         ("training=3", "training: Input should be a valid dictionary", "'training'"),
         ("training.epochs=0", "greater than or equal to 1, not 0", "'training.epochs'"),
         ("training.epochs=many", "valid integer, not 'many'", "'training.epochs'"),
@@ -254,3 +258,9 @@ def test_all_choices_of_a_recipe_can_be_combined() -> None:
     ):
         chosen = (f"training.optimizer={optimizer}", f"training.schedule={schedule}")
         assert loaded(*chosen, f"training.keep={keep}").training.keep == keep
+
+
+def test_the_old_name_of_what_is_expected_is_read() -> None:
+    values = load_recipe("fashion-mnist").model_dump(mode="json")
+    old = {("promise" if key == "expected" else key): value for key, value in values.items()}
+    assert parse_recipe(old, where="run.json") == load_recipe("fashion-mnist")

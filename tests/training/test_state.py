@@ -12,12 +12,12 @@ from torch import nn
 from qkv.errors import RunError
 from qkv.training.checkpoint import (
     AveragedWeights,
-    Position,
-    Tally,
+    RunningMean,
+    TrainingState,
     restore_tensors,
     training_tensors,
 )
-from qkv.training.optimizers import build_optimizer
+from qkv.training.optim import build_optimizer
 from qkv.training.recipe import TrainingSettings
 
 
@@ -40,7 +40,7 @@ def train_step(model: Any, optimizer: Any, average: Any, step: int) -> None:
 
 
 def test_a_tally_weighs_batches_by_their_size() -> None:
-    tally = Tally()
+    tally = RunningMean()
     assert (tally.mean_loss, tally.accuracy) == (0.0, 0.0)
     tally.add(1.0, 3, 3)
     tally.add(5.0, 0, 1)
@@ -48,11 +48,11 @@ def test_a_tally_weighs_batches_by_their_size() -> None:
 
 
 def test_a_position_survives_json() -> None:
-    position = Position(step=3, epoch=1, batch=2, seconds=0.1, best=-0.25, best_epoch=1)
+    position = TrainingState(step=3, epoch=1, batch=2, seconds=0.1, best=-0.25, best_epoch=1)
     position.in_epoch.add(1 / 3, 2, 7)
     position.epochs.append({"epoch": 1, "train_loss": 0.1})
-    assert Position.from_facts(json.loads(json.dumps(position.facts()))) == position
-    assert Position.from_facts(Position().facts()) == Position()
+    assert TrainingState.from_facts(json.loads(json.dumps(position.facts()))) == position
+    assert TrainingState.from_facts(TrainingState().facts()) == TrainingState()
 
 
 def test_training_goes_on_bit_for_bit() -> None:

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from qkv.progress import Forecast, Silent
-from qkv.training.tensorboard import with_tensorboard
+from qkv.progress import Estimate, Silent, with_tensorboard
 
 
 class Heard(Silent):
@@ -19,7 +18,7 @@ class Heard(Silent):
         self.told: list[str] = []
 
     def __getattribute__(self, name: str) -> Any:
-        if name in {"note", "progress", "forecast", "step", "epoch"}:
+        if name in {"note", "progress", "estimate", "step", "epoch"}:
             self.told.append(name)
         return super().__getattribute__(name)
 
@@ -41,11 +40,11 @@ def test_what_is_logged_is_also_drawn(bench: Any) -> None:
     with with_tensorboard(heard, run.path) as reporter:
         reporter.note("hello")
         reporter.progress("data", "files")(1, 2)
-        reporter.forecast(Forecast(1.0, None, 1, 1))
+        reporter.estimate(Estimate(1.0, None, 1, 1))
         bench.fit("x", reporter=reporter, epochs=2, test_each_epoch=True).train()
     assert heard.told.count("step") == 10
     assert heard.told.count("epoch") == 2
-    assert {"note", "progress", "forecast"} <= set(heard.told)
+    assert {"note", "progress", "estimate"} <= set(heard.told)
     drawn = scalars(run.path)
     logged = run.log()
     steps = [entry for entry in logged if entry["event"] == "step"]

@@ -17,8 +17,8 @@ from qkv.runs import Run
 from qkv.text.heads import MeanHeadSettings, build_head
 from qkv.text.model import TextModel
 from qkv.training.checkpoint import epoch_order, seed_initial_weights
-from qkv.training.loop import Fit, Stepper
-from qkv.training.optimizers import build_optimizer
+from qkv.training.loop import Fit, TrainStep
+from qkv.training.optim import build_optimizer
 from qkv.training.recipe import TextTrainingSettings
 from qkv.training.text_task import TextTask
 
@@ -133,7 +133,7 @@ def test_the_one_loop_trains_it_and_resumes_to_the_same_weights(tmp_path: Any) -
 
     def fit(task: TextTask, run: Run, epochs: int) -> Fit:
         chosen = settings(epochs=epochs, schedule="constant", keep="best_loss")
-        stepper = Stepper(task, chosen, seed=5, device=CPU)
+        stepper = TrainStep(task, chosen, seed=5, device=CPU)
         return Fit(stepper, chosen, run=run, reporter=Silent())
 
     whole = fit(made(), run("whole"), 4).train()

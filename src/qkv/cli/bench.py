@@ -32,10 +32,9 @@ def bench(
     """Measure a case: qkv and its baseline in one run, on this machine."""
     registry = _registry()
     if name is None:
-        cases = {key: case.summary for key, case in registry.CASES.items()}
         if as_json:
-            print_json({"cases": cases})
-        for key, summary in {} if as_json else cases.items():
+            print_json({"cases": registry.CASES})
+        for key, summary in {} if as_json else registry.CASES.items():
             results_console().print(f"{key:<26}{summary}", soft_wrap=True)
         return
     from qkv.cli.progress import make_reporter

@@ -153,7 +153,7 @@ def _inspect_texts(
     from qkv.cli.progress import make_reporter
     from qkv.data import imdb
     from qkv.data.audit import audit_text_dataset, audit_texts
-    from qkv.data.text_table import TextTableSettings
+    from qkv.data.text_files import TextTableSettings
 
     settings = TextTableSettings.parse(columns, where="--text-column, --label-column")
     with make_reporter() as reporter:
@@ -311,7 +311,7 @@ def refuse_other_kind(data: Path, recipe: Recipe) -> None:
 def _kind_of_file(name: str) -> Kind | None:
     from qkv.data.image_decode import SUFFIXES
     from qkv.data.table_readers import is_table
-    from qkv.data.text_table import SUFFIX
+    from qkv.data.text_files import SUFFIX
 
     suffix = Path(name).suffix.lower()
     if suffix in SUFFIXES:

@@ -108,7 +108,7 @@ def explain(
 
             explanation = explain_input(classifier, asked, method=method, label=label, seed=seed)
         else:
-            from qkv.explanation.attention_methods import explain_attention
+            from qkv.explanation.explain import explain_attention
 
             explanation = explain_attention(
                 classifier, asked, layer=layer, head=head, query=query, label=label, seed=seed

@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from qkv import __version__
 from qkv.cli.bench import bench
 from qkv.cli.console import printable, say
 from qkv.cli.data import data
@@ -44,9 +45,7 @@ app.command()(reproduce)
 
 def _print_version(asked: bool) -> None:
     if asked:
-        from importlib.metadata import version
-
-        typer.echo(f"qkv {version('qkv')}")
+        typer.echo(f"qkv {__version__}")
         raise typer.Exit
 
 

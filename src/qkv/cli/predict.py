@@ -16,22 +16,20 @@ import typer
 from qkv.cli.console import counted, printable, say
 from qkv.cli.options import JsonFlag, RunArgument, TextColumnOption
 from qkv.errors import DataError, QKVError
-from qkv.predictions import FailedInput, Prediction
 
 if TYPE_CHECKING:
     from qkv.cli.prediction_output import Write
-    from qkv.loading import Classifier
+    from qkv.predictions import Classifier, FailedInput, Prediction
     from qkv.progress import Progress
     from qkv.text.classifier import TextClassifier
 
+    Predictions = Iterator[Prediction | FailedInput]
 
 SOME_FAILED = 1
 STANDARD_INPUT = "-"
 CHUNK_BYTES = 1 << 16
 LONGEST_LINE_BYTES = 1 << 26
 """A longer line must be something else than a text; the rest of it is passed over."""
-
-Predictions = Iterator[Prediction | FailedInput]
 
 
 class _MissingInputError(typer.TyperException):
@@ -117,7 +115,7 @@ def predict(
 
 
 def _write_predictions(
-    classifier: Classifier,
+    classifier: Classifier[Any, Any],
     inputs: PredictInputs,
     as_json: bool,
     out: Path | None,
@@ -127,6 +125,7 @@ def _write_predictions(
     """Predict and write; return how many inputs failed, and how many there were."""
     from qkv.cli.prediction_output import json_document, prediction_file, table
     from qkv.cli.progress import make_reporter
+    from qkv.predictions import FailedInput
 
     names, failed, done = classifier.class_names, 0, 0
     with ExitStack() as stack:
@@ -165,18 +164,16 @@ def task_of(run: Path) -> str:
     return str(Run.open(run).config().get("task"))
 
 
-def ready_classifier(run: Path) -> Classifier:
+def ready_classifier(run: Path) -> Classifier[Any, Any]:
     """The classifier of a run, ready to predict: what it lacks is found before it begins.
 
     Raises:
         QKVError: the run is damaged, or its encoder is not to be had.
     """
     from qkv.loading import load
-    from qkv.text.classifier import TextClassifier
 
     classifier = load(run, device="auto")
-    if isinstance(classifier, TextClassifier):
-        _ = classifier.reading.encoder
+    classifier.prepare()
     return classifier
 
 
@@ -366,6 +363,8 @@ def standard_input() -> BinaryIO:
 
 def _decoded(line: bytes, number: int) -> str | FailedInput:
     """The text of a line, or why it has none."""
+    from qkv.predictions import FailedInput
+
     name = f"line {number:,}"
     if len(line) > LONGEST_LINE_BYTES:
         return FailedInput(name, f"{name} has more than {LONGEST_LINE_BYTES:,} bytes")

@@ -20,7 +20,7 @@ from qkv.cli.console import (
     printable,
     say,
 )
-from qkv.progress import Forecast, Progress, StepReport
+from qkv.progress import Estimate, Progress, StepReport
 
 SECONDS_BETWEEN_LINES = 5.0
 BAR_COLUMNS = 16
@@ -62,9 +62,9 @@ class PlainReporter:
 
         return show
 
-    def forecast(self, forecast: Forecast) -> None:
+    def estimate(self, estimate: Estimate) -> None:
         """Print what the training will cost."""
-        say(_forecast_line(forecast))
+        say(_estimate_line(estimate))
 
     def step(self, report: StepReport, *, logged: bool) -> None:
         """Print a line for a logged step."""
@@ -128,9 +128,9 @@ class TerminalReporter:
 
         return show
 
-    def forecast(self, forecast: Forecast) -> None:
+    def estimate(self, estimate: Estimate) -> None:
         """Print what the training will cost."""
-        self._print(_forecast_line(forecast))
+        self._print(_estimate_line(estimate))
 
     def step(self, report: StepReport, *, logged: bool) -> None:  # noqa: ARG002
         """Move the training bar."""
@@ -199,11 +199,11 @@ def _amount(done: int, total: int, unit: str) -> str:
     return f"{done:,} of {counted(total, unit.removesuffix('s'))}"
 
 
-def _forecast_line(forecast: Forecast) -> str:
-    memory = "" if forecast.memory_bytes is None else f", memory {mebibytes(forecast.memory_bytes)}"
+def _estimate_line(estimate: Estimate) -> str:
+    memory = "" if estimate.memory_bytes is None else f", memory {mebibytes(estimate.memory_bytes)}"
     return (
-        f"forecast: {counted(forecast.total_steps, 'step')} in about "
-        f"{duration(forecast.train_seconds)}{memory}, disk {mebibytes(forecast.disk_bytes)}"
+        f"estimate: {counted(estimate.total_steps, 'step')} in about "
+        f"{duration(estimate.train_seconds)}{memory}, disk {mebibytes(estimate.disk_bytes)}"
     )
 
 

@@ -48,7 +48,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -59,14 +59,14 @@ from qkv.data.dataset import (
     IntArray,
     TextDataset,
     groups_of_equals,
+    loose_key,
     place_of,
 )
 from qkv.data.image_decode import ImageFacts, decode, probe
 from qkv.data.image_folder import scan_image_folder
-from qkv.data.image_store import ordered_map
+from qkv.data.image_store import ordered_map, read_file
 from qkv.data.table_columns import in_order, refuse_what_are_no_classes
-from qkv.data.text_table import TextTableSettings, gather, loose_key
-from qkv.errors import ImageError
+from qkv.data.text_files import TextTableSettings, gather
 from qkv.progress import Progress
 
 SHOWN_GROUPS = 20
@@ -84,16 +84,7 @@ TokenCounts = Callable[[list[str]], IntArray]
 """How many word pieces each text has, without special tokens."""
 
 _BATCH = 1024
-_QUANTILES = {
-    "min": 0.0,
-    "p5": 0.05,
-    "p25": 0.25,
-    "p50": 0.5,
-    "p75": 0.75,
-    "p95": 0.95,
-    "p99": 0.99,
-    "max": 1.0,
-}
+_PERCENTS = {"min": 0, "p5": 5, "p25": 25, "p50": 50, "p75": 75, "p95": 95, "p99": 99, "max": 100}
 
 
 class _Example(NamedTuple):
@@ -107,6 +98,17 @@ class _Example(NamedTuple):
 
 _Group = Sequence[_Example]
 _Classes = dict[str, dict[str, int]]
+
+
+class _Found(NamedTuple):
+    """What an audit goes by; `classes` is `{class: {split: 0}}` of all that a split could have."""
+
+    source: str
+    layout: str
+    examples: _Group
+    splits: Sequence[str]
+    classes: _Classes
+    bad: Sequence[tuple[str, str]]
 
 
 def audit_images(
@@ -140,18 +142,15 @@ def audit_images(
             facts.append(result[1])
             examples.append(_Example(file.name, shown(file.split), file.class_name, result[0]))
     owned = {shown(split): set(names) for split, names in layout.class_folders.items()}
-    return _image_document(
+    found = _Found(
         source=str(layout.root),
         layout="splits" if layout.has_splits else "classes",
         examples=examples,
         splits=list(owned),
         classes=_empty_counts(sorted(set().union(*owned.values())), owned),
-        widths=[one.width for one in facts],
-        heights=[one.height for one in facts],
-        modes=[one.mode for one in facts],
-        formats=[one.format for one in facts],
         bad=sorted(bad),
     )
+    return _image_document(found, facts)
 
 
 def audit_dataset(dataset: ImageDataset) -> dict[str, Any]:
@@ -170,18 +169,9 @@ def audit_dataset(dataset: ImageDataset) -> dict[str, Any]:
                 class_name = dataset.class_names[split.labels[row]]
                 examples.append(_Example(place_of(split, name, row), name, class_name, content))
     channels, height, width = dataset.image_shape
-    return _image_document(
-        source=dataset.source,
-        layout="loaded",
-        examples=examples,
-        splits=list(dataset.splits),
-        classes={name: dict.fromkeys(dataset.splits, 0) for name in dataset.class_names},
-        widths=[width],
-        heights=[height],
-        modes=["L" if channels == 1 else "RGB"] * len(examples),
-        formats=[],
-        bad=[(file.path, file.reason) for file in dataset.skipped],
-    )
+    mode = "L" if channels == 1 else "RGB"
+    facts = [ImageFacts(width, height, mode, format="", grey=channels == 1)] * len(examples)
+    return _image_document(_loaded(dataset, examples), facts)
 
 
 def audit_texts(
@@ -213,7 +203,6 @@ def audit_texts(
     """
     found = gather(path, settings or TextTableSettings(), progress=progress)
     shown = partial(_split_name, has_splits=found.has_splits)
-    splits = [shown(split) for split in found.splits]
     if columns := found.columns:
         labels = [row.label for row in found.rows]
         refuse_what_are_no_classes(labels, column=columns.label, where=found.root.name)
@@ -226,13 +215,15 @@ def audit_texts(
         owned = {shown(split): set(names) for split, names in found.class_folders.items()}
     whole, divided = ("file", "files") if columns else ("classes", "splits")
     return _text_document(
-        source=str(found.root),
-        layout=divided if found.has_splits else whole,
+        _Found(
+            source=str(found.root),
+            layout=divided if found.has_splits else whole,
+            examples=[_Example(r.name, shown(r.split), r.label, r.text) for r in found.rows],
+            splits=[shown(split) for split in found.splits],
+            classes=_empty_counts(in_order(set().union(*owned.values())), owned),
+            bad=found.bad,
+        ),
         columns={"text": columns.text, "label": columns.label} if columns else None,
-        examples=[_Example(row.name, shown(row.split), row.label, row.text) for row in found.rows],
-        splits=splits,
-        classes=_empty_counts(in_order(set().union(*owned.values())), owned),
-        bad=found.bad,
         notes=found.notes,
         token_counts=token_counts,
         positions=positions,
@@ -246,22 +237,24 @@ def audit_text_dataset(
     positions: int | None = None,
 ) -> dict[str, Any]:
     """Audit a set of texts that has been loaded; see `audit_texts`."""
+    examples = [
+        _Example(place_of(split, name, index), name, dataset.class_names[label], text)
+        for name, split in dataset.splits.items()
+        for index, (text, label) in enumerate(zip(split.texts, split.labels, strict=True))
+    ]
     return _text_document(
-        source=dataset.source,
-        layout="loaded",
+        _loaded(dataset, examples),
         columns=None,
-        examples=[
-            _Example(place_of(split, name, index), name, dataset.class_names[label], text)
-            for name, split in dataset.splits.items()
-            for index, (text, label) in enumerate(zip(split.texts, split.labels, strict=True))
-        ],
-        splits=list(dataset.splits),
-        classes={name: dict.fromkeys(dataset.splits, 0) for name in dataset.class_names},
-        bad=[(skipped.path, skipped.reason) for skipped in dataset.skipped],
-        notes=list(dataset.notes),
+        notes=dataset.notes,
         token_counts=token_counts,
         positions=positions,
     )
+
+
+def _loaded(dataset: ImageDataset | TextDataset, examples: _Group) -> _Found:
+    classes = {name: dict.fromkeys(dataset.splits, 0) for name in dataset.class_names}
+    bad = [(skipped.path, skipped.reason) for skipped in dataset.skipped]
+    return _Found(dataset.source, "loaded", examples, list(dataset.splits), classes, bad)
 
 
 def _split_name(split: str, *, has_splits: bool) -> str:
@@ -274,95 +267,72 @@ def _empty_counts(names: Iterable[str], owned: Mapping[str, set[str]]) -> _Class
 
 
 def _examine(file: FolderFile) -> tuple[str, ImageFacts] | str:
-    try:
-        with file.path.open("rb") as handle:
-            content = hashlib.file_digest(handle, "sha256").hexdigest()
-            facts = probe(handle, name=file.name)
-            decode(handle, channels=1, name=file.name)
-    except ImageError as error:
-        return error.problem.removeprefix(f"{file.name}: ")
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
-    return content, facts
+    def look(handle: BinaryIO) -> ImageFacts:
+        facts = probe(handle, name=file.name)
+        decode(handle, channels=1, name=file.name)
+        return facts
+
+    return read_file(file, look)
 
 
-def _image_document(
-    *,
-    source: str,
-    layout: str,
-    examples: _Group,
-    splits: Sequence[str],
-    classes: _Classes,
-    widths: Sequence[int],
-    heights: Sequence[int],
-    modes: Sequence[str],
-    formats: Sequence[str],
-    bad: Sequence[tuple[str, str]],
-) -> dict[str, Any]:
-    _count(examples, classes)
-    copies = _equal(examples, lambda content: content)
+def _image_document(found: _Found, facts: Sequence[ImageFacts]) -> dict[str, Any]:
+    splits = _count(found)
+    copies = _equal(found.examples, lambda content: content)
     return {
-        "source": source,
-        "layout": layout,
-        "images": len(examples),
-        "splits": _per_split(examples, splits),
-        "classes": classes,
-        "width": _spread(widths),
-        "height": _spread(heights),
-        "modes": dict(Counter(modes).most_common()),
-        "formats": dict(Counter(formats).most_common()),
+        "source": found.source,
+        "layout": found.layout,
+        "images": len(found.examples),
+        "splits": splits,
+        "classes": found.classes,
+        "width": _spread([one.width for one in facts]),
+        "height": _spread([one.height for one in facts]),
+        "modes": dict(Counter(one.mode for one in facts).most_common()),
+        "formats": dict(Counter(one.format for one in facts if one.format).most_common()),
         "duplicates": _by_reach(copies, "image"),
-        "bad_files": [{"path": path, "reason": reason} for path, reason in bad],
-        "warnings": _warnings("image", classes, splits[0], copies, [], "file", len(bad)),
+        "bad_files": [{"path": path, "reason": reason} for path, reason in found.bad],
+        "warnings": _warnings("image", found, copies, [], bad_kind="file"),
     }
 
 
 def _text_document(
+    found: _Found,
     *,
-    source: str,
-    layout: str,
     columns: dict[str, str] | None,
-    examples: _Group,
-    splits: Sequence[str],
-    classes: _Classes,
-    bad: Sequence[tuple[str, str]],
     notes: Sequence[str],
     token_counts: TokenCounts | None,
     positions: int | None,
 ) -> dict[str, Any]:
-    _count(examples, classes)
+    splits, examples = _count(found), found.examples
     copies = _equal(examples, lambda content: content)
     near = [group for group in _equal(examples, loose_key) if len({e.content for e in group}) > 1]
     lengths = np.array([len(one.content) for one in examples])
     tokens = token_counts([one.content for one in examples]) if token_counts and examples else None
-    bad_kind = "row" if columns else "file"
     return {
-        "source": source,
-        "layout": layout,
+        "source": found.source,
+        "layout": found.layout,
         "columns": columns,
         "texts": len(examples),
-        "splits": _per_split(examples, splits),
-        "classes": classes,
+        "splits": splits,
+        "classes": found.classes,
         "characters": _quantiles(lengths),
         "tokens": None if tokens is None else _quantiles(tokens),
         "too_long": _too_long(tokens, positions),
         "duplicates": _by_reach(copies, "text"),
         "near_duplicates": _by_reach(near, "text"),
         "conflicting_labels": _shown([group for group in copies if _is_torn(group)], "text"),
-        "bad_rows": [{"path": path, "reason": reason} for path, reason in bad],
+        "bad_rows": [{"path": path, "reason": reason} for path, reason in found.bad],
         "notes": list(notes),
-        "warnings": _warnings("text", classes, splits[0], copies, near, bad_kind, len(bad)),
+        "warnings": _warnings("text", found, copies, near, bad_kind="row" if columns else "file"),
     }
 
 
-def _count(examples: _Group, classes: _Classes) -> None:
-    for one in examples:
-        classes[one.class_name][one.split] += 1
-
-
-def _per_split(examples: _Group, splits: Sequence[str]) -> dict[str, int]:
-    counts = Counter(one.split for one in examples)
-    return {split: counts[split] for split in splits}
+def _count(found: _Found) -> dict[str, int]:
+    """The examples of each split; they are counted in `classes` too."""
+    counts = dict.fromkeys(found.splits, 0)
+    for one in found.examples:
+        counts[one.split] += 1
+        found.classes[one.class_name][one.split] += 1
+    return counts
 
 
 def _equal(examples: _Group, key: Callable[[str], Hashable]) -> list[_Group]:
@@ -386,7 +356,8 @@ def _by_reach(groups: Sequence[_Group], noun: str) -> dict[str, Any]:
 
 
 def _shown(groups: Sequence[_Group], noun: str) -> dict[str, Any]:
-    shown: list[Any] = [[one.name for one in group] for group in groups[:SHOWN_GROUPS]]
+    first = groups[:SHOWN_GROUPS]
+    shown: list[Any] = [[one.name for one in group] for group in first]
     if noun == "text":
         shown = [
             {
@@ -394,7 +365,7 @@ def _shown(groups: Sequence[_Group], noun: str) -> dict[str, Any]:
                 "names": [one.name for one in _most_telling_first(group)[:SHOWN_NAMES]],
                 "beginning": group[0].content[:BEGINNING],
             }
-            for group in groups[:SHOWN_GROUPS]
+            for group in first
         ]
     return {"groups": len(groups), f"{noun}s": sum(map(len, groups)), "shown": shown}
 
@@ -420,10 +391,10 @@ def _spread(values: Sequence[int]) -> dict[str, float] | None:
 def _quantiles(lengths: npt.NDArray[np.integer[Any]]) -> dict[str, float] | None:
     if not len(lengths):
         return None
-    values = np.quantile(lengths, list(_QUANTILES.values())).tolist()
+    values = np.percentile(lengths, list(_PERCENTS.values())).tolist()
     return {
         name: int(value) if value.is_integer() else value
-        for name, value in zip(_QUANTILES, values, strict=True)
+        for name, value in zip(_PERCENTS, values, strict=True)
     }
 
 
@@ -435,14 +406,9 @@ def _too_long(tokens: IntArray | None, positions: int | None) -> dict[str, float
 
 
 def _warnings(
-    noun: str,
-    classes: _Classes,
-    first: str,
-    copies: Sequence[_Group],
-    near: Sequence[_Group],
-    bad_kind: str,
-    bad: int,
+    noun: str, data: _Found, copies: Sequence[_Group], near: Sequence[_Group], *, bad_kind: str
 ) -> list[str]:
+    classes, first = data.classes, data.splits[0]
     found: list[str] = []
     if leaks := sum(map(_crosses, copies)):
         found.append(f"{_times(leaks, noun)} in more than one split: the test is not honest")
@@ -450,8 +416,8 @@ def _warnings(
         found.append(
             f"{_times(leaks, noun)} in more than one split but for capitals and white space"
         )
-    if bad:
-        found.append(f"{_times(bad, bad_kind)} cannot be used")
+    if data.bad:
+        found.append(f"{_times(len(data.bad), bad_kind)} cannot be used")
     if len(classes) == 1:
         found.append("there is a single class; a classifier needs two")
     for name, counts in classes.items():

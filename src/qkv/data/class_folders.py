@@ -23,7 +23,7 @@ from pathlib import Path
 from qkv.data.dataset import SPLIT_NAMES, SPLIT_OF_NAME, SplitName
 from qkv.errors import DataError
 
-_LEFT_BY_DESKTOPS = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+_BY_DESKTOPS = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class _Scan:
     def _folders(self, folder: Path, *, note_bad: bool = True) -> list[str]:
         names: list[str] = []
         for entry in _visible(folder):
-            if entry.is_dir(follow_symlinks=False) and _has_plain_name(entry.name):
+            if entry.is_dir(follow_symlinks=False) and _is_utf8(entry.name):
                 names.append(entry.name)
             elif note_bad and entry.is_symlink() and entry.is_dir():
                 self._refuse(entry, "is a link to a folder, which is not followed")
@@ -198,7 +198,7 @@ class _Scan:
 
     def _add(self, entry: os.DirEntry[str], split: SplitName, class_name: str) -> None:
         path = Path(entry.path)
-        if not _has_plain_name(entry.path):
+        if not _is_utf8(entry.path):
             return self._refuse(entry, "its name is not valid UTF-8")
         if self.kind.only is not None and not self._is_example(entry):
             return self._refuse(entry, self.kind.only)
@@ -238,17 +238,9 @@ def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 def _visible(folder: Path) -> list[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
-        kept = [entry for entry in entries if not _is_ignored(entry.name)]
+        kept = [e for e in entries if e.name[0] != "." and e.name.casefold() not in _BY_DESKTOPS]
     return sorted(kept, key=lambda entry: entry.name)
 
 
-def _is_ignored(name: str) -> bool:
-    return name.startswith(".") or name.casefold() in _LEFT_BY_DESKTOPS
-
-
-def _has_plain_name(name: str) -> bool:
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
+def _is_utf8(name: str) -> bool:
+    return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic, Literal, Self, TypeVar
+from typing import ClassVar, Generic, Literal, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -50,12 +50,18 @@ class TextSplit:
         names: where each text came from (`FILE:LINE` or a path); empty where it has no place.
     """
 
+    example: ClassVar[str] = "text"
+
     texts: tuple[str, ...]
     labels: IntArray
     names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    def input(self, index: int) -> str:
+        """What a classifier takes: the text."""
+        return self.texts[index]
 
     def identity(self) -> bytes:
         """What tells these texts, in this order, from others."""
@@ -78,6 +84,8 @@ class ImageSplit:
         names: the path of each example relative to the data's root; empty where files have none.
     """
 
+    example: ClassVar[str] = "image"
+
     store: UInt8Array
     rows: IntArray
     labels: IntArray
@@ -89,6 +97,11 @@ class ImageSplit:
     def take(self, indices: IntArray) -> UInt8Array:
         """Images of the examples at `indices`: uint8 (len(indices), channels, height, width)."""
         return np.asarray(self.store[self.rows[indices]])
+
+    def input(self, index: int) -> UInt8Array:
+        """What a classifier takes: uint8 (height, width), or (height, width, 3) in colour."""
+        image = self.take(np.array([index], dtype=np.int64))[0]
+        return image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
 
     def identity(self) -> bytes:
         """What tells these rows of the store from others."""
@@ -348,6 +361,11 @@ def quoted(label: str) -> str:
 def text_sha256(text: str) -> bytes:
     """32 bytes that stand for a text; lone surrogates count too."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def loose_key(text: str) -> bytes:
+    """32 bytes that are equal for texts that differ in capitals and white space only."""
+    return text_sha256(" ".join(text.casefold().split()))
 
 
 def texts_sha256(texts: Iterable[str]) -> str:

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import BinaryIO, Literal, TypeVar
 
 import numpy as np
 import PIL
@@ -166,6 +166,18 @@ def ordered_map(
                 progress(start + len(chunk), len(items))
 
 
+def read_file(file: FolderFile, use: Callable[[BinaryIO], Result]) -> tuple[str, Result] | str:
+    """The sha256 of a file's bytes and what `use` makes of it, or the reason why it cannot."""
+    try:
+        with file.path.open("rb") as handle:
+            content = hashlib.file_digest(handle, "sha256").hexdigest()
+            return content, use(handle)
+    except ImageError as error:
+        return error.problem.removeprefix(f"{file.name}: ")
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+
+
 def _opened(pixels: Path, files: Sequence[FolderFile]) -> ImageStore | None:
     """The store of these pixels, or None where it is missing, damaged or out of date."""
     try:
@@ -240,16 +252,10 @@ def _build(
 
 
 def _read(file: FolderFile, *, image_size: int, channels: Channels) -> tuple[str, UInt8Array] | str:
-    """The sha256 of a file's bytes and its image, or the reason why there is none."""
-    try:
-        with file.path.open("rb") as handle:
-            content = hashlib.file_digest(handle, "sha256").hexdigest()
-            pixels = decode(handle, channels=channels, name=file.name)
-    except ImageError as error:
-        return error.problem.removeprefix(f"{file.name}: ")
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
-    return content, resize_and_crop(pixels, image_size)
+    def square(handle: BinaryIO) -> UInt8Array:
+        return resize_and_crop(decode(handle, channels=channels, name=file.name), image_size)
+
+    return read_file(file, square)
 
 
 def _facts(file: FolderFile) -> ImageFacts | None:

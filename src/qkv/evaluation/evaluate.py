@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,13 @@ import numpy as np
 
 from qkv.data.dataset import ImageSplit, TextSplit
 from qkv.data.image_folder import load_labelled_images
-from qkv.data.text_table import TextTableSettings, load_labelled_texts
+from qkv.data.text_files import TextTableSettings
+from qkv.data.text_table import load_labelled_texts
 from qkv.errors import RunError
 from qkv.evaluation.calibration import FloatArray
 from qkv.evaluation.metrics import accuracy_by_length, evaluate_predictions, log_softmax
-from qkv.loading import Classifier, load
+from qkv.loading import load
+from qkv.predictions import Classifier
 from qkv.progress import Reporter, Silent
 from qkv.runs import Run
 from qkv.text.classifier import TextClassifier
@@ -37,6 +39,17 @@ from qkv.vision.classifier import VisionClassifier
 # Between two reports of progress; as many as are encoded together.
 TEXTS_AT_ONCE = 512
 SCORES = ("examples", "accuracy", "accuracy_interval_95", "loss")
+
+
+def evaluate_images(
+    classifier: VisionClassifier,
+    split: ImageSplit,
+    known: Mapping[str, Any] | None,  # noqa: ARG001
+    reporter: Reporter,  # noqa: ARG001
+) -> dict[str, Any]:
+    """The document of `evaluate_predictions`; the last two arguments are those of texts."""
+    logits = classifier.predict_logits(split).numpy()
+    return evaluate_predictions(logits, split.labels, classifier.class_names)
 
 
 def evaluate_texts(
@@ -108,7 +121,7 @@ class Examples:
 
 def labelled_examples(
     run: Run,
-    classifier: Classifier,
+    classifier: Classifier[Any, Any],
     data: Path | str | None,
     *,
     skip_bad: bool,
@@ -136,20 +149,22 @@ def labelled_examples(
         reporter.note(
             f"{data} is what the run was trained on; without --data its own test split is taken"
         )
-    if isinstance(recipe, VisionRecipe) and isinstance(classifier, VisionClassifier):
-        if data is not None and recipe.data.dataset == "folder":
-            return Examples(_images(classifier, data, skip_bad, reporter), str(data), False)
-    elif isinstance(recipe, TextRecipe) and isinstance(classifier, TextClassifier):
-        if data is not None and _is_labelled(Path(data), recipe, classifier):
-            texts = _texts(classifier, recipe, data, skip_bad, columns, reporter)
-            return Examples(texts, str(data), False)
-    else:
+    if recipe.task != classifier.task:
         raise RunError(f"{run.path}: config and recipe disagree", remedy="restore the folder")
+    evaluation = EVALUATIONS[recipe.task]
+    if data is not None and evaluation.is_labelled(Path(data), recipe, classifier):
+        split = evaluation.read(classifier, recipe, data, skip_bad, columns, reporter)
+        return Examples(split, str(data), False)
     return _own_test(known, recipe, data, skip_bad, reporter)
 
 
 def _images(
-    classifier: VisionClassifier, data: Path | str, skip_bad: bool, reporter: Reporter
+    classifier: VisionClassifier,
+    recipe: VisionRecipe,  # noqa: ARG001
+    data: Path | str,
+    skip_bad: bool,
+    columns: Mapping[str, str],  # noqa: ARG001
+    reporter: Reporter,
 ) -> ImageSplit:
     images, _ = load_labelled_images(
         data,
@@ -209,6 +224,29 @@ def _is_labelled(data: Path, recipe: TextRecipe, classifier: TextClassifier) -> 
     return any((data / name).is_dir() for name in classifier.class_names)
 
 
+@dataclass(frozen=True)
+class TaskEvaluation:
+    """How classifiers of a task are evaluated.
+
+    Attributes:
+        is_labelled: whether a path holds examples under the classes of the model.
+        read: those examples, as a split.
+        evaluate: the evaluation document of a split.
+    """
+
+    is_labelled: Callable[[Path, Any, Any], bool]
+    read: Callable[..., Any]
+    evaluate: Callable[..., dict[str, Any]]
+
+
+EVALUATIONS: dict[str, TaskEvaluation] = {
+    "vision": TaskEvaluation(
+        lambda _, recipe, __: recipe.data.dataset == "folder", _images, evaluate_images
+    ),
+    "text": TaskEvaluation(_is_labelled, _texts, evaluate_texts),
+}
+
+
 def evaluate(
     path: Path | str,
     *,
@@ -241,11 +279,5 @@ def evaluate(
     examples = labelled_examples(
         run, classifier, data, skip_bad=skip_bad, columns=columns, reporter=reporter
     )
-    split = examples.split
-    if isinstance(split, TextSplit) and isinstance(classifier, TextClassifier):
-        known = run.record() if examples.tested else None
-        return evaluate_texts(classifier, split, known, reporter)
-    if isinstance(split, ImageSplit) and isinstance(classifier, VisionClassifier):
-        logits = classifier.predict_logits(split).numpy()
-        return evaluate_predictions(logits, split.labels, classifier.class_names)
-    raise RunError(f"{run.path}: config and recipe disagree", remedy="restore the folder")
+    known = run.record() if examples.tested else None
+    return EVALUATIONS[classifier.task].evaluate(classifier, examples.split, known, reporter)

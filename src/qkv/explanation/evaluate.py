@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qkv.data.dataset import ImageSplit, TextSplit
 from qkv.errors import DataError, RecipeError
 from qkv.evaluation.evaluate import labelled_examples
 from qkv.evaluation.metrics import wilson_interval
@@ -91,14 +90,14 @@ def evaluate_explanations(
     explained: dict[str, list[Explanation]] = {name: [] for name in names}
     # One example after the other, so that what the classifier remembers of it serves all methods.
     for done, (number, name) in enumerate(itertools.product(chosen.tolist(), names), start=1):
-        given = _example(split, number)
+        given = split.input(number)
         # A seed an example: random orders must not be the same for all images of a size.
         own_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
         explained[name].append(explain(classifier, given, method=name, seed=own_seed))
         progress(done, total)
     return {
-        "task": "vision" if isinstance(split, ImageSplit) else "text",
-        "example": "image" if isinstance(split, ImageSplit) else "text",
+        "task": classifier.task,
+        "example": split.example,
         "data": examples.source,
         "examples": len(chosen),
         "seed": seed,
@@ -132,11 +131,3 @@ def _chosen(examples: int, sample: int, seed: int) -> npt.NDArray[np.int64]:
         return np.arange(examples, dtype=np.int64)
     drawn = np.random.default_rng(seed).choice(examples, sample, replace=False)
     return np.sort(drawn).astype(np.int64)
-
-
-def _example(split: ImageSplit | TextSplit, number: int) -> npt.NDArray[np.uint8] | str:
-    """What `explain` takes: a text, or pixels (height, width) or (height, width, 3)."""
-    if isinstance(split, TextSplit):
-        return split.texts[number]
-    image = split.take(np.array([number], dtype=np.int64))[0]
-    return image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))

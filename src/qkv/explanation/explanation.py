@@ -1,17 +1,30 @@
-"""What an explanation is."""
+"""What an explanation is, and how a method becomes one."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from qkv.errors import DataError, RecipeError
-from qkv.explanation.faithfulness import Faithfulness, FloatArray
+from qkv.explanation.faithfulness import (
+    RANDOM_ORDERS,
+    STEPS,
+    Faithfulness,
+    FloatArray,
+    MaskedInput,
+    measure_faithfulness,
+)
 from qkv.settings import nearest
+
+Masked = TypeVar("Masked", bound=MaskedInput)
+
+# Names of methods that are understood for one more version.
+OLD_NAMES = {"state-gradients": "layer-integrated-gradients"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +42,8 @@ class Explanation:
         unit: what a contribution is measured in, such as `probability` or `attention weight`.
         faithfulness: its own measure, on this very input.
         seconds: that the explanation took, its faithfulness not counted.
-        completeness_gap: how far the contributions are from the sum that the method owes, in their
-            unit; None of methods that owe none.
+        convergence_delta: how far the contributions are from the sum that the method owes, in their
+            unit; None of methods that owe none. In documents it is `completeness_gap`.
         coarsened: what was done more coarsely because the input is long, in words; None if nothing.
     """
 
@@ -44,8 +57,13 @@ class Explanation:
     unit: str
     faithfulness: Faithfulness
     seconds: float
-    completeness_gap: float | None = None
+    convergence_delta: float | None = None
     coarsened: str | None = None
+
+    @property
+    def completeness_gap(self) -> float | None:
+        """The old name of `convergence_delta`, for one more version."""
+        return self.convergence_delta
 
     def document(self) -> dict[str, Any]:
         """All of it as JSON values; figures are drawn from this."""
@@ -60,7 +78,7 @@ class Explanation:
             "unit": self.unit,
             "faithfulness": self.faithfulness.document(),
             "seconds": self.seconds,
-            "completeness_gap": self.completeness_gap,
+            "completeness_gap": self.convergence_delta,
             "coarsened": self.coarsened,
         }
 
@@ -130,16 +148,86 @@ class Attribution:
     """What a method gives for one input and one class.
 
     Attributes:
-        contributions: float64, one a part, (parts,), or one a pixel, (height, width).
-        completeness_gap: of a method whose contributions should sum to a difference of outputs, how
-            far they do not: their sum less the difference, in the unit of the contributions. What
-            goes to no part, such as special tokens, is counted into the sum. None of others.
+        contributions: float64 (parts,).
+        convergence_delta: of a method whose contributions should sum to a difference of outputs,
+            how far they do not: their sum less the difference, in their unit. What goes to no part,
+            such as special tokens, is counted into the sum. None of others.
         coarsened: what was done more coarsely than for a short input, in words; None if nothing.
+        heat: float64 (height, width), of a method that tells the pixels of an image apart.
     """
 
     contributions: FloatArray
-    completeness_gap: float | None = None
+    convergence_delta: float | None = None
     coarsened: str | None = None
+    heat: FloatArray | None = None
+
+
+@dataclass(frozen=True)
+class Method(Generic[Masked]):
+    """One way to explain.
+
+    Attributes:
+        compute: from an input, a class and a seed.
+        signed: whether it tells what speaks for a class from what speaks against it.
+        unit: of a contribution.
+    """
+
+    compute: Callable[[Masked, int, int], Attribution]
+    signed: bool
+    unit: str
+
+
+def common_fields(
+    masked: Masked,
+    method: Method[Masked],
+    class_names: Sequence[str],
+    label: str | None,
+    seed: int,
+    *,
+    steps: int = STEPS,
+    random_orders: int = RANDOM_ORDERS,
+) -> tuple[Attribution, dict[str, Any]]:
+    """Explain a class, and measure how faithful that is.
+
+    Args:
+        masked: the input in parts.
+        method: how.
+        class_names: of the classifier.
+        label: the class; None: the one with the highest probability.
+        seed: of what the method and the random orders draw.
+        steps: of the measure.
+        random_orders: likewise.
+
+    Returns:
+        What the method gave, and the fields of an `Explanation` but for `input` and `method`.
+
+    Raises:
+        DataError: there is no such class.
+    """
+    predicted = masked.probabilities(np.ones((1, masked.parts), dtype=np.bool_))[0]
+    number = chosen_label(label, class_names, int(predicted.argmax()))
+    began = time.perf_counter()
+    found = method.compute(masked, number, seed)
+    seconds = time.perf_counter() - began
+    return found, {
+        "label": class_names[number],
+        "probability": float(predicted[number]),
+        "probabilities": dict(zip(class_names, predicted.tolist(), strict=True)),
+        "contributions": found.contributions,
+        "signed": method.signed,
+        "unit": method.unit,
+        "faithfulness": measure_faithfulness(
+            masked,
+            found.contributions,
+            number,
+            steps=steps,
+            random_orders=random_orders,
+            seed=seed,
+        ),
+        "seconds": seconds,
+        "convergence_delta": found.convergence_delta,
+        "coarsened": found.coarsened,
+    }
 
 
 def chosen_method(name: str | None, known: Collection[str], default: str) -> str:
@@ -150,6 +238,7 @@ def chosen_method(name: str | None, known: Collection[str], default: str) -> str
     """
     if name is None:
         return default
+    name = OLD_NAMES[name] if OLD_NAMES.get(name) in known else name
     if name not in known:
         raise RecipeError(
             f"no method of explanation is called {name!r}",

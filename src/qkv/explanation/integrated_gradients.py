@@ -1,4 +1,4 @@
-"""The integral that integrated gradients are made of."""
+"""Integrated gradients, and the score of a class whose gradients are taken."""
 
 from __future__ import annotations
 
@@ -9,30 +9,33 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from qkv.explanation.faithfulness import FloatArray
 
-def path_integral(
+
+def integrated_gradients(
     score: Callable[[list[Tensor]], Tensor],
     starts: Sequence[Tensor],
     ends: Sequence[Tensor],
     *,
     steps: int,
     points_at_once: int,
-) -> list[Tensor]:
-    """(e − s) · ∫₀¹ ∇F(s + α (e − s)) dα, the share of each row in F(e) − F(s).
+) -> tuple[list[FloatArray], float]:
+    """(e − s) · ∫₀¹ ∇F(s + α (e − s)) dα, the share of each entry in F(e) − F(s).
 
-    Sundararajan, Taly and Yan, "Axiomatic attribution for deep networks", ICML 2017. The shares
-    come to the difference as steps grow. The integral is by Gauss and Legendre, exact where the
-    gradient is a polynomial of degree below twice the steps.
+    Sundararajan, Taly and Yan, "Axiomatic attribution for deep networks", ICML 2017, eq. 1. The
+    shares come to the difference as steps grow (completeness). The integral is by Gauss and
+    Legendre, exact where the gradient is a polynomial of degree below twice the steps.
 
     Args:
-        score: F, from (points, rows, width) of each part to one number a point, (points,).
-        starts: s, (1, rows, width) of each part.
+        score: F, from (points, …) of each part of the input to one number a point, (points,).
+        starts: s, (1, …) of each part.
         ends: e, likewise.
-        steps: points of the integral.
+        steps: points of the integral, at least one.
         points_at_once: how many are computed together.
 
     Returns:
-        Float64 (rows,) of each part.
+        Float64 shares of each part, without its first axis; and the convergence delta: their sum
+        less F(e) − F(s), the error of the steps.
 
     Raises:
         ValueError: there is no step.
@@ -42,23 +45,25 @@ def path_integral(
     # From −1 … 1 to 0 … 1.
     alphas = torch.from_numpy((nodes + 1) / 2).to(moves[0])
     shares = torch.from_numpy(weights / 2).to(moves[0])
-    sums = [torch.zeros_like(move[0]) for move in moves]
-    for first in range(0, steps, points_at_once):
-        alpha = alphas[first : first + points_at_once, None, None]
-        share = shares[first : first + points_at_once]
-        points = [
-            (start + alpha * move).detach().requires_grad_(True)
-            for start, move in zip(starts, moves, strict=True)
-        ]
-        # Of torch's recurrent networks cuDNN knows gradients only while they train.
-        with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
-            slopes = torch.autograd.grad(score(points).sum(), points)
-        for total, slope in zip(sums, slopes, strict=True):
-            total += torch.einsum("p,prw->rw", share, slope)
-    return [
-        (total.double() * move[0].double()).sum(dim=1)
-        for total, move in zip(sums, moves, strict=True)
+    totals = [np.zeros(tuple(move.shape[1:])) for move in moves]
+    # Of torch's recurrent networks cuDNN knows gradients only while they train.
+    with torch.inference_mode(mode=False), torch.backends.cudnn.flags(enabled=False):
+        for first in range(0, steps, points_at_once):
+            alpha, share = (x[first : first + points_at_once] for x in (alphas, shares))
+            points = [
+                (start + alpha.view(-1, *[1] * (move.ndim - 1)) * move).detach().requires_grad_()
+                for start, move in zip(starts, moves, strict=True)
+            ]
+            with torch.enable_grad():
+                slopes = torch.autograd.grad(score(points).sum(), points)
+            for total, slope in zip(totals, slopes, strict=True):
+                total += torch.tensordot(share, slope, dims=1).cpu().double().numpy()
+        with torch.no_grad():
+            difference = (score(list(ends)) - score(list(starts))).item()
+    values = [
+        total * move[0].cpu().double().numpy() for total, move in zip(totals, moves, strict=True)
     ]
+    return values, sum(float(value.sum()) for value in values) - difference
 
 
 def log_odds(logits: Float[Tensor, "batch classes"], label: int) -> Float[Tensor, " batch"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -144,14 +143,21 @@ def pool_weights(classifier: TextClassifier, read: ReadText, head: int | None = 
     Raises:
         RecipeError: the classifier's head pools without weights, or has no such query.
     """
-    weights = _pool_weights_weights(classifier, read)
-    if head is None:
-        return read.by_word(weights.mean(dim=0).cpu().numpy())
-    if not 0 <= head < len(weights):
+    queries = pooling_queries(classifier)
+    if not queries:
         raise RecipeError(
-            f"the pooling head has no query {head}", remedy=f"name 0 to {len(weights) - 1}"
+            f"a {type(classifier.model.head).__name__} pools without attention weights",
+            remedy="choose another method, or train with head.kind 'attention'",
         )
-    return read.by_word(weights[head].cpu().numpy())
+    if head is not None and not 0 <= head < queries:
+        raise RecipeError(
+            f"the pooling head has no query {head}", remedy=f"name 0 to {queries - 1}"
+        )
+    with torch.inference_mode():
+        _, named = classifier.model.forward_with_intermediates(*read.inputs())
+    weights: Tensor = named["pool_weights"][0].flatten(0, -2)
+    chosen = weights.mean(dim=0) if head is None else weights[head]
+    return read.by_word(chosen.cpu().numpy())
 
 
 def pooling_queries(classifier: TextClassifier) -> int:
@@ -160,43 +166,12 @@ def pooling_queries(classifier: TextClassifier) -> int:
     return head.num_queries * head.num_heads if isinstance(head, AttentionHead) else 0
 
 
-@torch.inference_mode()
-def _pool_weights_weights(classifier: TextClassifier, read: ReadText) -> Tensor:
-    """(queries, states)."""
-    if not pooling_queries(classifier):
-        raise RecipeError(
-            f"a {type(classifier.model.head).__name__} pools without attention weights",
-            remedy="choose another method, or train with head.kind 'attention'",
-        )
-    _, named = classifier.model.forward_with_intermediates(*read.inputs())
-    weights: Tensor = named["pool_weights"]
-    return weights[0].flatten(0, -2)
-
-
 POOL = "head"
-
-
-@dataclass(frozen=True)
-class TextAttention:
-    """How much of each word is taken, by each word or by the pooling head.
-
-    Attributes:
-        words: those that the text model reads.
-        weights: float32 (words, words), row i being how much word i takes from each; or (1, words),
-            how much the head takes.
-        layers: what can be asked for: layers of the encoder, and `head` where it pools by weights.
-        heads: how many heads this layer has.
-    """
-
-    words: tuple[Word, ...]
-    weights: WordWeights
-    layers: tuple[int | Literal["head"], ...]
-    heads: int
 
 
 def text_attention(
     classifier: TextClassifier, text: str, layer: int | Literal["head"], head: int | None = None
-) -> TextAttention:
+) -> tuple[tuple[Word, ...], WordWeights]:
     """The attention of a layer's head, or of the pooling head.
 
     Args:
@@ -205,20 +180,20 @@ def text_attention(
         layer: of the encoder, from 1; or `head`.
         head: which, from 0; None: the mean of all.
 
+    Returns:
+        The words that the text model reads; and float32 (words, words), row i being how much word
+        i takes from each, or (1, words), how much the pooling head takes.
+
     Raises:
         DataError: the text is empty.
         RecipeError: there is no such layer or head.
     """
     read = ReadText(classifier, text)
     words = tuple(read.words[index] for index in read.words_read)
-    choices = attention_choices(classifier)
-    if layer == POOL:
-        every = pool_weights(classifier, read, head)
-        weights: WordWeights = every[None, read.words_read].astype(np.float32)
-        return TextAttention(words, weights, _layers(choices), choices["pool_heads"])
-    assert not isinstance(layer, str)
-    weights = encoder_attention(classifier, text, layer, head)
-    return TextAttention(words, weights, _layers(choices), choices["heads"])
+    if not isinstance(layer, str):
+        return words, encoder_attention(classifier, text, layer, head)
+    pooled = pool_weights(classifier, read, head)
+    return words, pooled[None, read.words_read].astype(np.float32)
 
 
 def attention_choices(classifier: TextClassifier) -> dict[str, Any]:
@@ -234,7 +209,3 @@ def attention_choices(classifier: TextClassifier) -> dict[str, Any]:
         "pool": queries > 0,
         "pool_heads": queries,
     }
-
-
-def _layers(choices: dict[str, Any]) -> tuple[int | Literal["head"], ...]:
-    return (*choices["layers"], *(["head"] if choices["pool"] else []))

@@ -95,8 +95,7 @@ class Spans:
     @property
     def lengths(self) -> IntArray:
         """Parts of each span."""
-        lengths: IntArray = np.diff(self.bounds)
-        return lengths
+        return np.asarray(np.diff(self.bounds))
 
     @property
     def coarsened(self) -> str | None:
@@ -151,17 +150,21 @@ UNIT = "log odds"
 COUNTED_WORDS = 1_000_000
 
 
-class Answer:
-    """What a classifier answers for a text, as a function of what its text model says.
+class ClassScore:
+    """The log odds that a classifier gives a class of a text, as a function of its text model.
 
-    The log odds of a class are ln p / (1 − p) of the probability that the classifier gives it, by
-    both models where n-grams answer beside the text model. For two classes these log odds are the
-    sum of what either model says, `a·z_neural + b·z_ngrams + c`, so that contributions to them add
-    up; for more, each model's part is taken with the other's at what it says of the whole text.
+    They are ln p / (1 − p) of the probability by both models where n-grams answer beside the text
+    model. For two classes they are the sum of what either model says,
+    `a·z_neural + b·z_ngrams + c`, so that contributions to them add up; for more, each model's part
+    is taken with the other's at what it says of the whole text.
 
     Args:
-        masked: the text, and whose answer.
+        masked: the text, and who answers.
         label: the class.
+
+    Attributes:
+        ngram_spans: the words that `ngram_contributions` takes out together; None without n-grams.
+        coarsened: what it does not tell apart for that, in words; None if nothing.
     """
 
     def __init__(self, masked: MaskedText, label: int) -> None:
@@ -169,6 +172,12 @@ class Answer:
         self._masked = masked
         self._label = label
         self._ngrams = self._ngram_logs([masked.text])
+        self.ngram_spans: Spans | None = None
+        self.coarsened: str | None = None
+        if self._ngrams is not None:
+            self.ngram_spans = equal_spans(masked.parts, COUNTED_WORDS // masked.parts)
+            lost = self.ngram_spans.coarsened
+            self.coarsened = None if lost is None else f"n-grams: {lost}"
 
     def log_odds(self, logits: Float[Tensor, "texts classes"]) -> Float[Tensor, " texts"]:
         """Log odds of the class, float64, if the text model gave these logits.
@@ -176,18 +185,6 @@ class Answer:
         Differentiable.
         """
         return self._log_odds(logits, self._ngrams)
-
-    @property
-    def ngram_spans(self) -> Spans | None:
-        """The words that `ngram_contributions` takes out together; None without n-grams."""
-        parts = self._masked.parts
-        return None if self._ngrams is None else equal_spans(parts, COUNTED_WORDS // parts)
-
-    @property
-    def coarsened(self) -> str | None:
-        """What `ngram_contributions` does not tell apart, in words; None if nothing."""
-        lost = None if self.ngram_spans is None else self.ngram_spans.coarsened
-        return None if lost is None else f"n-grams: {lost}"
 
     def ngram_contributions(self) -> FloatArray:
         """What the log odds lose when the n-grams miss a word, (words,); 0 without n-grams.
@@ -222,13 +219,10 @@ class Answer:
         return log_odds(scores, self._label)
 
 
-# How coarsely a long text is explained, so that it does not take for ever.
-#
 # A method that asks the model about many variants of a text costs their number times what one of
 # them costs, and both grow with the text. The number therefore falls where the text is long, until
-# so few are left that the answer would be worth nothing; from there on the time grows with the
-# text alone, as that of reading it does.
-
+# so few are left that fewer would be worth nothing; from there on the time grows with the text
+# alone, as that of reading it does.
 
 # Tokens that all variants of a text have together: those of a review of 512 tokens are not reduced.
 # At ten thousand tokens a second and core, half a minute.

@@ -1,18 +1,24 @@
-"""One image, one class, one method: an explanation with its measure."""
+"""Explanations of images: by patches painted over, by gradients, and by attention."""
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
-import torch
+from torch import Tensor
 
 from qkv.data.dataset import UInt8Array
-from qkv.explanation.explanation import Attribution, ImageExplanation, chosen_label, chosen_method
-from qkv.explanation.faithfulness import BoolArray, FloatArray, measure_faithfulness
+from qkv.errors import DataError
+from qkv.explanation import integrated_gradients as path
+from qkv.explanation.explanation import (
+    Attribution,
+    ImageExplanation,
+    Method,
+    chosen_method,
+    common_fields,
+)
+from qkv.explanation.faithfulness import BoolArray, FloatArray
 from qkv.explanation.integrated_gradients import log_odds
 from qkv.explanation.perturbation import occlusion, shapley_values
 from qkv.explanation.vision_attention import attention_map, model_input, relevance_map, rollout_map
@@ -101,117 +107,68 @@ class MaskedImage:
 STEPS = 64
 
 
-@dataclass(frozen=True)
-class PixelAttributions:
-    """What each pixel adds to the log odds of a class.
-
-    Attributes:
-        values: float64 (channels, height, width).
-        difference: log odds of the image less those of the empty image: what the values sum to
-            once there are enough steps.
-    """
-
-    values: FloatArray
-    difference: float
-
-    @property
-    def gap(self) -> float:
-        """How far the sum of the values is from the difference: the error of the steps."""
-        return float(self.values.sum()) - self.difference
-
-
-def integrated_gradients(
-    classifier: VisionClassifier,
-    pixels: UInt8Array,
-    empty: UInt8Array,
-    label: int,
-    *,
-    steps: int = STEPS,
-) -> PixelAttributions:
-    """(x − x₀) ∫₀¹ ∇F(x₀ + α(x − x₀)) dα by the midpoint rule, F the log odds of a class.
-
-    Sundararajan, Taly and Yan 2017, "Axiomatic Attribution for Deep Networks", eq. 1. The values
-    sum to F(x) − F(x₀) (completeness) up to the rule's error, which falls with the square of the
-    steps.
+def integrated_gradients(image: MaskedImage, label: int, *, steps: int = STEPS) -> Attribution:
+    """Integrated gradients of the log odds of a class, from the image without any patch.
 
     Args:
-        classifier: whose temperature counts too.
-        pixels: uint8 (channels, height, width), x.
-        empty: the same shape, x₀: where nothing is.
+        image: whose classifier's temperature counts too.
         label: the explained class.
         steps: points on the way, at least one.
+
+    Returns:
+        Contributions of patches, and `heat` of pixels, summed over channels.
     """
-    with torch.inference_mode(mode=False), torch.enable_grad():
-        end, start = model_input(classifier, pixels), model_input(classifier, empty)
-        places = (torch.arange(steps, device=end.device) + 0.5) / steps
-        total = torch.zeros(pixels.shape, dtype=torch.float64)
-        for first in range(0, steps, CHUNK):
-            part = places[first : first + CHUNK]
-            images = (start + part.view(-1, 1, 1, 1) * (end - start)).requires_grad_()
-            score = log_odds(classifier.model(images) / classifier.temperature, label).sum()
-            total += torch.autograd.grad(score, images)[0].cpu().double().sum(dim=0)
-    values: FloatArray = ((end - start)[0].cpu() * total / steps).numpy()
-    ends = log_odds(classifier.logits(np.stack([empty, pixels])), label).double()
-    return PixelAttributions(values, float(ends[1] - ends[0]))
+    classifier = image.classifier
 
+    def score(points: list[Tensor]) -> Tensor:
+        return log_odds(classifier.model(points[0]) / classifier.temperature, label)
 
-@dataclass(frozen=True)
-class VisionMethod:
-    """One way.
-
-    Attributes:
-        compute: from an image, a class and a seed to contributions: one a patch, (patches,), or
-            one a pixel, (height, width).
-        signed: whether it tells what speaks for a class from what speaks against it.
-        unit: of a contribution.
-    """
-
-    compute: Callable[[MaskedImage, int, int], Attribution]
-    signed: bool
-    unit: str
+    ends = (model_input(classifier, pixels) for pixels in (image.empty, image.pixels))
+    start, end = ([one] for one in ends)
+    (values,), delta = path.integrated_gradients(
+        score, start, end, steps=steps, points_at_once=CHUNK
+    )
+    heat: FloatArray = values.sum(axis=0)
+    side, size = image.grid_size, classifier.model.settings.patch_size
+    patches = heat.reshape(side, size, side, size).sum(axis=(1, 3)).reshape(-1)
+    return Attribution(patches, delta, heat=heat)
 
 
 def _attention(image: MaskedImage, label: int, seed: int) -> Attribution:
     """The last layer's attention of what the head reads, in the mean over heads."""
-    del label, seed
-    last = image.classifier.model.settings.depth - 1
-    weights: FloatArray = attention_map(image.classifier, image.pixels, last).astype("float64")
-    return Attribution(weights.reshape(-1))
+    depth = image.classifier.model.settings.depth
+    return layer_attention(depth, None, None).compute(image, label, seed)
 
 
-def _rollout(image: MaskedImage, label: int, seed: int) -> Attribution:
-    del label, seed
-    return Attribution(rollout_map(image.classifier, image.pixels))
-
-
-def _relevance(image: MaskedImage, label: int, seed: int) -> Attribution:
-    del seed
-    return Attribution(relevance_map(image.classifier, image.pixels, label))
-
-
-def _integrated_gradients(image: MaskedImage, label: int, seed: int) -> Attribution:
-    del seed
-    found = integrated_gradients(image.classifier, image.pixels, image.empty, label)
-    heat: FloatArray = found.values.sum(axis=0)
-    return Attribution(heat, completeness_gap=found.gap)
-
-
-def _occlusion(image: MaskedImage, label: int, seed: int) -> Attribution:
-    del seed
-    return Attribution(occlusion(image, label))
-
-
-def _shapley(image: MaskedImage, label: int, seed: int) -> Attribution:
-    return Attribution(shapley_values(image, label, unit="log odds", seed=seed))
-
-
-VISION_METHODS: dict[str, VisionMethod] = {
-    "attention": VisionMethod(_attention, signed=False, unit="attention weight"),
-    "rollout": VisionMethod(_rollout, signed=False, unit="attention weight"),
-    "relevance": VisionMethod(_relevance, signed=False, unit="relevance"),
-    "integrated-gradients": VisionMethod(_integrated_gradients, signed=True, unit="log odds"),
-    "occlusion": VisionMethod(_occlusion, signed=True, unit="probability"),
-    "shapley": VisionMethod(_shapley, signed=True, unit="log odds"),
+VISION_METHODS: Mapping[str, Method[MaskedImage]] = {
+    "attention": Method(_attention, signed=False, unit="attention weight"),
+    "rollout": Method(
+        lambda image, _label, _seed: Attribution(rollout_map(image.classifier, image.pixels)),
+        signed=False,
+        unit="attention weight",
+    ),
+    "relevance": Method(
+        lambda image, label, _seed: Attribution(
+            relevance_map(image.classifier, image.pixels, label)
+        ),
+        signed=False,
+        unit="relevance",
+    ),
+    "integrated-gradients": Method(
+        lambda image, label, _seed: integrated_gradients(image, label), signed=True, unit="log odds"
+    ),
+    "occlusion": Method(
+        lambda image, label, _seed: Attribution(occlusion(image, label)),
+        signed=True,
+        unit="probability",
+    ),
+    "shapley": Method(
+        lambda image, label, seed: Attribution(
+            shapley_values(image, label, unit="log odds", seed=seed)
+        ),
+        signed=True,
+        unit="log odds",
+    ),
 }
 
 # The most faithful on 100 validation images of Fashion-MNIST under the fast recipe: its deletion
@@ -221,23 +178,53 @@ VISION_METHODS: dict[str, VisionMethod] = {
 DEFAULT_VISION_METHOD = "shapley"
 
 
+def layer_attention(layer: int, head: int | None, query: str | None) -> Method[MaskedImage]:
+    """Attention of one layer, as `explain_attention` describes it."""
+
+    def compute(image: MaskedImage, _label: int, _seed: int) -> Attribution:
+        settings = image.classifier.model.settings
+        if not 1 <= layer <= settings.depth:
+            raise DataError(
+                f"there is no layer {layer}", remedy=f"name one from 1 to {settings.depth}"
+            )
+        patch = None if query is None else _patch(query, settings.grid_size)
+        grid = attention_map(image.classifier, image.pixels, layer - 1, head, patch)
+        return Attribution(grid.astype(np.float64).reshape(-1))
+
+    return Method(compute, signed=False, unit="attention weight")
+
+
+def _patch(query: str, grid_size: int) -> int:
+    try:
+        row, column = map(int, query.split(","))
+    except ValueError:
+        row = column = 0
+    if not (1 <= row <= grid_size and 1 <= column <= grid_size):
+        raise DataError(
+            f"there is no patch {query!r}",
+            remedy=f"name its row and its column, such as 1,{grid_size}; both are from 1 to "
+            f"{grid_size}",
+        )
+    return (row - 1) * grid_size + column - 1
+
+
 def explain_image(
     classifier: VisionClassifier,
     image: ImageInput,
     *,
     method: str | None = None,
+    methods: Mapping[str, Method[MaskedImage]] = VISION_METHODS,
     label: str | None = None,
-    name: str | None = None,
     seed: int = 0,
 ) -> ImageExplanation:
     """Which patches of an image speak for a class, and how far that can be believed.
 
     Args:
-        classifier: what answered.
+        classifier: whose answer is explained.
         image: a path, encoded bytes, a PIL image or a uint8 array, as for `predict`.
-        method: a key of `VISION_METHODS`; `DEFAULT_VISION_METHOD` when None.
+        method: a key of `methods`; `DEFAULT_VISION_METHOD` when None.
+        methods: those there are.
         label: the class to explain; the predicted one when None.
-        name: what the explanation calls the image; its path, or `image 0`, when None.
         seed: of what the method and the random orders draw.
 
     Raises:
@@ -245,45 +232,22 @@ def explain_image(
         RecipeError: there is no such method.
         DataError: there is no such class.
     """
-    chosen = chosen_method(method, VISION_METHODS, DEFAULT_VISION_METHOD)
-    way = VISION_METHODS[chosen]
-    if name is None:
-        name = os.fspath(image) if isinstance(image, str | os.PathLike) else "image 0"
+    chosen = chosen_method(method, methods, DEFAULT_VISION_METHOD)
+    name = os.fspath(image) if isinstance(image, str | os.PathLike) else "image 0"
     masked = MaskedImage(classifier, classifier.read(image, name=name))
-    answer = masked.probabilities(np.ones((1, masked.parts), dtype=bool))[0]
-    number = chosen_label(label, classifier.class_names, int(answer.argmax()))
-    began = time.perf_counter()
-    found = way.compute(masked, number, seed)
-    seconds = time.perf_counter() - began
-    heat, contributions = _both(
-        found.contributions, masked.grid_size, classifier.model.settings.patch_size
-    )
+    found, fields = common_fields(masked, methods[chosen], classifier.class_names, label, seed)
+    heat, side = found.heat, classifier.model.settings.patch_size
+    if heat is None:
+        grid = found.contributions.reshape(masked.grid_size, masked.grid_size)
+        heat = grid.repeat(side, axis=0).repeat(side, axis=1)
     return ImageExplanation(
         input=name,
         method=chosen,
-        label=classifier.class_names[number],
-        probability=float(answer[number]),
-        probabilities=dict(zip(classifier.class_names, answer.tolist(), strict=True)),
-        contributions=contributions,
-        signed=way.signed,
-        unit=way.unit,
-        faithfulness=measure_faithfulness(masked, contributions, number, seed=seed),
-        seconds=seconds,
-        completeness_gap=found.completeness_gap,
-        coarsened=found.coarsened,
+        **fields,
         pixels=_picture(masked.pixels),
         grid_size=masked.grid_size,
         heat=heat.astype(np.float32),
     )
-
-
-def _both(found: FloatArray, grid_size: int, patch_size: int) -> tuple[FloatArray, FloatArray]:
-    """Contributions by pixel and by patch, from whichever a method gives."""
-    if found.ndim == 2:
-        patches = found.reshape(grid_size, patch_size, grid_size, patch_size)
-        return found, patches.sum(axis=(1, 3)).reshape(-1)
-    grid = found.reshape(grid_size, grid_size)
-    return grid.repeat(patch_size, axis=0).repeat(patch_size, axis=1), found
 
 
 def _picture(pixels: UInt8Array) -> UInt8Array:

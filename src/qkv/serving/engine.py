@@ -10,13 +10,12 @@ from typing import Any, Literal, TypeVar
 import torch
 
 from qkv.errors import QKVError, ServerStartError
-from qkv.serving.batching import Batcher, Observer
+from qkv.serving.batching import Batcher, Observer, Worker
 from qkv.serving.errors import NotServingError
 from qkv.serving.models import Models, ServedModel
-from qkv.serving.niceness import give_way
-from qkv.serving.predictors import ImagePredictor, Scores
+from qkv.serving.predictors import Scores
 from qkv.serving.settings import ServingSettings
-from qkv.serving.worker import Worker
+from qkv.serving.worker_process import lower_priority
 
 Answer = TypeVar("Answer")
 State = Literal["starting", "ready", "draining"]
@@ -58,7 +57,7 @@ class Engine:
         self._models = models
         workers, self._threads = _threads(models, settings)
         self._workers = Worker("predictions", prepare=self._prepare, threads=workers)
-        self._inspection = Worker("inspection", prepare=give_way)
+        self._inspection = Worker("inspection", prepare=lower_priority)
         budgets = {"images": settings.batch_images, "tokens": settings.batch_tokens}
         self.batchers: dict[str, Batcher[Any, Scores]] = {
             model.id: Batcher(
@@ -109,8 +108,7 @@ class Engine:
         finally:
             sys.setswitchinterval(self._switch_seconds)
             for model in self._models.values():
-                if isinstance(model.predictor, ImagePredictor):
-                    model.predictor.close()
+                model.predictor.close()
 
     def is_full(self, model_id: str, work: str) -> bool:
         """Whether a request for a kind of work would find no place in its queue.
@@ -169,18 +167,12 @@ class Engine:
 
         return await self.look(work)
 
-    async def _move_apart(self, model: ServedModel) -> None:
-        predictor = model.predictor
-        on_cpu = model.classifier.device.type == "cpu"
-        if self._processes and on_cpu and isinstance(predictor, ImagePredictor):
-            await asyncio.to_thread(
-                predictor.move_apart, model.run.path, self._processes, self._threads
-            )
-
     async def _warm_up(self, model: ServedModel) -> None:
         # A boundary: whatever a model raises at its first computation, nobody can be served by it.
         try:
-            await self._move_apart(model)
+            if self._processes:
+                start = model.predictor.start_processes
+                await asyncio.to_thread(start, model.run.path, self._processes, self._threads)
             # On a thread of its own kind: the first computation of each thread sets things up.
             await self.look(model.predictor.warm_up)
         except QKVError:
@@ -197,7 +189,7 @@ class Engine:
     def _prepare(self) -> None:
         # OpenMP keeps the number of threads for each thread that asks it for some.
         torch.set_num_threads(self._threads)
-        give_way()
+        lower_priority()
 
 
 def _threads(models: Models, settings: ServingSettings) -> tuple[int, int]:

@@ -92,11 +92,6 @@ class Metrics:
             times = self._seconds_children[route] = self._seconds.labels(route)
         times.observe(seconds)
 
-    def refused_early(self) -> None:
-        """A request was refused with 429 before anything was known of it but its head."""
-        self.request_began()
-        self.request_ended(NO_ROUTE, "POST", 429, 0.0)
-
     def of_batches(self, model: str, unit: str) -> Callable[[int, int, float], None]:
         """What counts the batches of one model.
 

@@ -6,14 +6,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from qkv.devices import DeviceName
 from qkv.errors import RunError
-from qkv.loading import Classifier, load
+from qkv.loading import load
+from qkv.predictions import Classifier
 from qkv.runs import Run
 from qkv.serving.predictors import Predictor, predictor_of
-from qkv.vision.classifier import VisionClassifier
 
 _NOT_IN_AN_ID = re.compile(r"[^a-z0-9._-]+")
 _LONGEST_ID = 64
@@ -29,15 +29,18 @@ class ServedModel:
         record: what its run.json says.
         classifier: its model.
         predictor: how the server computes its answers.
-        task: what it reads.
     """
 
     id: str
     run: Run
     record: dict[str, Any]
-    classifier: Classifier
+    classifier: Classifier[Any, Any]
     predictor: Predictor
-    task: Literal["vision", "text"]
+
+    @property
+    def task(self) -> str:
+        """What it reads: `vision` or `text`."""
+        return self.classifier.task
 
     @property
     def name(self) -> str:
@@ -111,7 +114,6 @@ def open_models(paths: Sequence[Path], *, device: DeviceName = "cpu") -> Models:
             record=record,
             classifier=classifier,
             predictor=predictor_of(classifier),
-            task="vision" if isinstance(classifier, VisionClassifier) else "text",
         )
     return Models(list(models.values()))
 

@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
+import ipaddress
 import math
+import os
+import signal
+import socket
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from socket import socket
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
-from qkv.serving.guard.body import LINGER_SECONDS
-from qkv.serving.guard.connections import Deadlines, bounded
-from qkv.serving.guard.early import EarlyRefusals
-from qkv.serving.guard.full import is_full_at
-from qkv.serving.guard.keys import read_keys
-from qkv.serving.guard.traffic import Traffic
-from qkv.serving.listen import (
-    address_of,
-    bind,
-    bound_port,
-    room_for_connections,
-    start_listening,
-    take_no_more,
-)
+from qkv.errors import QKVError
+from qkv.serving.access import read_keys
+from qkv.serving.app import create_app
+from qkv.serving.connections import Connections
+from qkv.serving.middleware import ActiveRequests
+from qkv.serving.models import open_models
 from qkv.serving.settings import ServingSettings
-from qkv.serving.stopping import end_process, stop_signals
 
+# Files that the process needs besides its connections.
+OTHER_FILES = 64
 # A server that has answered all listens a moment longer: whoever has just connected is told that
 # it stops, and is not cut off.
 SETTLE_SECONDS = 0.2
@@ -62,44 +61,38 @@ def serve(paths: Sequence[Path], settings: ServingSettings, *, say: Say) -> int:
         read_keys(settings.api_key_file)  # a mistake in it should not wait for the models
     sockets = bind(settings.host, settings.port)
     try:
-        app = _application(paths, settings)
-        return serve_app(app, sockets, settings, say=say, early=_early_refusals(app))
+        app = create_app(open_models(paths, device=settings.device), settings)
+        return serve_app(app, sockets, settings, say=say)
     finally:
         for opened in sockets:
             opened.close()
 
 
 def serve_app(
-    app: FastAPI,
-    sockets: list[socket],
-    settings: ServingSettings,
-    *,
-    say: Say,
-    early: EarlyRefusals | None = None,
+    app: FastAPI, sockets: list[socket.socket], settings: ServingSettings, *, say: Say
 ) -> int:
-    """Serve an application with `app.state.traffic` and `models` on bound sockets; see `serve`.
+    """Serve an application on bound sockets; see `serve`.
 
     Args:
-        app: what answers.
+        app: what answers; its state has `active_requests` and `models`.
         sockets: bound, and closed by the caller.
         settings: the limits.
         say: as in `serve`.
-        early: what need not reach the application.
 
     Raises:
         QKVError: the application cannot start.
     """
     # Not left to the loop: not every one says so if it fails.
     start_listening(settings.host, sockets, settings.backlog)
-    deadlines = Deadlines(
+    connections = Connections(
         header_seconds=settings.header_timeout_seconds,
-        # The application refuses slow bodies itself; this ends those that nobody reads any more.
-        body_seconds=settings.body_timeout_seconds + LINGER_SECONDS + 1.0,
+        send_seconds=settings.body_timeout_seconds,
         max_connections=room_for_connections(settings.max_connections),
+        max_body_bytes=settings.max_body_bytes,
     )
     config = uvicorn.Config(
         app,
-        http=bounded(deadlines, early),
+        http=connections,  # type: ignore[arg-type]
         ws="none",
         # `_Life` keeps it, so that what fails at the start reaches the caller as it was raised.
         lifespan="off",
@@ -120,7 +113,7 @@ def serve_app(
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         unanswered = runner.run(
             life.live(
-                deadlines,
+                connections,
                 on_ready=lambda: say(
                     f"qkv: serving http://{address} (models: {names}); stop with Ctrl-C"
                 ),
@@ -146,7 +139,7 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         yield
 
-    async def startup(self, sockets: list[socket] | None = None) -> None:
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         self.listening.set()
 
@@ -159,24 +152,24 @@ class _Life:
         app: FastAPI,
         *,
         server: _Server,
-        sockets: list[socket],
+        sockets: list[socket.socket],
         settings: ServingSettings,
     ) -> None:
         self._app = app
         self._server = server
         self._sockets = sockets
-        self._traffic: Traffic = app.state.traffic
+        self._active: ActiveRequests = app.state.active_requests
         self._drain_seconds = settings.drain_seconds
 
     async def live(
-        self, deadlines: Deadlines, *, on_ready: Callable[[], None], on_stop: Callable[[], None]
+        self, connections: Connections, *, on_ready: Callable[[], None], on_stop: Callable[[], None]
     ) -> int:
         """Serve until a signal; return how many requests were left without an answer.
 
         Raises:
             QKVError: the application cannot start.
         """
-        watching = asyncio.create_task(deadlines.watch())
+        watching = asyncio.create_task(connections.watch())
         serving = asyncio.create_task(self._serve())
         with stop_signals() as asked:
             listening = asyncio.create_task(self._server.listening.wait())
@@ -202,14 +195,13 @@ class _Life:
     async def _end(self, serving: asyncio.Task[None]) -> int:
         """Answer what was begun, then close."""
         began = asyncio.get_running_loop().time()
-        self._traffic.draining = True
+        self._active.draining = True
         if not serving.done():
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(began + self._drain_seconds):
-                    await self._traffic.quiet()
-                    take_no_more(self._sockets)
+                    await self._active.wait_for_none()
                     await asyncio.sleep(SETTLE_SECONDS)
-        unanswered = self._traffic.active
+        unanswered = self._active.count
         # uvicorn cancels what is left after this many seconds.
         self._server.config.timeout_graceful_shutdown = math.ceil(CLOSING_SECONDS) - 1
         self._server.should_exit = True
@@ -221,25 +213,6 @@ class _Life:
         return unanswered
 
 
-def _application(paths: Sequence[Path], settings: ServingSettings) -> FastAPI:
-    """The application of some runs."""
-    from qkv.serving.app import create_app
-    from qkv.serving.models import open_models
-
-    return create_app(open_models(paths, device=settings.device), settings)
-
-
-def _early_refusals(app: FastAPI) -> EarlyRefusals:
-    """What need not reach the application."""
-    engine, traffic, metrics = app.state.engine, app.state.traffic, app.state.metrics
-
-    def is_full(target: bytes) -> bool:
-        # While it drains, it is the application that says so.
-        return not traffic.draining and is_full_at(engine.is_full, target)
-
-    return EarlyRefusals(is_full=is_full, on_refused=metrics.refused_early)
-
-
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """The faster loop where there is one; None: asyncio's own."""
     try:
@@ -247,3 +220,147 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:  # there is none for Windows
         return None
     return uvloop.new_event_loop
+
+
+@contextmanager
+def stop_signals() -> Iterator[asyncio.Event]:
+    """An event of the running loop that the first SIGINT or SIGTERM sets.
+
+    A second signal ends the process at once, with 128 and the signal's number as shells have it.
+    To be used in the main thread.
+    """
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+    seen = False
+
+    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        nonlocal seen
+        if seen:
+            end_process(128 + number)
+        seen = True
+        loop.call_soon_threadsafe(asked.set)
+
+    # Not the loop's own handlers: these also run while a callback keeps the loop busy.
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def end_process(code: int) -> None:
+    """End the process without waiting for threads that compute."""
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def bind(host: str, port: int) -> list[socket.socket]:
+    """Sockets bound to every address of a host, not yet listening.
+
+    Args:
+        host: a name or an address.
+        port: 0 takes any free one, the same for all addresses.
+
+    Raises:
+        QKVError: the host has no address here, or the port is taken or not allowed.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError:  # its words differ from system to system
+        raise QKVError(
+            f"host {host} has no address", remedy="check --host, or give an address"
+        ) from None
+    bound: list[socket.socket] = []
+    refused: OSError | None = None
+    with ExitStack() as on_error:
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            try:
+                opened = socket.socket(family, kind, protocol)
+            except OSError as error:  # no IPv6 here, say
+                refused = error
+                continue
+            on_error.enter_context(opened)
+            try:
+                _bind_one(opened, address, port=bound_port(bound) if bound else port)
+            except OSError as error:
+                if error.errno != errno.EADDRNOTAVAIL:
+                    raise _cannot_listen(host, port, error) from None
+                refused = error
+                opened.close()
+            else:
+                bound.append(opened)
+        if not bound:
+            assert refused is not None
+            raise _cannot_listen(host, port, refused)
+        for opened in bound:
+            opened.setblocking(False)
+        on_error.pop_all()
+    return bound
+
+
+def bound_port(bound: list[socket.socket]) -> int:
+    """The port that the sockets have."""
+    return int(bound[0].getsockname()[1])
+
+
+def start_listening(host: str, bound: list[socket.socket], backlog: int) -> None:
+    """Let clients connect; the system holds `backlog` connections until they are accepted.
+
+    Raises:
+        QKVError: another program has come to listen on the port since it was bound.
+    """
+    try:
+        for opened in bound:
+            opened.listen(backlog)
+    except OSError as error:
+        raise _cannot_listen(host, bound_port(bound), error) from None
+
+
+def address_of(host: str, port: int) -> str:
+    """Host and port as a URL has them."""
+    try:
+        is_v6 = ipaddress.ip_address(host).version == 6
+    except ValueError:
+        is_v6 = False
+    return f"[{host}]:{port}" if is_v6 else f"{host}:{port}"
+
+
+def room_for_connections(wanted: int) -> int:
+    """How many connections the process may have, `wanted` at most; raises the limit if it may."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return wanted
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        return max(1, soft - OTHER_FILES)
+    return wanted
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> QKVError:
+    """The error for an address that cannot be had."""
+    if error.errno == errno.EADDRINUSE:
+        return QKVError(
+            f"port {port} of {host} is taken by another program",
+            remedy="give another --port, or --port 0 for any free one",
+        )
+    if error.errno == errno.EACCES:
+        return QKVError(f"port {port} is for the system only", remedy="give a --port above 1023")
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return QKVError(f"cannot listen on {address_of(host, port)}: {reason}", remedy="check --host")
+
+
+def _bind_one(opened: socket.socket, address: object, *, port: int) -> None:
+    # Without it the port stays blocked for a minute after a server has ended; on Windows it would
+    # mean that two servers may share one port.
+    if os.name == "posix":
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    assert isinstance(address, tuple)
+    if opened.family == socket.AF_INET6:
+        # Every address of the machine is meant with ::, those of IPv4 too.
+        opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(address[0] != "::"))
+    opened.bind((address[0], port, *address[2:]))

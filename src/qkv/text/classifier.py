@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from qkv.data.dataset import TextSplit
 from qkv.errors import DataError
-from qkv.predictions import FailedInput, Prediction
+from qkv.predictions import Classifier
 from qkv.text.model import Reading, TextModel, predict_inputs
 from qkv.text.ngrams import NGramModel
 from qkv.text.stacking import Stack
@@ -20,7 +18,7 @@ from qkv.text.stacking import Stack
 HEAD_BATCH_TOKENS = 16_384
 
 
-class TextClassifier:
+class TextClassifier(Classifier[str, str]):
     """A text model with what it reads, its class names, and how its answers are weighed.
 
     Args:
@@ -33,6 +31,9 @@ class TextClassifier:
         stack: how both are weighed.
     """
 
+    task = "text"
+    model: TextModel
+
     def __init__(
         self,
         model: TextModel,
@@ -44,62 +45,34 @@ class TextClassifier:
         ngrams: NGramModel | None = None,
         stack: Stack | None = None,
     ) -> None:
-        self.model = model.to(device).eval()
+        super().__init__(model, class_names, device, temperature=temperature)
         self.reading = reading
-        self.class_names = tuple(class_names)
-        self.device = device
-        self.temperature = temperature
         self.ngrams = ngrams
         self.stack = stack
 
-    def predict(self, texts: Sequence[str], *, batch_size: int = 256) -> list[Prediction]:
-        """One prediction a text.
+    def prepare(self) -> None:
+        """Load the encoder."""
+        _ = self.reading.encoder
+
+    def name_of(self, source: str, index: int) -> tuple[str, str]:
+        """The text itself; in an error `text N`, from 1."""
+        return source, f"text {index + 1}"
+
+    def read(self, source: str, *, name: str | None = None) -> str:
+        """The text as it is.
 
         Raises:
-            DataError: a text is empty.
+            DataError: it is empty, or no text.
         """
-        answers = []
-        for answer in self.predict_each(texts, batch_size=batch_size):
-            if isinstance(answer, FailedInput):
-                raise DataError(answer.error, remedy="leave it out")
-            answers.append(answer)
-        return answers
-
-    def predict_proba(
-        self, texts: Sequence[str], *, batch_size: int = 256
-    ) -> npt.NDArray[np.float32]:
-        """Probabilities (texts, classes), float32, classes in the order of `class_names`.
-
-        Raises:
-            DataError: a text is empty.
-        """
-        rows = [
-            list(answer.probabilities.values())
-            for answer in self.predict(texts, batch_size=batch_size)
-        ]
-        return np.array(rows, dtype=np.float32).reshape(len(rows), len(self.class_names))
-
-    def predict_each(
-        self, texts: Iterable[str], *, names: Iterable[str] | None = None, batch_size: int = 256
-    ) -> Iterator[Prediction | FailedInput]:
-        """Answers in the order of the texts; an empty one does not stop the others.
-
-        Args:
-            texts: what to classify.
-            names: what each is called in its answer; the text itself if None.
-            batch_size: texts computed together; an answer does not depend on it.
-        """
-        called = itertools.repeat(None) if names is None else names
-        numbered = enumerate(zip(called, texts, strict=names is not None), start=1)
-        while batch := list(itertools.islice(numbered, batch_size)):
-            filled = [text for _, (_, text) in batch if text.strip()]
-            probabilities = iter(self.logits(filled).softmax(dim=1).numpy() if filled else ())
-            for number, (name, text) in batch:
-                if text.strip():
-                    yield self._prediction(text if name is None else name, next(probabilities))
-                else:
-                    name = name or f"text {number}"
-                    yield FailedInput(name, f"{name} is empty")
+        name = "the text" if name is None else name
+        if not isinstance(source, str):
+            raise DataError(
+                f"{name} is {type(source).__name__}, and the model reads texts",
+                remedy="give a text",
+            )
+        if not source.strip():
+            raise DataError(f"{name} is empty", remedy="leave it out")
+        return source
 
     def predict_logits(self, split: TextSplit) -> Tensor:
         """Logits of every text of a split, float32 (texts, classes): what probabilities are of."""
@@ -113,16 +86,11 @@ class TextClassifier:
         ]
         return torch.cat(parts)
 
-    def logits(self, texts: Sequence[str], *, from_store: bool = False) -> Tensor:
+    def logits(self, examples: Sequence[str], *, from_store: bool = False) -> Tensor:
         """What probabilities are of, float32 (texts, classes); of an empty text too."""
-        logits = self.neural_logits(texts, from_store=from_store) / self.temperature
+        logits = self.neural_logits(examples, from_store=from_store) / self.temperature
         if self.stack is None or self.ngrams is None:
             return logits
         neural = logits.log_softmax(dim=1).numpy()
-        together = self.stack.log_probabilities(neural, self.ngrams.log_probabilities(texts))
+        together = self.stack.log_probabilities(neural, self.ngrams.log_probabilities(examples))
         return torch.from_numpy(np.asarray(together, dtype=np.float32))
-
-    def _prediction(self, name: str, probabilities: npt.NDArray[np.float32]) -> Prediction:
-        top = int(probabilities.argmax())
-        named = dict(zip(self.class_names, map(float, probabilities), strict=True))
-        return Prediction(name, self.class_names[top], float(probabilities[top]), named)

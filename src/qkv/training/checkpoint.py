@@ -58,7 +58,7 @@ class AveragedWeights:
 
 
 @dataclass
-class Tally:
+class RunningMean:
     """Sums over examples, from which means are taken."""
 
     loss: float = 0.0
@@ -83,7 +83,7 @@ class Tally:
 
 
 @dataclass
-class Position:
+class TrainingState:
     """Where a training stands.
 
     Attributes:
@@ -104,8 +104,8 @@ class Position:
     batch: int = 0
     seconds: float = 0.0
     epoch_seconds: float = 0.0
-    in_epoch: Tally = field(default_factory=Tally)
-    since_log: Tally = field(default_factory=Tally)
+    in_epoch: RunningMean = field(default_factory=RunningMean)
+    since_log: RunningMean = field(default_factory=RunningMean)
     best: float | None = None
     best_epoch: int = 0
     epochs: list[dict[str, Any]] = field(default_factory=list)
@@ -117,7 +117,7 @@ class Position:
     @classmethod
     def from_facts(cls, facts: dict[str, Any]) -> Self:
         """The inverse of `facts`."""
-        tallies = {key: Tally(**facts[key]) for key in ("in_epoch", "since_log")}
+        tallies = {key: RunningMean(**facts[key]) for key in ("in_epoch", "since_log")}
         return cls(**{**facts, **tallies})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
@@ -76,6 +77,7 @@ def _carve_validation(dataset: ImageDataset, recipe: VisionRecipe) -> ImageDatas
 
 
 Dataset = ImageDataset | TextDataset
+_LOADERS: dict[str, Callable[..., Dataset]] = {"vision": load_images, "text": load_texts}
 
 
 @overload
@@ -108,9 +110,7 @@ def load_dataset(
     """
     folder = None if data is None else Path(data)
     reporter = reporter or Silent()
-    if isinstance(recipe, VisionRecipe):
-        return load_images(recipe, folder, skip_bad=skip_bad, reporter=reporter)
-    return load_texts(recipe, folder, skip_bad=skip_bad, reporter=reporter)
+    return _LOADERS[recipe.task](recipe, folder, skip_bad=skip_bad, reporter=reporter)
 
 
 def test_split(dataset: Dataset) -> ImageSplit | TextSplit:

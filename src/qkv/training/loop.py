@@ -24,14 +24,14 @@ from qkv.progress import Reporter, StepReport
 from qkv.runs import Run
 from qkv.training.checkpoint import (
     AveragedWeights,
-    Position,
-    Tally,
+    RunningMean,
+    TrainingState,
     epoch_order,
     restore_tensors,
     seed_step,
     training_tensors,
 )
-from qkv.training.optimizers import build_optimizer, learning_rate_at
+from qkv.training.optim import build_optimizer, learning_rate_at
 from qkv.training.recipe import TrainingSettings
 
 
@@ -146,7 +146,7 @@ class Task(Protocol):
         ...
 
 
-class Stepper:
+class TrainStep:
     """Takes the steps of a training.
 
     What a step does depends on the state of weights and optimiser, the seed and the step's number,
@@ -231,9 +231,9 @@ class Stepper:
 class Fit:
     """One training of a task into a run folder.
 
-    The loop's whole state is a `Position` and named tensors, and every random draw is a function of
-    the seed and the step, so a training that is stopped anywhere and resumed ends with the same
-    weights as one that was not.
+    The loop's whole state is a `TrainingState` and named tensors, and every random draw is a
+    function of the seed and the step, so a training that is stopped anywhere and resumed ends with
+    the same weights as one that was not.
 
     Args:
         stepper: takes the steps.
@@ -243,18 +243,18 @@ class Fit:
     """
 
     def __init__(
-        self, stepper: Stepper, settings: TrainingSettings, *, run: Run, reporter: Reporter
+        self, stepper: TrainStep, settings: TrainingSettings, *, run: Run, reporter: Reporter
     ) -> None:
         self._stepper = stepper
         self._settings = settings
         self._run = run
         self._reporter = reporter
-        self._position = Position()
+        self._position = TrainingState()
         self._saved_at = time.monotonic()
         self._last_logged = (time.monotonic(), 0)
 
     @property
-    def position(self) -> Position:
+    def position(self) -> TrainingState:
         """Where the training stands."""
         return self._position
 
@@ -275,13 +275,13 @@ class Fit:
         restore_tensors(
             tensors, self._stepper.model, self._stepper.optimizer, self._stepper.average
         )
-        self._position = Position.from_facts(facts)
+        self._position = TrainingState.from_facts(facts)
         self._run.truncate_log(self._position.step)
         # The record is written after the position, so a kill between the two leaves it behind.
         self._run.update_record(epochs=self._position.epochs, train_seconds=self._position.seconds)
         return True
 
-    def train(self) -> Position:
+    def train(self) -> TrainingState:
         """Train to the end, an early stop, or an interruption.
 
         Raises:
@@ -346,7 +346,7 @@ class Fit:
         position.epoch += 1
         position.batch = 0
         position.epoch_seconds = 0.0
-        position.in_epoch = Tally()
+        position.in_epoch = RunningMean()
         self._run.append_log({"event": "epoch", **entry})
         self._save_position()
         self._run.update_record(epochs=position.epochs, train_seconds=position.seconds)
@@ -415,7 +415,7 @@ class Fit:
                     "examples_per_second": report.examples_per_second,
                 }
             )
-            position.since_log = Tally()
+            position.since_log = RunningMean()
             self._last_logged = (time.monotonic(), 0)
         self._reporter.step(report, logged=logged)
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import Field, model_validator
 
 from qkv.data.image_folder import ImageFolderSettings
-from qkv.data.text_table import TextTableSettings
+from qkv.data.text_files import TextTableSettings
 from qkv.devices import DeviceName, Precision
 from qkv.errors import RecipeError
 from qkv.settings import Settings, nearest
@@ -22,7 +22,7 @@ from qkv.vision.augment import AugmentSettings
 from qkv.vision.vit import ViTArchitecture
 
 
-class Promise(Settings):
+class Expected(Settings):
     """What a recipe is expected to reach; a benchmark holds it to that."""
 
     test_accuracy: float = Field(ge=0.0, le=1.0)
@@ -31,6 +31,13 @@ class Promise(Settings):
     """Minutes of training."""
     machine: str
     """The machine on which this was seen."""
+
+
+def _with_new_names(values: Any) -> Any:
+    """`[promise]` of recipes and runs of version 0.1 is `[expected]` now."""
+    if not isinstance(values, Mapping) or "promise" not in values or "expected" in values:
+        return values
+    return {("expected" if key == "promise" else key): value for key, value in values.items()}
 
 
 class TrainingSettings(Settings):
@@ -177,8 +184,10 @@ class TextRecipe(Settings):
     """Answer by both models together, weighed on validation data."""
     training: TextTrainingSettings = TextTrainingSettings()
     """The fit."""
-    promise: Promise | None = None
+    expected: Expected | None = None
     """What to expect."""
+
+    _old_names = model_validator(mode="before")(_with_new_names)
 
     @model_validator(mode="after")
     def _unfrozen_layers_see_whole_windows(self) -> Self:
@@ -241,8 +250,10 @@ class VisionRecipe(Settings):
     """Random changes to training images."""
     training: TrainingSettings = TrainingSettings()
     """The fit."""
-    promise: Promise | None = None
+    expected: Expected | None = None
     """What to expect."""
+
+    _old_names = model_validator(mode="before")(_with_new_names)
 
     @model_validator(mode="after")
     def _validation_where_it_decides(self) -> Self:

@@ -28,9 +28,13 @@ SAMPLES, MISTAKES = 3, 16
 
 
 def finish_vision(
-    run: Run, recipe: Recipe, dataset: ImageDataset, classifier: VisionClassifier
+    run: Run,
+    recipe: Recipe,
+    dataset: ImageDataset,
+    classifier: VisionClassifier,
+    reporter: Reporter,  # noqa: ARG001
 ) -> None:
-    """Fit the temperature, test, and save both."""
+    """Fit the temperature, test, and save both; nothing of it is slow enough to be reported."""
     classifier.temperature = 1.0
     if recipe.training.calibrate and dataset.validation is not None:
         raw = classifier.predict_logits(dataset.validation)

@@ -113,8 +113,8 @@ class TextTask:
 
 def build_text_task(
     recipe: TextRecipe, dataset: TextDataset, device: torch.device, reporter: Reporter
-) -> tuple[TextTask, Reading]:
-    """The task of a recipe on its data, with the initial weights of its seed.
+) -> tuple[TextTask, dict[str, Any]]:
+    """The task of a recipe on its data, with the initial weights of its seed, and its config.
 
     The states of every text, those of the test split too, are computed here unless they are stored
     already.
@@ -156,10 +156,11 @@ def build_text_task(
     classes = len(dataset.class_names)
     head = build_head(recipe.head, reading.encoder.dim, classes)
     model = TextModel(head, reading.top())
-    return TextTask(model, inputs, labels, classes, recipe.training, device), reading
+    task = TextTask(model, inputs, labels, classes, recipe.training, device)
+    return task, _config(recipe, reading)
 
 
-def text_config(recipe: TextRecipe, reading: Reading) -> dict[str, Any]:
+def _config(recipe: TextRecipe, reading: Reading) -> dict[str, Any]:
     """The part of config.json that says how to build the model and what it reads."""
     return {
         "model": {

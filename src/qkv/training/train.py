@@ -2,52 +2,112 @@
 
 from __future__ import annotations
 
-import importlib.metadata
+import copy
 import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from qkv import figures
-from qkv.data.dataset import ImageDataset, TextDataset
+from qkv import __version__, figures
 from qkv.devices import machine_facts, resolve_device
-from qkv.errors import DivergenceError, RecipeError, RunError
+from qkv.errors import DivergenceError, RunError
 from qkv.evaluation.model_card import model_card
 from qkv.files import require_space, unused_path
 from qkv.loading import load
-from qkv.progress import Reporter, Silent
+from qkv.progress import Estimate, Reporter, Silent, with_tensorboard
 from qkv.runs import Run
-from qkv.text.classifier import TextClassifier
+from qkv.training.checkpoint import training_tensors
 from qkv.training.data import Dataset, describe, fingerprint, load_dataset
-from qkv.training.forecast import forecast
-from qkv.training.loop import Fit, Stepper, Task
-from qkv.training.recipe import Recipe, TextRecipe, VisionRecipe, parse_recipe
+from qkv.training.loop import Fit, Task, TrainStep
+from qkv.training.recipe import Recipe, TrainingSettings, parse_recipe
 from qkv.training.results import finish_text, finish_vision
-from qkv.training.tensorboard import with_tensorboard
-from qkv.training.text_task import build_text_task, text_config
+from qkv.training.text_task import build_text_task
 from qkv.training.vision_task import build_vision_task
-from qkv.vision.classifier import VisionClassifier
 from qkv.vision.vit import parameter_count
 
+# The first steps are slow: memory is touched for the first time and kernels are chosen.
+WARM_STEPS, TIMED_STEPS = 10, 5
+# Figures, predictions, log, record and card of a run.
+FIXED_DISK_BYTES = 2 * 2**20
+
+
+def estimate(task: Task, settings: TrainingSettings, device: torch.device) -> Estimate:
+    """Time a few steps of a copy of the task's model; the training itself is not advanced.
+
+    Evaluation is counted as the forward part, a third, of a training step for as many examples.
+    """
+    model = copy.deepcopy(task.model)
+    stepper = TrainStep(task, settings, seed=0, device=device, model=model)
+    batches = stepper.epoch_batches(0)
+    seconds_an_example = []
+    for number in range(WARM_STEPS + TIMED_STEPS):
+        indices = batches[number % len(batches)]
+        started = time.monotonic()
+        float(stepper.step(indices, number).loss)  # a number: an accelerator has finished
+        seconds_an_example.append((time.monotonic() - started) / len(indices))
+    pace = statistics.median(seconds_an_example[WARM_STEPS:])
+    evaluated = task.split_examples("validation")
+    if settings.test_each_epoch:
+        evaluated += task.split_examples("test")
+    position = training_tensors(model, stepper.optimizer, stepper.average)
+    position_bytes = sum(tensor.nbytes for tensor in position.values())
+    weights_bytes = sum(tensor.nbytes for tensor in model.state_dict().values())
+    return Estimate(
+        train_seconds=settings.epochs * pace * (task.train_examples + evaluated / 3),
+        memory_bytes=_peak_memory_bytes(device),
+        # A file is replaced by a complete new one, so for a moment there are two.
+        disk_bytes=2 * (position_bytes + weights_bytes) + FIXED_DISK_BYTES,
+        total_steps=stepper.total_steps,
+    )
+
+
+def _peak_memory_bytes(device: torch.device) -> int | None:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
 _DISK_MARGIN = 1.2
+
+
+@dataclass(frozen=True)
+class TrainableTask:
+    """What training needs to know of a task.
+
+    Attributes:
+        build: recipe, data set, device and reporter to the task and its part of config.json.
+        finish: fits the temperature, tests, and saves both in the run.
+    """
+
+    build: Callable[..., tuple[Task, dict[str, Any]]]
+    finish: Callable[..., None]
+
+
+TASKS: dict[str, TrainableTask] = {
+    "vision": TrainableTask(build_vision_task, finish_vision),
+    "text": TrainableTask(build_text_task, finish_text),
+}
 
 
 def finish(run: Run, recipe: Recipe, dataset: Dataset, kept_epoch: int, reporter: Reporter) -> None:
     """Make a trained run a finished one."""
     run.update_record(kept_epoch=kept_epoch)
     classifier = load(run, device=recipe.training.device)
-    if isinstance(classifier, VisionClassifier) and isinstance(dataset, ImageDataset):
-        finish_vision(run, recipe, dataset, classifier)
-    elif (
-        isinstance(classifier, TextClassifier)
-        and isinstance(dataset, TextDataset)
-        and isinstance(recipe, TextRecipe)
-    ):
-        finish_text(run, recipe, dataset, classifier, reporter)
-    else:
+    if recipe.task != classifier.task:
         raise RunError(f"{run.path}: config and recipe disagree", remedy="restore the folder")
+    TASKS[recipe.task].finish(run, recipe, dataset, classifier, reporter)
     if "test" in run.record():
         draw_figures(run)
     run.write_card(model_card(run))
@@ -75,19 +135,8 @@ def build_task(
         "task": recipe.task,
         "id2label": {str(number): name for number, name in enumerate(dataset.class_names)},
     }
-    if isinstance(recipe, VisionRecipe) and isinstance(dataset, ImageDataset):
-        task = build_vision_task(recipe, dataset, device)
-        return task, {
-            **common,
-            "model": task.model.settings.model_dump(mode="json"),
-            "preprocessing": task.preprocessing.model_dump(mode="json"),
-        }
-    if isinstance(recipe, TextRecipe) and isinstance(dataset, TextDataset):
-        text_task, reading = build_text_task(recipe, dataset, device, reporter)
-        return text_task, {**common, **text_config(recipe, reading)}
-    raise RecipeError(
-        f"a {recipe.task} recipe cannot read {dataset.name}", remedy="name data of its own kind"
-    )
+    task, config = TASKS[recipe.task].build(recipe, dataset, device, reporter)
+    return task, {**common, **config}
 
 
 def train(
@@ -190,10 +239,15 @@ def _fit_and_finish(
     with run.locked(), with_tensorboard(reporter, run.path) as told:
         if run.record()["status"] == "finished":  # by another process, while the data were read
             return run
-        stepper = Stepper(task, recipe.training, seed=recipe.seed, device=device)
+        # On the same device a run goes on in the precision that it began with.
+        began = run.record()
+        training = recipe.training
+        if began["machine"]["device"] == device.type and "precision" in began:
+            training = training.model_copy(update={"precision": began["precision"]})
+        stepper = TrainStep(task, training, seed=recipe.seed, device=device)
         fit = Fit(stepper, recipe.training, run=run, reporter=told)
         if not (resume and fit.resume()):
-            expected = forecast(task, recipe.training, device)
+            expected = estimate(task, recipe.training, device)
             require_space(
                 run.path,
                 int(_DISK_MARGIN * expected.disk_bytes),
@@ -201,8 +255,8 @@ def _fit_and_finish(
                 remedy="free the disk or choose another folder with --out",
                 error=RunError,
             )
-            told.forecast(expected)
-            run.update_record(parameters=parameter_count(task.model), forecast=vars(expected))
+            told.estimate(expected)
+            run.update_record(parameters=parameter_count(task.model), estimate=vars(expected))
         precision = str(stepper.precision).removeprefix("torch.")
         run.update_record(status="running", precision=precision)
         try:
@@ -219,7 +273,7 @@ def _fit_and_finish(
 def _versions() -> dict[str, str]:
     return {
         "python": platform.python_version(),
-        "qkv": importlib.metadata.version("qkv"),
+        "qkv": __version__,
         "torch": torch.__version__,
         "numpy": np.__version__,
     }

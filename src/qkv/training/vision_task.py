@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qkv.data.dataset import ImageDataset, ImageSplit, IntArray
+from qkv.progress import Reporter
 from qkv.training.checkpoint import seed_initial_weights
 from qkv.training.loop import Predictions, SplitName, StepOutcome
 from qkv.training.recipe import TrainingSettings, VisionRecipe
@@ -106,9 +108,12 @@ class VisionTask:
 
 
 def build_vision_task(
-    recipe: VisionRecipe, dataset: ImageDataset, device: torch.device
-) -> VisionTask:
-    """The task of a recipe on its data, with the initial weights of its seed.
+    recipe: VisionRecipe,
+    dataset: ImageDataset,
+    device: torch.device,
+    reporter: Reporter,  # noqa: ARG001
+) -> tuple[VisionTask, dict[str, Any]]:
+    """The task of a recipe on its data, with the initial weights of its seed, and its config.
 
     Raises:
         RecipeError: the model does not fit the images, such as a patch that does not divide them.
@@ -121,6 +126,10 @@ def build_vision_task(
     )
     preprocessing = Preprocessing.parse(seen, where="preprocessing")
     seed_initial_weights(recipe.seed)
-    return VisionTask(
+    task = VisionTask(
         ViT(settings), dataset, preprocessing, recipe.augment, recipe.training, device
     )
+    return task, {
+        "model": settings.model_dump(mode="json"),
+        "preprocessing": preprocessing.model_dump(mode="json"),
+    }

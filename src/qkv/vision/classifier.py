@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Float, UInt8
 from PIL import ExifTags, Image, ImageOps
@@ -17,8 +15,8 @@ from torch import Tensor, nn
 
 from qkv.data.dataset import ImageSplit, UInt8Array
 from qkv.data.image_decode import UnsupportedPixelsError, decode, resize_and_crop, to_pixels
-from qkv.errors import ImageError, QKVError
-from qkv.predictions import FailedInput, Prediction
+from qkv.errors import ImageError
+from qkv.predictions import Classifier
 from qkv.settings import Settings
 from qkv.vision.vit import ViT
 
@@ -46,8 +44,11 @@ class Preprocessing(Settings):
 ImageInput = str | os.PathLike[str] | bytes | Image.Image | UInt8Array
 
 
-class VisionClassifier:
+class VisionClassifier(Classifier[ImageInput, UInt8Array]):
     """A ViT with its preprocessing and its class names.
+
+    An input is a path, encoded bytes, a PIL image, or a uint8 array (height, width) or
+    (height, width, 3).
 
     Args:
         model: the trained model.
@@ -56,6 +57,9 @@ class VisionClassifier:
         device: where to compute.
         temperature: what logits are divided by.
     """
+
+    task = "vision"
+    model: ViT
 
     def __init__(
         self,
@@ -66,71 +70,15 @@ class VisionClassifier:
         *,
         temperature: float = 1.0,
     ) -> None:
+        super().__init__(model, class_names, device, temperature=temperature)
         # Convolutions are faster where the channels of a pixel lie together.
-        self.model = model.to(device).eval()
         nn.utils.convert_conv2d_weight_memory_format(self.model, torch.channels_last)
         self.preprocessing = preprocessing
-        self.class_names = tuple(class_names)
-        self.device = device
-        self.temperature = temperature
 
-    def predict(self, inputs: Sequence[ImageInput], *, batch_size: int = 256) -> list[Prediction]:
-        """One prediction an input: a path, encoded bytes, a PIL image or a uint8 array.
-
-        Arrays are (height, width) or (height, width, 3).
-
-        Raises:
-            ImageError: an input cannot be read.
-        """
-        answers = []
-        for answer in self.predict_each(inputs, batch_size=batch_size):
-            if isinstance(answer, FailedInput):
-                raise ImageError(answer.error, remedy=f"repair or leave out {answer.input}")
-            answers.append(answer)
-        return answers
-
-    def predict_proba(
-        self, inputs: Sequence[ImageInput], *, batch_size: int = 256
-    ) -> npt.NDArray[np.float32]:
-        """Probabilities (inputs, classes), float32, classes in the order of `class_names`.
-
-        Raises:
-            ImageError: an input cannot be read.
-        """
-        rows = [
-            list(answer.probabilities.values())
-            for answer in self.predict(inputs, batch_size=batch_size)
-        ]
-        return np.array(rows, dtype=np.float32).reshape(len(rows), len(self.class_names))
-
-    def predict_each(
-        self, inputs: Iterable[ImageInput], *, batch_size: int = 256
-    ) -> Iterator[Prediction | FailedInput]:
-        """Answers in the order of the inputs; one that cannot be read does not stop the others."""
-        numbered = enumerate(inputs)
-        while batch := list(islice(numbered, batch_size)):
-            names = [_name(source, index) for index, source in batch]
-            read = [
-                self._read(source, name) for (_, source), name in zip(batch, names, strict=True)
-            ]
-            pixels = [item for item in read if isinstance(item, np.ndarray)]
-            probabilities = iter(
-                self.logits(np.stack(pixels)).softmax(dim=1).numpy() if pixels else ()
-            )
-            for name, item in zip(names, read, strict=True):
-                if isinstance(item, QKVError):
-                    yield FailedInput(name, item.problem)
-                else:
-                    yield self._prediction(name, next(probabilities))
-
-    def predict_logits(self, split: ImageSplit, *, batch_size: int = 1000) -> Tensor:
-        """Logits of every image of a split: what probabilities are of.
-
-        Returns:
-            float32 (examples, classes), on the CPU.
-        """
-        logits = predict_logits(self.model, split, self.preprocessing, batch_size, self.device)
-        return logits / self.temperature
+    def name_of(self, source: ImageInput, index: int) -> tuple[str, str]:
+        """Its path, or `image N` from 0."""
+        path = os.fspath(source) if isinstance(source, str | os.PathLike) else f"image {index}"
+        return path, path
 
     def read(self, source: ImageInput, *, name: str | None = None) -> UInt8Array:
         """What the model sees of an input: uint8 (channels, image_size, image_size).
@@ -142,26 +90,7 @@ class VisionClassifier:
         Raises:
             ImageError: it cannot be read.
         """
-        pixels = self._read(source, _name(source, 0) if name is None else name)
-        if isinstance(pixels, QKVError):
-            raise pixels
-        return pixels
-
-    @torch.inference_mode()
-    def logits(self, pixels: UInt8Array) -> Tensor:
-        """What probabilities are of.
-
-        Args:
-            pixels: uint8 (images, channels, image_size, image_size), as `read` gives them.
-
-        Returns:
-            float32 (images, classes), on the CPU.
-        """
-        images = torch.from_numpy(pixels).to(self.device)
-        logits: Tensor = self.model(self.preprocessing.normalise(images))
-        return logits.float().cpu() / self.temperature
-
-    def _read(self, source: ImageInput, name: str) -> UInt8Array | QKVError:
+        name = self.name_of(source, 0)[1] if name is None else name
         channels = self.preprocessing.channels
         try:
             if isinstance(source, np.ndarray):
@@ -170,18 +99,39 @@ class VisionClassifier:
                 pixels = to_pixels(_upright(source), channels)
             else:
                 pixels = decode(source, channels=channels, name=name)
-        except ImageError as error:
-            return error
         except UnsupportedPixelsError as error:
-            return ImageError(f"{name} {error}", remedy="save it with 8 or 16 bits a channel")
+            raise ImageError(
+                f"{name} {error}", remedy="save it with 8 or 16 bits a channel"
+            ) from None
         except (OSError, SyntaxError) as error:  # a picture opened by the caller, not yet read
-            return ImageError(f"{name} is damaged or truncated ({error})", remedy="replace it")
+            raise ImageError(
+                f"{name} is damaged or truncated ({error})", remedy="replace it"
+            ) from None
         return resize_and_crop(pixels, self.preprocessing.image_size)
 
-    def _prediction(self, name: str, probabilities: npt.NDArray[np.float32]) -> Prediction:
-        top = int(probabilities.argmax())
-        named = dict(zip(self.class_names, map(float, probabilities), strict=True))
-        return Prediction(name, self.class_names[top], float(probabilities[top]), named)
+    @torch.inference_mode()
+    def logits(self, examples: Sequence[UInt8Array] | UInt8Array) -> Tensor:
+        """What probabilities are of.
+
+        Args:
+            examples: uint8 (images, channels, image_size, image_size), or a list of images as
+                `read` gives them.
+
+        Returns:
+            float32 (images, classes), on the CPU.
+        """
+        images = torch.from_numpy(np.asarray(examples)).to(self.device)
+        logits: Tensor = self.model(self.preprocessing.normalise(images))
+        return logits.float().cpu() / self.temperature
+
+    def predict_logits(self, split: ImageSplit, *, batch_size: int = 1000) -> Tensor:
+        """Logits of every image of a split: what probabilities are of.
+
+        Returns:
+            float32 (examples, classes), on the CPU.
+        """
+        logits = predict_logits(self.model, split, self.preprocessing, batch_size, self.device)
+        return logits / self.temperature
 
 
 @torch.inference_mode()
@@ -204,10 +154,6 @@ def predict_logits(
         images = torch.from_numpy(split.take(indices)).to(device)
         parts.append(model(preprocessing.normalise(images)).float().cpu())
     return torch.cat(parts)
-
-
-def _name(source: ImageInput, index: int) -> str:
-    return os.fspath(source) if isinstance(source, str | os.PathLike) else f"image {index}"
 
 
 def _upright(picture: Image.Image) -> Image.Image:

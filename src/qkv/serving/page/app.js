@@ -7,7 +7,7 @@ import { make } from "./elements.js";
 const VIEWS = {
   images: { name: "Images", load: () => import("./views/images.js") },
   words: { name: "Words", load: () => import("./views/words.js") },
-  run: { name: "The run", load: () => import("./views/run.js") },
+  run: { name: "Report", load: () => import("./views/run.js") },
   studies: { name: "Studies", load: () => import("./views/studies.js") },
 };
 const STUDIES = ["recurrence", "copying", "linear-attention"];

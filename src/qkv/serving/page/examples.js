@@ -46,8 +46,8 @@ export function createExamples({ model, api, signal, tell, query }, kind, chosen
     make(
       "div",
       { class: "row bottom" },
-      choiceList("Truly", names, truth, (value) => { truth = value; restart(); }),
-      choiceList("Answered", names, predicted, (value) => { predicted = value; restart(); }),
+      choiceList("True class", names, truth, (value) => { truth = value; restart(); }),
+      choiceList("Predicted", names, predicted, (value) => { predicted = value; restart(); }),
     ),
     make("label", { class: "check" }, wrongBox, "Only mistakes"),
     list,

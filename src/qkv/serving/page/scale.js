@@ -1,7 +1,7 @@
-// What the colours of a heat mean: a strip with its ends named.
+// What the colours of a heatmap mean: a strip with its ends named.
 
 import { make } from "./elements.js";
-import { paintScale } from "./heat.js";
+import { paintScale } from "./heatmap.js";
 
 /** @returns {{element: HTMLElement, show: (signed: boolean, low: string, high: string) => void}} */
 export function createScale() {

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from qkv.serving.errors import ServingError
-from qkv.serving.gallery import Content, Gallery, Order, SavedPredictions, as_png
-from qkv.serving.routes.asked import LOOKING_ERRORS, served_model
+from qkv.serving.routes.requests import LOOKING_ERRORS, served_model
+from qkv.serving.run_examples import Content, Order, RunExamples, SavedPredictions, as_png
 from qkv.serving.schemas import Answer, Score
 
 router = APIRouter(prefix="/v1/models/{model_id}/examples", tags=["examples"])
@@ -19,7 +19,7 @@ EXCERPT_LETTERS = 280
 _LARGEST_INDEX = 2**53 - 1
 # The address of a picture changes with its content, so a copy of it never goes stale.
 _KEEP_FOREVER = "private, max-age=604800, immutable"
-_GALLERIES = threading.Lock()
+_LOCK = threading.Lock()
 
 Index = Annotated[int, Path(ge=0, le=_LARGEST_INDEX)]
 ClassName = Annotated[str | None, Query(max_length=1000)]
@@ -64,20 +64,20 @@ class ExamplePage(Answer):
     """These."""
 
 
-def gallery_of(request: Request, model_id: str) -> Gallery:
-    """The gallery of a served model, made once.
+def examples_of(request: Request, model_id: str) -> RunExamples:
+    """The test examples of a served model, found once.
 
     Raises:
         ServingError: 404, there is no such model.
     """
     model = served_model(request, model_id)
-    with _GALLERIES:
+    with _LOCK:
         state = request.app.state
-        if not hasattr(state, "galleries"):
-            state.galleries = {}
-        if model_id not in state.galleries:
-            state.galleries[model_id] = Gallery(model.run, model.class_names)
-        found: Gallery = state.galleries[model_id]
+        if not hasattr(state, "run_examples"):
+            state.run_examples = {}
+        if model_id not in state.run_examples:
+            state.run_examples[model_id] = RunExamples(model.run, model.class_names)
+        found: RunExamples = state.run_examples[model_id]
         return found
 
 
@@ -99,16 +99,16 @@ def examples(
 
     `order=confidence` has the surest predictions first.
     """
-    gallery = gallery_of(request, model_id)
-    found = gallery.find(truth=truth, predicted=predicted, wrong=wrong, order=order)
-    predictions = gallery.predictions
+    known = examples_of(request, model_id)
+    found = known.find(truth=truth, predicted=predicted, wrong=wrong, order=order)
+    predictions = known.predictions
     shown = found[offset : offset + limit].tolist()
     return {
         "total": len(found),
         "offset": offset,
-        "complete": gallery.complete,
+        "complete": known.complete,
         "examples": [
-            example_document(model_id, predictions, index, gallery.content(index), excerpt=True)
+            example_document(model_id, predictions, index, known.content(index), excerpt=True)
             for index in shown
             if predictions is not None
         ],
@@ -123,16 +123,16 @@ def examples(
 )
 def example(request: Request, model_id: str, index: Index) -> dict[str, Any]:
     """One test example, with its whole text and the probability of every class."""
-    gallery = gallery_of(request, model_id)
-    content = gallery.content(index)
-    predictions = gallery.predictions
+    known = examples_of(request, model_id)
+    content = known.content(index)
+    predictions = known.predictions
     if content is None or predictions is None:
         raise _no_example(index)
     shares = predictions.probabilities[index]
     return {
         **example_document(model_id, predictions, index, content, excerpt=False),
         "scores": [
-            {"label": gallery.class_names[number], "score": float(shares[number])}
+            {"label": known.class_names[number], "score": float(shares[number])}
             for number in (-shares).argsort(kind="stable").tolist()
         ],
     }
@@ -145,7 +145,7 @@ def example(request: Request, model_id: str, index: Index) -> dict[str, Any]:
 )
 def image(request: Request, model_id: str, index: Index) -> Response:
     """The picture of a test example as the model sees it, a PNG."""
-    content = gallery_of(request, model_id).content(index)
+    content = examples_of(request, model_id).content(index)
     if content is None or isinstance(content, str):
         raise _no_example(index)
     return Response(

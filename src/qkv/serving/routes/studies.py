@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from qkv.serving.routes.asked import ASKING_ERRORS, LOOKING_ERRORS, engine_of
+from qkv.serving import study_documents as documents
+from qkv.serving.routes.requests import ASKING_ERRORS, LOOKING_ERRORS, engine_of
 from qkv.serving.schemas import Answer
-from qkv.serving.study_answers import copying, linear_attention, recurrence
 
 router = APIRouter(prefix="/v1/studies", tags=["studies"])
 
@@ -33,7 +33,7 @@ class Sequence(BaseModel):
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    inputs: list[int] = Field(min_length=1, max_length=recurrence.MAX_INPUTS)
+    inputs: list[int] = Field(min_length=1, max_length=documents.MAX_INPUTS)
     """x_1 to x_T, of at most 100 digits each."""
 
 
@@ -42,12 +42,12 @@ class Lengths(BaseModel):
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    tokens: int = Field(ge=linear_attention.LEAST, le=linear_attention.MOST_MEASURED)
+    tokens: int = Field(ge=documents.LEAST, le=documents.MOST_MEASURED)
     """Length of the sequence."""
     head_dim: int = Field(
-        default=linear_attention.HEAD_DIM,
-        ge=linear_attention.LEAST_WIDTH,
-        le=linear_attention.MOST_WIDTH,
+        default=documents.HEAD_DIM,
+        ge=documents.LEAST_WIDTH,
+        le=documents.MOST_WIDTH,
     )
     """Width of queries, keys and values."""
 
@@ -77,48 +77,46 @@ def studies() -> Studies:
     return Studies(studies=list(STUDIES))
 
 
-@router.get("/copying", response_model=copying.CopyingAnswer, responses=LOOKING_ERRORS)
+@router.get("/copying", response_model=documents.CopyingAnswer, responses=LOOKING_ERRORS)
 def copy(
-    beta: Annotated[float, Query(ge=copying.SMALLEST, le=copying.LARGEST)] = 2.0,
-) -> copying.CopyingAnswer:
+    beta: Annotated[float, Query(ge=documents.SMALLEST, le=documents.LARGEST)] = 2.0,
+) -> documents.CopyingAnswer:
     """Attention on three tokens made of orthogonal vectors of norm β."""
-    return copying.answer_copying(beta)
+    return documents.answer_copying(beta)
 
 
 @router.get(
     "/linear-attention",
-    response_model=linear_attention.LinearAttentionAnswer,
+    response_model=documents.LinearAttentionAnswer,
     responses=LOOKING_ERRORS,
 )
 def linear(
-    tokens: Annotated[
-        int, Query(ge=linear_attention.LEAST, le=linear_attention.MOST)
-    ] = linear_attention.MOST_MEASURED,
+    tokens: Annotated[int, Query(ge=documents.LEAST, le=documents.MOST)] = documents.MOST_MEASURED,
     head_dim: Annotated[
-        int, Query(ge=linear_attention.LEAST_WIDTH, le=linear_attention.MOST_WIDTH)
-    ] = linear_attention.HEAD_DIM,
-) -> linear_attention.LinearAttentionAnswer:
+        int, Query(ge=documents.LEAST_WIDTH, le=documents.MOST_WIDTH)
+    ] = documents.HEAD_DIM,
+) -> documents.LinearAttentionAnswer:
     """Operations and bytes of softmax and of linear attention, counted."""
-    return linear_attention.answer_linear_attention(tokens, head_dim)
+    return documents.answer_linear_attention(tokens, head_dim)
 
 
 @router.post(
     "/linear-attention/measure",
-    response_model=linear_attention.MeasuredCosts,
+    response_model=documents.MeasuredCosts,
     responses=ASKING_ERRORS,
 )
-async def measure(request: Request, asked: Lengths) -> linear_attention.MeasuredCosts:
+async def measure(request: Request, asked: Lengths) -> documents.MeasuredCosts:
     """Time both on this machine, in turn, a second or so; one such request at a time."""
     return await engine_of(request).look(
-        lambda: linear_attention.measure_linear_attention(asked.tokens, asked.head_dim)
+        lambda: documents.measure_linear_attention(asked.tokens, asked.head_dim)
     )
 
 
 @router.post(
     "/recurrence",
-    response_model=recurrence.RecurrenceAnswer,
+    response_model=documents.RecurrenceAnswer,
     responses=ASKING_ERRORS,
 )
-def recur(asked: Sequence) -> recurrence.RecurrenceAnswer:
+def recur(asked: Sequence) -> documents.RecurrenceAnswer:
     """Follow the recurrence h_t = x_t − h_(t−1) through the integers, exactly."""
-    return recurrence.answer_recurrence(asked.inputs)
+    return documents.answer_recurrence(asked.inputs)

@@ -1,11 +1,11 @@
 // Where a patch, or the class token, attends: any layer, any head.
 
 import { choiceRow, make, percent } from "../elements.js";
-import { largest } from "../heat.js";
+import { largest } from "../heatmap.js";
 import { matrixOf, meanOfRows, rowOf } from "../matrices.js";
 import { createPlayer } from "../player.js";
 import { createScale } from "../scale.js";
-import { createStage, placeOf } from "./stage.js";
+import { createImageView, placeOf } from "./image-view.js";
 
 /** @param {object} context of the view. */
 export function createAttention({ model, api, signal, tell }) {
@@ -26,7 +26,7 @@ export function createAttention({ model, api, signal, tell }) {
   const player = createPlayer(layers, () => layer, turnTo, signal);
   const scale = createScale();
   const said = make("p", { class: "said", "aria-live": "polite" });
-  const stage = createStage({
+  const view = createImageView({
     label: `Patches of the image, ${grid} by ${grid}: where each attends`,
     grid,
     describe: (patch) => `Patch ${placeOf(patch, grid)}`,
@@ -70,7 +70,7 @@ export function createAttention({ model, api, signal, tell }) {
     { class: "panel attention" },
     make("h2", {}, "Where it looks"),
     make("p", { class: "muted small" }, "Point at a patch to see what it attends to. Click to keep it."),
-    stage.element,
+    view.element,
     scale.element,
     said,
     make("div", { class: "row bottom" }, layerRow, headRow),
@@ -126,7 +126,7 @@ export function createAttention({ model, api, signal, tell }) {
     const all = shares(from);
     const values = hasToken ? all.subarray(1) : all;
     const limit = largest(values);
-    stage.shade({ values, width: grid, limit, signed: false, opacity: 0.82, smooth: false }, from);
+    view.shade({ values, width: grid, limit, signed: false, opacity: 0.82, smooth: false }, from);
     scale.show(false, "0", percent(limit, 1));
     const most = values.indexOf(limit);
     const source = from === null ? wholeName : placeOf(from, grid);
@@ -142,12 +142,12 @@ export function createAttention({ model, api, signal, tell }) {
       picture = blob;
       matrix = null;
       kept = new Map();
-      stage.show(square);
-      stage.shade(null);
+      view.show(square);
+      view.shade(null);
       said.textContent = "";
       return load();
     },
     /** Better pixels of the same image. */
-    show: (square) => stage.show(square),
+    show: (square) => view.show(square),
   };
 }

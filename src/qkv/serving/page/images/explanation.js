@@ -2,10 +2,10 @@
 
 import { make, signed } from "../elements.js";
 import { createExplaining } from "../explaining.js";
-import { largest } from "../heat.js";
+import { largest } from "../heatmap.js";
 import { createScale } from "../scale.js";
 import { squareFromPixels } from "./pictures.js";
-import { createStage, placeOf } from "./stage.js";
+import { createImageView, placeOf } from "./image-view.js";
 
 /**
  * @param {object} context of the view.
@@ -21,7 +21,7 @@ export function createExplanation(context, seen) {
 
   const scale = createScale();
   const said = make("p", { class: "said", "aria-live": "polite" });
-  const stage = createStage({
+  const view = createImageView({
     label: `Patches of the image, ${grid} by ${grid}: what each contributes`,
     grid,
     describe: (patch) => `Patch ${placeOf(patch, grid)}`,
@@ -43,7 +43,7 @@ export function createExplanation(context, seen) {
     { class: "panel explanation" },
     make("h2", {}, "Why this answer"),
     make("p", { class: "muted small" }, "How much each part of the image speaks for the class."),
-    stage.element,
+    view.element,
     scale.element,
     said,
     make(
@@ -71,7 +71,7 @@ export function createExplanation(context, seen) {
     element.removeAttribute("aria-busy");
     explained = { ...found, heat: Float32Array.from(found.heat.flat()), width: found.heat[0].length };
     const square = squareFromPixels(explained.pixels);
-    stage.show(square);
+    view.show(square);
     seen(square);
     paint(null);
   }
@@ -81,7 +81,7 @@ export function createExplanation(context, seen) {
     const { heat, width, signed: bothWays, contributions, unit } = explained;
     const limit = largest(heat);
     // One value a patch is shown as patches; what tells pixels apart flows.
-    stage.shade({ values: heat, width, limit, signed: bothWays, opacity, smooth: true }, patch);
+    view.shade({ values: heat, width, limit, signed: bothWays, opacity, smooth: true }, patch);
     const top = largest(contributions);
     scale.show(bothWays, bothWays ? "against" : "little", bothWays ? "for" : "much");
     said.textContent =
@@ -96,8 +96,8 @@ export function createExplanation(context, seen) {
     choose(blob, square) {
       picture = blob;
       explained = null;
-      stage.show(square);
-      stage.shade(null);
+      view.show(square);
+      view.shade(null);
       said.textContent = "";
       explaining.faith.replaceChildren();
       return load();

@@ -1,4 +1,4 @@
-// From whatever the user gave to the square of pixels that the stage shows.
+// From whatever the user gave to the square of pixels that is shown.
 
 /**
  * The middle square of a picture at the model's size, about as the model reads it; null where

@@ -28,8 +28,8 @@ export function createCalibration({ calibration, record }, plots) {
     ],
   });
   const share = `${percent(calibration.expected_calibration_error, 1)} apart on average (ECE, ${calibration.bins.length} bins); Brier score ${short(calibration.brier)}`;
-  const heat = record.temperature;
-  const cooled = heat != null && heat !== 1 ? `; logits divided by a temperature of ${short(heat)}` : "";
+  const temperature = record.temperature;
+  const cooled = temperature != null && temperature !== 1 ? `; logits divided by a temperature of ${short(temperature)}` : "";
   return make(
     "section",
     { class: "panel", "aria-labelledby": "calibration-title" },

@@ -93,7 +93,7 @@ export function createConfusion({ confusion_matrix: matrix, class_names: names }
       const answer = await api.get(`/v1/models/${encodeURIComponent(model.id)}/examples?${query}`, { signal: until });
       cases.add(answer.examples);
       got += answer.examples.length;
-      const all = `${grouped(answer.total)} example${answer.total === 1 ? "" : "s"}, the surest first`;
+      const all = `${grouped(answer.total)} example${answer.total === 1 ? "" : "s"}, the most confident first`;
       count.textContent = answer.complete ? all : `${all}; the data set is no longer on the server, so these are the ones the run kept`;
       more.hidden = got >= answer.total;
     } catch (error) {

@@ -3,7 +3,7 @@
 import { make, percent } from "../elements.js";
 import { fromLog10, powerOfTen, short } from "../numbers.js";
 import { createPlot } from "../plot.js";
-import { createAsker } from "./asker.js";
+import { createRequestQueue } from "./request-queue.js";
 import { createSlider } from "./slider.js";
 
 const AXES = ["a", "b", "c", "d"];
@@ -22,7 +22,7 @@ export function createStudy(container, { api, signal, tell }) {
     height: 360,
     dragged: (x) => slider.set(Math.min(Math.max(Math.sqrt(Math.max(-x * LN10, 0)), SMALLEST), LARGEST)),
   });
-  const ask = createAsker(
+  const ask = createRequestQueue(
     (beta, until) => api.get(`/v1/studies/copying?beta=${beta}`, { signal: until }),
     show,
     { signal, tell },

@@ -3,7 +3,7 @@
 import { choiceRow, make } from "../elements.js";
 import { bytes, grouped, inWords, powerOfTen } from "../numbers.js";
 import { createPlot } from "../plot.js";
-import { createAsker } from "./asker.js";
+import { createRequestQueue } from "./request-queue.js";
 import { createMeasured } from "./measured.js";
 import { createSlider } from "./slider.js";
 
@@ -37,7 +37,7 @@ export function createStudy(container, context) {
     dragged: (x) => slider.set(toStep(x)),
   });
   const measured = createMeasured(context, () => width);
-  const ask = createAsker(
+  const ask = createRequestQueue(
     ({ tokens: length, width: dim }, until) =>
       api.get(`/v1/studies/linear-attention?tokens=${length}&head_dim=${dim}`, { signal: until }),
     (found) => {

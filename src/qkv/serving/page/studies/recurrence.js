@@ -2,7 +2,7 @@
 
 import { freshId, make } from "../elements.js";
 import { createPlot } from "../plot.js";
-import { createAsker } from "./asker.js";
+import { createRequestQueue } from "./request-queue.js";
 
 const FIRST = "3, 1, 4, 1, 5, 9";
 const MOST = 200;
@@ -28,7 +28,7 @@ export function createStudy(container, { api, signal, tell }) {
   const play = make("button", { type: "button", class: "plain", onclick: () => (playing ? pause() : start()) }, "Play");
   const back = make("button", { type: "button", class: "plain", "aria-label": "One step back", onclick: () => choose(here - 1) }, "‹");
   const on = make("button", { type: "button", class: "plain", "aria-label": "One step on", onclick: () => choose(here + 1) }, "›");
-  const ask = createAsker(
+  const ask = createRequestQueue(
     // Written by hand: JSON.stringify would round integers of more than 15 digits.
     (values, until) => api.post("/v1/studies/recurrence", new Blob([`{"inputs":[${values.join(",")}]}`], { type: "application/json" }), { signal: until }),
     show,

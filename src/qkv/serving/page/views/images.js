@@ -4,7 +4,7 @@ import { createBars } from "../bars.js";
 import { choiceRow, make, percent } from "../elements.js";
 import { createAttention } from "../images/attention.js";
 import { createExplanation } from "../images/explanation.js";
-import { createGallery } from "../images/gallery.js";
+import { createExampleGrid } from "../images/example-grid.js";
 import { createPad } from "../images/pad.js";
 import { squareOf } from "../images/pictures.js";
 import { createUpload } from "../images/upload.js";
@@ -19,7 +19,7 @@ export async function render(container, context) {
     seen = square;
     attention.show(square);
   });
-  const gallery = createGallery(context, choose);
+  const examples = createExampleGrid(context, choose);
   const upload = createUpload(signal, choose, tell);
   const pad = createPad(model.input, (blob, canvas, done) => {
     if (done) choose({ blob, name: "drawing", truth: null, square: canvas });
@@ -29,16 +29,16 @@ export async function render(container, context) {
   let seen = null;
   let asking = new AbortController();
 
-  const sources = { gallery, upload, pad };
+  const sources = { examples, upload, pad };
   const place = make("div");
   const row = choiceRow(
     "Image from",
     [
-      { value: "gallery", label: "Test set" },
+      { value: "examples", label: "Test set" },
       { value: "upload", label: "A file" },
       { value: "pad", label: "Drawing" },
     ],
-    "gallery",
+    "examples",
     open,
   );
   const overIt = make(
@@ -64,7 +64,7 @@ export async function render(container, context) {
       explanation.element,
     ),
   );
-  open("gallery");
+  open("examples");
 
   function open(source, square = null) {
     place.replaceChildren(sources[source].element);
@@ -81,7 +81,7 @@ export async function render(container, context) {
     const decoded = square ?? (await squareOf(blob, model.input));
     // Only what the model could read takes the place of what is shown.
     if (!(await answering) || mine.aborted || signal.aborted) return;
-    if (!truth) gallery.unselect();
+    if (!truth) examples.unselect();
     name.textContent = truth ? `${called}, truly ${truth}` : called;
     seen = decoded;
     // What the browser cannot decode, the server may; it shows with the explanation.
@@ -107,8 +107,8 @@ export async function render(container, context) {
     }
   }
 
-  await gallery.start(async ([first]) => {
-    if (first) await gallery.pick(first.index);
+  await examples.start(async ([first]) => {
+    if (first) await examples.pick(first.index);
   });
 }
 

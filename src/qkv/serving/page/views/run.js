@@ -1,4 +1,4 @@
-// The run itself: what it is, how it was trained, where it errs, and how far to believe it.
+// The report of a run: what it is, how it was trained, where it errs, and how far to believe it.
 
 import { make } from "../elements.js";
 import { renderMarkdown } from "../markdown.js";
@@ -8,9 +8,9 @@ import { createConfusion } from "../run/confusion.js";
 import { createCurves } from "../run/curves.js";
 import { createFacts } from "../run/facts.js";
 import { createLengths } from "../run/lengths.js";
-import { loadSheet } from "../sheet.js";
+import { loadStylesheet } from "../stylesheet.js";
 
-export const title = "The run";
+export const title = "Report";
 
 const FIRST_TEXTS = 6;
 
@@ -19,8 +19,8 @@ export async function render(container, context) {
   const base = `/v1/models/${encodeURIComponent(model.id)}`;
   const [report] = await Promise.all([
     api.get(`${base}/report`, { signal }),
-    loadSheet("plots.css"),
-    loadSheet("run.css"),
+    loadStylesheet("plots.css"),
+    loadStylesheet("run.css"),
   ]);
   const plots = [];
   container.append(
@@ -51,7 +51,7 @@ function mistakes(report, context) {
   const section = make(
     "section",
     { class: "panel", "aria-labelledby": "mistakes-title" },
-    make("h2", { id: "mistakes-title" }, "Surest mistakes"),
+    make("h2", { id: "mistakes-title" }, "Most confident mistakes"),
     make("p", { class: "muted small" }, "Wrong answers by falling probability; each is worth a look at its label too."),
   );
   if (!report.mistakes.length) section.append(make("p", { class: "muted" }, "There is none."));

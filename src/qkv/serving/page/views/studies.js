@@ -1,7 +1,7 @@
 // The studies: one at a time, each a thing to drag or edit.
 
 import { make } from "../elements.js";
-import { loadSheet } from "../sheet.js";
+import { loadStylesheet } from "../stylesheet.js";
 
 export const title = "Studies";
 
@@ -16,8 +16,8 @@ export async function render(container, context) {
   const [{ studies }, { createStudy }] = await Promise.all([
     api.get("/v1/studies", { signal }),
     VIEWS[study].load(),
-    loadSheet("plots.css"),
-    loadSheet("studies.css"),
+    loadStylesheet("plots.css"),
+    loadStylesheet("studies.css"),
   ]);
   const { title: name, question } = studies.find(({ id }) => id === study);
   const tabs = make(

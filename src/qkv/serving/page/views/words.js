@@ -2,7 +2,7 @@
 
 import { createBars } from "../bars.js";
 import { make, percent } from "../elements.js";
-import { createGallery } from "../words/gallery.js";
+import { createExampleList } from "../words/example-list.js";
 import { createReading } from "../words/reading.js";
 import { countWords, createSource } from "../words/source.js";
 
@@ -23,7 +23,7 @@ export async function render(container, context) {
   const base = `/v1/models/${encodeURIComponent(model.id)}`;
   const bars = createBars(model.class_names);
   const reading = createReading(context);
-  const gallery = createGallery(context, choose);
+  const examples = createExampleList(context, choose);
   const name = make("p", { class: "small muted" });
   const source = createSource({ typed, explain });
   let text = "";
@@ -40,7 +40,7 @@ export async function render(container, context) {
       make("section", { class: "panel text-source" }, make("h2", {}, "A text"), source.element),
       make("section", { class: "panel text-answer" }, make("h2", {}, "What it answers"), name, bars.element),
       reading.element,
-      make("section", { class: "panel text-gallery" }, make("h2", {}, "Test examples"), gallery.element),
+      make("section", { class: "panel text-examples" }, make("h2", {}, "Test examples"), examples.element),
     ),
   );
   signal.addEventListener("abort", forget);
@@ -53,7 +53,7 @@ export async function render(container, context) {
   function typed(now) {
     forget();
     tell(null);
-    gallery.unselect();
+    examples.unselect();
     text = now;
     truth = null;
     name.textContent = "";
@@ -106,10 +106,10 @@ export async function render(container, context) {
     }
   }
 
-  await gallery.start(async (examples) => {
+  await examples.start(async (listed) => {
     if (signal.aborted || text) return;
-    const short = examples.find(({ excerpt }) => !excerpt);
-    if (short) await gallery.pick(short.index);
+    const short = listed.find(({ excerpt }) => !excerpt);
+    if (short) await examples.pick(short.index);
     else await choose({ text: A_TEXT, name: "a text to begin with", truth: null });
   });
 }

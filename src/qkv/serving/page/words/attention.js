@@ -1,7 +1,7 @@
 // Where a word attends, or what the pool takes: any layer, any head.
 
 import { choiceRow, make, percent } from "../elements.js";
-import { largest } from "../heat.js";
+import { largest } from "../heatmap.js";
 import { matrixOf, meanOfRows, rowOf } from "../matrices.js";
 import { createPlayer } from "../player.js";
 

@@ -2,7 +2,7 @@
 
 import { make, signed } from "../elements.js";
 import { createExplaining } from "../explaining.js";
-import { largest } from "../heat.js";
+import { largest } from "../heatmap.js";
 
 const NAMED = 3;
 

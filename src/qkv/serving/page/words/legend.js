@@ -1,7 +1,7 @@
 // What the shades mean: the same shades in a row, with their ends named.
 
 import { make } from "../elements.js";
-import { strength } from "./surface.js";
+import { strength } from "./text-view.js";
 
 const CELLS = 33;
 

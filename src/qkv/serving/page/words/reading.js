@@ -5,7 +5,7 @@ import { createAttention } from "./attention.js";
 import { createExplanation } from "./explanation.js";
 import { createLegend } from "./legend.js";
 import { createProgress } from "./progress.js";
-import { createSurface } from "./surface.js";
+import { createTextView } from "./text-view.js";
 
 /** @param {object} context of the view. */
 export function createReading(context) {
@@ -24,7 +24,7 @@ export function createReading(context) {
   let pointed = null;
   let loading = 0;
 
-  const surface = createSurface({
+  const view = createTextView({
     pointed: (word) => paint(word),
     pinned(word) {
       lens.pin?.(word);
@@ -58,7 +58,7 @@ export function createReading(context) {
     controls,
     bar.element,
     told,
-    surface.element,
+    view.element,
     below,
   );
   turnTo("why");
@@ -77,7 +77,7 @@ export function createReading(context) {
   function clear(hint) {
     pointed = null;
     element.classList.remove("stale");
-    surface.show(text, null);
+    view.show(text, null);
     legend.element.hidden = true;
     below.hidden = true;
     said.textContent = hint;
@@ -118,7 +118,7 @@ export function createReading(context) {
     if (mine !== lens || asked !== text) return;
     element.classList.remove("stale");
     pointed = null;
-    surface.show(text, lens.words());
+    view.show(text, lens.words());
     legend.element.hidden = false;
     below.hidden = false;
     paint(null);
@@ -134,10 +134,10 @@ export function createReading(context) {
     pointed = word;
     if (!lens.has(text) || !lens.words()) return;
     const picture = lens.picture(word);
-    surface.note(word, picture.tip);
-    surface.mark(picture.mark);
-    surface.shade(picture.values, picture.limit, picture.takes);
-    surface.cut(picture.read);
+    view.note(word, picture.tip);
+    view.mark(picture.mark);
+    view.shade(picture.values, picture.limit, picture.takes);
+    view.cut(picture.read);
     legend.show(picture.takes, picture.low, picture.high);
     said.textContent = picture.said;
     element.dataset.painted = picture.name;

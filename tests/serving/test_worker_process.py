@@ -1,0 +1,149 @@
+"""An image model in worker processes: the same answers, and an end with the server."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing import active_children
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qkv.errors import ServerStartError
+from qkv.serving.engine import Engine
+from qkv.serving.errors import ServingError
+from qkv.serving.models import Models
+from qkv.serving.settings import ServingSettings
+from qkv.serving.worker_process import ImageProcesses
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (7, 1, 16, 16), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def processes(vision_run: Path) -> Iterator[ImageProcesses]:
+    opened = ImageProcesses(vision_run, 2, 1)
+    yield opened
+    opened.close()
+
+
+def expected(models: Models, images: np.ndarray) -> np.ndarray:
+    classifier = models["bands"].classifier
+    return classifier.logits(images).softmax(dim=1).numpy()  # type: ignore[arg-type]
+
+
+def test_probabilities_are_those_of_the_model(models: Models, processes: ImageProcesses) -> None:
+    for batch in (IMAGES, IMAGES[:1]):
+        found = processes.probabilities(batch)
+        np.testing.assert_allclose(found, expected(models, batch), atol=1e-6)
+
+
+def test_several_threads_get_each_their_own(models: Models, processes: ImageProcesses) -> None:
+    right = expected(models, IMAGES)
+    wrong: list[int] = []
+
+    def ask(image: int) -> None:
+        for _ in range(20):
+            found = processes.probabilities(IMAGES[image : image + 1])[0]
+            if not np.allclose(found, right[image], atol=1e-6):
+                wrong.append(image)
+
+    threads = [threading.Thread(target=ask, args=(image,)) for image in range(len(IMAGES))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_one_that_ends_fails_its_batch_and_is_replaced(models: Models, vision_run: Path) -> None:
+    before = set(active_children())
+    opened = ImageProcesses(vision_run, 1, 1)
+    try:
+        (only,) = set(active_children()) - before
+        only.kill()
+        with pytest.raises(ServingError, match="has ended") as raised:
+            while True:  # until its end is noticed
+                opened.probabilities(IMAGES)
+        assert raised.value.status == 500
+        np.testing.assert_allclose(
+            opened.probabilities(IMAGES), expected(models, IMAGES), atol=1e-6
+        )
+        assert len(set(active_children()) - before - {only}) == 1
+    finally:
+        opened.close()
+
+
+def test_a_model_that_cannot_be_loaded_is_told_at_the_start(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ServerStartError, match="ended before its model was loaded") as raised:
+        ImageProcesses(tmp_path / "nothing", 2, 1)
+    assert str(tmp_path) in str(raised.value)
+    assert str(tmp_path / "nothing") in capfd.readouterr().err
+
+
+def test_a_server_with_processes_answers_as_one_without(
+    models: Models, picture: Callable[..., bytes]
+) -> None:
+    model = models["bands"]
+    images = [
+        model.predictor.read(picture(label, seed), ServingSettings())  # type: ignore[call-arg, arg-type]
+        for label in range(3)
+        for seed in range(4)
+    ]
+    direct = model.predictor.compute(images)  # type: ignore[arg-type]
+
+    async def answers() -> list[object]:
+        engine = Engine(models, ServingSettings(workers=2, threads=1, processes=True))
+        await engine.start()
+        try:
+            assert model.predictor.processes is not None  # type: ignore[union-attr]
+            return list(await engine.predict(model, images))
+        finally:
+            await engine.drain()
+
+    found = asyncio.run(answers())
+    assert model.predictor.processes is None  # type: ignore[union-attr]
+    for one, other in zip(found, direct, strict=True):
+        assert one.labels == other.labels  # type: ignore[attr-defined]
+        np.testing.assert_allclose(one.values, other.values, atol=1e-6)  # type: ignore[attr-defined]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_its_processes_end_with_whoever_started_them(vision_run: Path) -> None:
+    """Even where that is killed: then nobody tells them to end."""
+    program = (
+        "import sys, time; from multiprocessing import active_children; from pathlib import Path\n"
+        "from qkv.serving.worker_process import ImageProcesses\n"
+        "opened = ImageProcesses(Path(sys.argv[1]), 2, 1)\n"
+        "print(*(child.pid for child in active_children()), flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program, str(vision_run)], stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    pids = [int(word) for word in parent.stdout.readline().split()]
+    parent.stdout.close()
+    assert len(pids) == 2
+    assert all(is_running(pid) for pid in pids)
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 20
+    while any(is_running(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(is_running(pid) for pid in pids)
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process that has not ended; one that nobody awaits is a zombie."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"

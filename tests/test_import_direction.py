@@ -27,6 +27,7 @@ FLOORS = [
     {"recurrence"},
     {"attention"},
     {"measurement"},
+    {"autograd"},
     {"devices"},
     {"data"},
     {"progress"},

@@ -18,9 +18,9 @@ Call = Callable[..., Any]
 def test_without_a_name_the_studies_are_listed(qkv: Call) -> None:
     outcome = qkv("study")
     assert outcome.code == 0
-    for name, study in STUDIES.items():
+    for name, summary in STUDIES.items():
         assert f"{name} " in outcome.out
-        assert study.summary in outcome.out
+        assert summary in outcome.out
     assert set(qkv("study", "--json").json["studies"]) == set(STUDIES)
 
 

@@ -30,8 +30,8 @@ from qkv.explanation.text_attention import (
     text_attention,
 )
 from qkv.explanation.text_words import ReadText
-from qkv.text.encoder import Encoder
-from qkv.text.encoder.blocks import BLOCK_ROWS, Block, LayerStack
+from qkv.text.encoder import Encoder, StackedEncoder
+from qkv.text.encoder.blocks import BLOCK_ROWS, Block
 
 WINDOWS_OF_IDS = [
     np.random.default_rng(length).integers(4, 40, length).astype(np.int32) for length in (9, 1, 40)
@@ -129,14 +129,14 @@ def test_what_is_watched_is_what_is_computed(
     if by_size:
         encoder.compute_windows_by_size()
     blocks: list[tuple[int | None, list[int]]] = []
-    original = LayerStack._embedded
+    original = StackedEncoder._embedded_packed
 
-    def seen(self: LayerStack, windows: Any, device: torch.device, block: Block | None) -> Any:
+    def seen(self: StackedEncoder, windows: Any, device: torch.device, block: Block | None) -> Any:
         rows = None if block is None else block.rows
         blocks.append((rows, sorted(len(window) for window in windows)))
         return original(self, windows, device, block)
 
-    monkeypatch.setattr(LayerStack, "_embedded", seen)
+    monkeypatch.setattr(StackedEncoder, "_embedded_packed", seen)
     encoder.packed_states(WINDOWS_OF_IDS, [3])
     computed = list(blocks)
     blocks.clear()

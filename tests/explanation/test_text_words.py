@@ -81,7 +81,7 @@ def test_a_piece_belongs_to_the_first_word_that_it_touches(
 def test_pieces_join_to_words(bert: Path) -> None:
     text = "A wonderful  isn't-it film!"
     words = split_words(text)
-    tokenizer = Tokenizer.from_folder(bert)
+    tokenizer = Tokenizer(bert)
     _, offsets = tokenizer.encode_with_offsets(text)
     joined = [""] * len(words)
     for piece, word in zip(tokenizer.pieces(text), words_of_pieces(words, offsets), strict=True):

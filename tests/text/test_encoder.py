@@ -16,7 +16,7 @@ import pytest
 import torch
 from minilm import minilm_folder
 from safetensors.torch import load_file, save_file
-from tiny_encoders import save_tiny_encoder
+from tiny_encoders import hidden_states, save_tiny_encoder
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, BertConfig
 
@@ -58,11 +58,11 @@ def test_every_layer_is_that_of_transformers(tmp_path: Path, kind: str) -> None:
         expected = model(ids, attention_mask=mask.long(), output_hidden_states=True).hidden_states
     assert (encoder.dim, encoder.num_layers) == (24, 3)
     for layer in range(4):
-        states = encoder.hidden_states(ids, mask, [layer])
+        states = hidden_states(encoder, ids, mask, [layer])
         torch.testing.assert_close(states[mask], expected[layer][mask], atol=1e-5, rtol=1e-5)
         assert not states[~mask].any()
     mean = (expected[0] + expected[2] + expected[3]) / 3
-    several = encoder.hidden_states(ids, mask, [0, 2, 3])
+    several = hidden_states(encoder, ids, mask, [0, 2, 3])
     torch.testing.assert_close(several[mask], mean[mask], atol=1e-5, rtol=1e-5)
 
 
@@ -76,10 +76,10 @@ def test_positions_are_those_that_transformers_can_read(tmp_path: Path, kind: st
     with torch.no_grad():
         expected = model(ids, attention_mask=mask.long()).last_hidden_state
     torch.testing.assert_close(
-        encoder.hidden_states(ids, mask, [3]), expected, atol=1e-5, rtol=1e-5
+        hidden_states(encoder, ids, mask, [3]), expected, atol=1e-5, rtol=1e-5
     )
     with pytest.raises(ShapeError, match=f"has {encoder.positions + 1} tokens"):
-        encoder.hidden_states(*padded([encoder.positions + 1]), [3])
+        hidden_states(encoder, *padded([encoder.positions + 1]), [3])
 
 
 def test_minilm_is_that_of_transformers() -> None:
@@ -94,7 +94,7 @@ def test_minilm_is_that_of_transformers() -> None:
     ids, mask = padded([70, 512, 2], vocabulary=30_522)
     with torch.no_grad():
         expected = model(ids, attention_mask=mask.long()).last_hidden_state
-    states = encoder.hidden_states(ids, mask, [6])
+    states = hidden_states(encoder, ids, mask, [6])
     torch.testing.assert_close(states[mask], expected[mask], atol=1e-5, rtol=1e-5)
 
 
@@ -155,10 +155,10 @@ def test_nor_do_they_where_the_model_runs_as_a_whole(
     save_tiny_encoder(tmp_path, kind)
     encoder = opened(tmp_path, precision)
     ids, mask = padded([9, 30, 2], pad_id=1)
-    together = encoder.hidden_states(ids, mask, [3]).float()
+    together = hidden_states(encoder, ids, mask, [3]).float()
     for row, length in enumerate([9, 30, 2]):
-        alone = encoder.hidden_states(
-            ids[row : row + 1, :length], mask[row : row + 1, :length], [3]
+        alone = hidden_states(
+            encoder, ids[row : row + 1, :length], mask[row : row + 1, :length], [3]
         )
         tolerance = 0 if precision == "bfloat16" else 1e-5
         torch.testing.assert_close(
@@ -168,7 +168,7 @@ def test_nor_do_they_where_the_model_runs_as_a_whole(
 
 def test_bfloat16_is_near_float32() -> None:
     ids, mask = padded([50, 120], vocabulary=30_522)
-    exact, rounded = (minilm(p).hidden_states(ids, mask, [6]) for p in ("float32", "bfloat16"))
+    exact, rounded = (hidden_states(minilm(p), ids, mask, [6]) for p in ("float32", "bfloat16"))
     assert rounded.dtype == torch.bfloat16
     difference = (rounded.float() - exact)[mask]
     assert 0 < difference.square().mean() < 0.03**2 * exact[mask].square().mean()
@@ -182,9 +182,9 @@ def test_layers_above_the_highest_are_not_computed(
     encoder = opened(tmp_path)
     called: list[int] = []
     assert encoder._stack is not None
-    for number, layer in enumerate(encoder._stack.layers, start=1):
+    for number, layer in enumerate(encoder._stack.top.layers, start=1):
         layer.register_forward_hook(lambda *_, number=number: called.append(number))
-    encoder.hidden_states(*padded(LENGTHS), [0, 2])
+    hidden_states(encoder, *padded(LENGTHS), [0, 2])
     assert called == [1, 2]
 
 
@@ -192,23 +192,7 @@ def test_layers_above_the_highest_are_not_computed(
 def test_layers_that_are_not_there(tmp_path: Path, layers: list[int]) -> None:
     save_tiny_encoder(tmp_path)
     with pytest.raises(RecipeError, match="no layer among"):
-        opened(tmp_path).hidden_states(*padded([3]), layers)
-
-
-@pytest.mark.parametrize("row", [[False, True], [False, False], [True, False, True]])
-def test_masks_with_gaps_are_refused(tmp_path: Path, row: list[bool]) -> None:
-    save_tiny_encoder(tmp_path)
-    mask = torch.tensor([row])
-    with pytest.raises(ShapeError, match="without tokens, or with padding before"):
-        opened(tmp_path).hidden_states(torch.full(mask.shape, 5), mask, [3])
-
-
-def test_columns_that_are_padding_alone_stay(tmp_path: Path) -> None:
-    save_tiny_encoder(tmp_path)
-    mask = torch.tensor([[True, True, False, False]])
-    states = opened(tmp_path).hidden_states(torch.full((1, 4), 5), mask, [3])
-    assert states.shape == (1, 4, 24)
-    assert not states[:, 2:].any()
+        hidden_states(opened(tmp_path), *padded([3]), layers)
 
 
 def test_no_windows_have_no_states(tmp_path: Path) -> None:
@@ -231,7 +215,7 @@ def test_layers_that_settings_cannot_name(layers: Any) -> None:
 def test_names_of_old_and_of_headed_checkpoints(tmp_path: Path) -> None:
     save_tiny_encoder(tmp_path)
     ids, mask = padded(LENGTHS)
-    expected = opened(tmp_path).hidden_states(ids, mask, [3])
+    expected = hidden_states(opened(tmp_path), ids, mask, [3])
     path = tmp_path / "model.safetensors"
     old = {
         "bert."
@@ -244,17 +228,17 @@ def test_names_of_old_and_of_headed_checkpoints(tmp_path: Path) -> None:
     old["cls.predictions.bias"] = torch.zeros(97)
     old["bert.embeddings.position_ids"] = torch.arange(40)[None]
     save_file(old, path)
-    assert torch.equal(opened(tmp_path).hidden_states(ids, mask, [3]), expected)
+    assert torch.equal(hidden_states(opened(tmp_path), ids, mask, [3]), expected)
 
 
 def test_weights_in_several_files(tmp_path: Path) -> None:
     model = save_tiny_encoder(tmp_path)
     ids, mask = padded(LENGTHS)
-    expected = opened(tmp_path).hidden_states(ids, mask, [3])
+    expected = hidden_states(opened(tmp_path), ids, mask, [3])
     (tmp_path / "model.safetensors").unlink()
     model.save_pretrained(tmp_path, max_shard_size="20KB")
     assert len(list(tmp_path.glob("model-*.safetensors"))) > 1
-    assert torch.equal(opened(tmp_path).hidden_states(ids, mask, [3]), expected)
+    assert torch.equal(hidden_states(opened(tmp_path), ids, mask, [3]), expected)
 
 
 def changed_weights(folder: Path, change: Any) -> None:
@@ -325,16 +309,16 @@ def test_configs_that_cannot_be_used(tmp_path: Path, config: str, message: str) 
 def test_a_decoder_s_config_does_not_hide_what_comes_later(tmp_path: Path) -> None:
     save_tiny_encoder(tmp_path)
     ids, mask = padded(LENGTHS)
-    expected = opened(tmp_path).hidden_states(ids, mask, [3])
+    expected = hidden_states(opened(tmp_path), ids, mask, [3])
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "is_decoder": True}))
-    assert torch.equal(opened(tmp_path).hidden_states(ids, mask, [3]), expected)
+    assert torch.equal(hidden_states(opened(tmp_path), ids, mask, [3]), expected)
 
 
 def test_half_precision_weights_are_read(tmp_path: Path) -> None:
     save_tiny_encoder(tmp_path)
     changed_weights(tmp_path, lambda t: t.update({k: v.half() for k, v in t.items()}))
-    states = opened(tmp_path).hidden_states(*padded(LENGTHS), [3])
+    states = hidden_states(opened(tmp_path), *padded(LENGTHS), [3])
     assert states.dtype == torch.float32
 
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_encoders import save_tiny_encoder
+from tiny_encoders import hidden_states, save_tiny_encoder
 
-from qkv.errors import RecipeError
 from qkv.text.encoder import Encoder, load_encoder
 from qkv.text.encoder.hub import read_folder
 
@@ -33,10 +32,10 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
 def test_the_top_continues_from_the_layer_below(tmp_path: Path, kind: str, n: int) -> None:
     encoder = opened(tmp_path, kind)
     ids, mask = batch()
-    below = encoder.hidden_states(ids, mask, [3 - n])
+    below = hidden_states(encoder, ids, mask, [3 - n])
     states = encoder.top(n)(below, mask)
     torch.testing.assert_close(
-        states[mask], encoder.hidden_states(ids, mask, [3])[mask], atol=1e-5, rtol=1e-5
+        states[mask], hidden_states(encoder, ids, mask, [3])[mask], atol=1e-5, rtol=1e-5
     )
 
 
@@ -44,7 +43,7 @@ def test_the_top_continues_from_the_layer_below(tmp_path: Path, kind: str, n: in
 def test_the_whole_is_the_encoder_whatever_fills_the_batch(tmp_path: Path, kind: str) -> None:
     encoder = opened(tmp_path, kind)
     ids, mask = batch()
-    expected = encoder.hidden_states(ids, mask, [3])[mask]
+    expected = hidden_states(encoder, ids, mask, [3])[mask]
     for filled in (ids, ids.masked_fill(~mask, 0), ids.masked_fill(~mask, 1)):
         states = encoder.whole()(filled, mask)
         torch.testing.assert_close(states[mask], expected, atol=1e-5, rtol=1e-5)
@@ -54,7 +53,7 @@ def test_the_whole_is_the_encoder_whatever_fills_the_batch(tmp_path: Path, kind:
 def test_every_weight_of_the_copies_learns(tmp_path: Path, kind: str) -> None:
     encoder = opened(tmp_path, kind)
     ids, mask = batch()
-    below = encoder.hidden_states(ids, mask, [1])
+    below = hidden_states(encoder, ids, mask, [1])
     for copy, inputs in ((encoder.top(2), below), (encoder.whole(), ids)):
         copy(inputs, mask)[mask].square().sum().backward()
         assert list(copy.parameters())
@@ -68,7 +67,7 @@ def test_every_weight_of_the_copies_learns(tmp_path: Path, kind: str) -> None:
 def test_dropout_acts_while_training_alone(tmp_path: Path, kind: str) -> None:
     encoder = opened(tmp_path, kind)
     ids, mask = batch()
-    below = encoder.hidden_states(ids, mask, [1])
+    below = hidden_states(encoder, ids, mask, [1])
     for copy, inputs in ((encoder.top(2), below), (encoder.whole(), ids)):
         assert not copy.training
         assert torch.equal(copy(inputs, mask), copy(inputs, mask))
@@ -89,7 +88,7 @@ def test_attention_dropout_is_the_config_s(tmp_path: Path) -> None:
 def test_padding_does_not_reach_a_text_through_the_copies(tmp_path: Path) -> None:
     encoder = opened(tmp_path, "bert")
     ids, mask = batch()
-    below = encoder.hidden_states(ids, mask, [2])
+    below = hidden_states(encoder, ids, mask, [2])
     spoilt = below.masked_fill(~mask[:, :, None], 1e4)
     top = encoder.top(1)
     torch.testing.assert_close(top(spoilt, mask)[mask], top(below, mask)[mask], atol=1e-5, rtol=0)
@@ -98,28 +97,16 @@ def test_padding_does_not_reach_a_text_through_the_copies(tmp_path: Path) -> Non
 def test_copies_are_their_own_and_exact(tmp_path: Path) -> None:
     encoder = opened(tmp_path, "bert", "bfloat16")
     ids, mask = batch()
-    before = encoder.hidden_states(ids, mask, [3])
+    before = hidden_states(encoder, ids, mask, [3])
     top = encoder.top(3)
     exact = load_encoder(encoder.files, device=torch.device("cpu"), precision="float32")
-    expected = exact.hidden_states(ids, mask, [3])[mask]
-    states = top(exact.hidden_states(ids, mask, [0]), mask)[mask]
+    expected = hidden_states(exact, ids, mask, [3])[mask]
+    states = top(hidden_states(exact, ids, mask, [0]), mask)[mask]
     torch.testing.assert_close(states, expected, atol=1e-5, rtol=1e-5)
     with torch.no_grad():
         for parameter in [*top.parameters(), *encoder.whole().parameters()]:
             parameter.zero_()
-    assert torch.equal(encoder.hidden_states(ids, mask, [3]), before)
+    assert torch.equal(hidden_states(encoder, ids, mask, [3]), before)
     # The weights are mapped into memory: the file must not change with them.
     again = load_encoder(encoder.files, device=torch.device("cpu"), precision="float32")
-    assert torch.equal(again.hidden_states(ids, mask, [3]), exact.hidden_states(ids, mask, [3]))
-
-
-@pytest.mark.parametrize("kind", WHOLE)
-def test_layers_that_do_not_stand_alone_have_no_top(tmp_path: Path, kind: str) -> None:
-    with pytest.raises(RecipeError, match="takes all or none; set unfreeze_layers"):
-        opened(tmp_path, kind).top(1)
-
-
-@pytest.mark.parametrize("n", [0, 4])
-def test_a_top_of_layers_that_are_not_there(tmp_path: Path, n: int) -> None:
-    with pytest.raises(RecipeError, match=f"{n} layers of tiny cannot be trained: it has 3 layers"):
-        opened(tmp_path, "bert").top(n)
+    assert torch.equal(hidden_states(again, ids, mask, [3]), hidden_states(exact, ids, mask, [3]))

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
-from qkv.errors import QKVError
 from qkv.text import gru as gru_backward_module
 from qkv.text import gru as gru_forward_module
 from qkv.text import gru as packed_gru_module
@@ -161,14 +160,6 @@ def test_gradcheck(layers: int) -> None:
     inputs = [states.double(), *values]
     inputs = [tensor.detach().clone().requires_grad_() for tensor in inputs]
     assert torch.autograd.gradcheck(form, inputs)
-
-
-def test_second_derivatives_are_refused() -> None:
-    states, mask = batch([3, 2], dim=3)
-    wide = states.double().requires_grad_()
-    output = ours(gru(), wide, mask).sum()
-    with pytest.raises(QKVError, match="no second derivative; differentiate it without create"):
-        torch.autograd.grad(output, wide, create_graph=True)
 
 
 def test_a_gradient_may_be_taken_twice_of_one_graph() -> None:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tiny_encoders import save_tiny_encoder
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_encoders import hidden_states, save_tiny_encoder
 
 from qkv.errors import RecipeError
 from qkv.text import text_encoder
 from qkv.text.encoder import EncoderSettings, locate_encoder
-from qkv.text.text_encoder import TextEncoder, open_text_encoder
+from qkv.text.text_encoder import TextEncoder, open_text_encoder, token_budget_batches
 from qkv.text.windows import Cut, TruncationSettings, cut
 
 CPU = torch.device("cpu")
@@ -77,7 +80,7 @@ def one_by_one(encoder: TextEncoder, text: str) -> torch.Tensor:
     kept = []
     for window in windows:
         ids = torch.from_numpy(window.input_ids).long()[None]
-        states = encoder.encoder.hidden_states(ids, torch.ones_like(ids).bool(), encoder.layers)
+        states = hidden_states(encoder.encoder, ids, torch.ones_like(ids).bool(), encoder.layers)
         kept.append(states[0, window.keep])
     return torch.cat(kept)
 
@@ -261,3 +264,47 @@ def test_answers_do_not_depend_on_the_batch(precision: str) -> None:
 def test_defaults_are_those_of_the_settings() -> None:
     assert EncoderSettings().truncation == TruncationSettings(kind="head")
     assert EncoderSettings().name == "all-MiniLM-L6-v2"
+
+
+# Every index in one batch, batches within the budget, and as few as neighbours allow.
+
+LENGTHS = st.lists(st.integers(0, 50), max_size=60)
+
+
+def batches_of(lengths: list[int], budget: int) -> list[list[int]]:
+    return [b.tolist() for b in token_budget_batches(np.array(lengths, dtype=np.int64), budget)]
+
+
+def test_a_case_by_hand() -> None:
+    # Sorted: 2, 3, 3, 5, 11. Three of length 3 fit in 10; with the 5 it would be 20.
+    assert batches_of([3, 11, 2, 5, 3], 10) == [[2, 0, 4], [3], [1]]
+
+
+@given(lengths=LENGTHS, budget=st.integers(1, 200))
+def test_every_index_is_in_one_batch_and_lengths_grow(lengths: list[int], budget: int) -> None:
+    flat = [index for batch in batches_of(lengths, budget) for index in batch]
+    assert flat == sorted(range(len(lengths)), key=lambda index: lengths[index])
+
+
+@given(lengths=LENGTHS, budget=st.integers(1, 200))
+def test_only_a_text_alone_exceeds_the_budget(lengths: list[int], budget: int) -> None:
+    for batch in batches_of(lengths, budget):
+        size = len(batch) * max(lengths[index] for index in batch)
+        assert batch
+        assert size <= budget or len(batch) == 1
+
+
+@given(lengths=LENGTHS, budget=st.integers(1, 200))
+def test_no_batch_could_have_taken_the_next_text(lengths: list[int], budget: int) -> None:
+    batches = batches_of(lengths, budget)
+    for batch, following in pairwise(batches):
+        assert (len(batch) + 1) * lengths[following[0]] > budget
+
+
+def test_no_texts_give_no_batches() -> None:
+    assert batches_of([], 10) == []
+
+
+def test_a_budget_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 1, not 0"):
+        batches_of([1], 0)

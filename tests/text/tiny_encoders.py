@@ -9,6 +9,8 @@ import torch
 from minilm import minilm_folder
 from transformers import AutoConfig, AutoModel
 
+from qkv.text.encoder import Encoder
+
 SIZES: dict[str, Any] = {
     "vocab_size": 97,
     "hidden_size": 24,
@@ -62,3 +64,14 @@ def save_tiny_encoder(folder: Path, kind: str = "bert", **changes: Any) -> torch
     chosen = [*special, "the", "good", "bad", "film", *letters][:size]
     (folder / "vocab.txt").write_text("\n".join(chosen) + "\n", "utf-8")
     return model
+
+
+def hidden_states(
+    encoder: Encoder, input_ids: torch.Tensor, attention_mask: torch.Tensor, layers: list[int]
+) -> torch.Tensor:
+    """States of padded texts (texts, tokens, dim), zero where there is no token."""
+    windows = [ids[seen].numpy() for ids, seen in zip(input_ids, attention_mask, strict=True)]
+    states = encoder.packed_states(windows, layers).split([len(window) for window in windows])
+    padded = torch.nn.utils.rnn.pad_sequence(list(states), batch_first=True)
+    missing = input_ids.shape[1] - padded.shape[1]
+    return torch.nn.functional.pad(padded, (0, 0, 0, missing))

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+
+from qkv.autograd import without_second_derivative
 
 LANES = 2**16
 
@@ -73,7 +74,7 @@ class _LaneDropout(torch.autograd.Function):
         return (x * mask).mul_(ctx.scale)
 
     @staticmethod
-    @once_differentiable
+    @without_second_derivative("dropout on a CPU")
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (mask,) = ctx.saved_tensors
         return (gradient * mask).mul_(ctx.scale), None

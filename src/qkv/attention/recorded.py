@@ -9,6 +9,7 @@ from torch import Tensor
 
 from qkv.attention.blocks import Attended, Pair
 from qkv.attention.feature_maps import FeatureMap
+from qkv.autograd import without_second_derivative
 
 
 class Form(Protocol):
@@ -64,6 +65,7 @@ class Recorded(torch.autograd.Function):
         return attended
 
     @staticmethod
+    @without_second_derivative("linear attention")
     def backward(
         ctx: Any,
         to_output: Tensor | None,
@@ -73,12 +75,6 @@ class Recorded(torch.autograd.Function):
         _is_safe: None,
     ) -> tuple[Tensor | None, ...]:
         """Gradients of everything but form, mask and φ."""
-        if torch.is_grad_enabled():
-            # Torch's own mark for this lets a second derivative be zero where the gradient that
-            # comes in is a constant, such as that of a sum.
-            raise NotImplementedError(
-                "linear attention has no second derivative: take its gradient without create_graph"
-            )
         query, key, value, mask, *kept, output, normaliser = ctx.saved_tensors
         state_shape, sums_shape = ctx.shapes
         # Copies, for the sums are gathered in them.

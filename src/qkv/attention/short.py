@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from qkv.autograd import without_second_derivative
 
 # From this head_dim on, products by head lose less than the copies between layouts cost.
 WIDE_HEAD = 64
@@ -70,7 +71,7 @@ class _ShortMultiHead(torch.autograd.Function):
         return output.view(batch, length, dim)
 
     @staticmethod
-    @once_differentiable
+    @without_second_derivative("short multi-head attention on a CPU")
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         tokens, qkv_weight, output_weight, projected, weights, joined = ctx.saved_tensors
         batch, length, dim = tokens.shape

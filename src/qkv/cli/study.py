@@ -42,11 +42,10 @@ def studies(context: typer.Context, as_json: JsonFlag = False) -> None:
         return
     from qkv.studies.registry import STUDIES
 
-    summaries = {name: one.summary for name, one in STUDIES.items()}
     if as_json:
-        print_json({"studies": summaries})
+        print_json({"studies": STUDIES})
         return
-    for name, summary in summaries.items():
+    for name, summary in STUDIES.items():
         results_console().print(f"{name:<18}{summary}", soft_wrap=True)
 
 
@@ -111,7 +110,7 @@ def quality(
 ) -> None:
     """The same ViT with softmax and with linear attention. The same command goes on if stopped."""
     from qkv.cli.progress import make_reporter
-    from qkv.studies.accuracy import parse_patch_sizes, study_quality
+    from qkv.studies.accuracy import parse_patch_sizes, study_accuracy
     from qkv.studies.registry import require_writable
 
     sizes = parse_patch_sizes(patch_sizes)
@@ -119,7 +118,7 @@ def quality(
     require_writable(folder)
     # Minutes of training report by themselves, in more than a count.
     with make_reporter() as reporter:
-        document = study_quality(
+        document = study_accuracy(
             folder,
             patch_sizes=sizes,
             epochs=epochs,

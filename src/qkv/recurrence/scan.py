@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from jaxtyping import Num
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from qkv.autograd import without_second_derivative
 from qkv.recurrence.arguments import prepare
 
 # The pairwise solution of a linear recurrence, forwards or backwards in time.
@@ -190,7 +190,7 @@ class _Scan(torch.autograd.Function):
         return states
 
     @staticmethod
-    @once_differentiable
+    @without_second_derivative("the scan")
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         decay, initial, states = ctx.saved_tensors
         _, needs_decay, needs_initial, _ = ctx.needs_input_grad

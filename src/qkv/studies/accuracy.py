@@ -126,19 +126,15 @@ def _points(share: float) -> str:
     return f"{100 * share:+.2f}".replace("-", "−")
 
 
-class QualityDocument(StudyDocument):
-    """The study of two kernels at several patch sizes.
+class AccuracyDocument(StudyDocument):
+    """The study of two kernels at several patch sizes."""
 
-    Attributes:
-        arms: a kernel at a patch size over all seeds: its accuracies (shares of 1) and times.
-        pairs: linear against softmax at a patch size.
-    """
-
+    # a kernel at a patch size over all seeds: its accuracies (shares of 1) and times
     arms: list[dict[str, Any]]
-    pairs: list[dict[str, Any]]
+    pairs: list[dict[str, Any]]  # linear against softmax at a patch size
 
 
-def report(results: Mapping[Arm, ArmResult], settings: dict[str, Any]) -> QualityDocument:
+def report(results: Mapping[Arm, ArmResult], settings: dict[str, Any]) -> AccuracyDocument:
     """The document of finished arms, a pair of kernels for each patch size and seed."""
     sizes: list[int] = settings["patch_sizes"]
     arms = [_arm_entry(results, kernel, size) for size in sizes for kernel in KERNELS]
@@ -306,7 +302,7 @@ def parse_patch_sizes(text: str) -> list[int]:
     return sizes
 
 
-def study_quality(
+def study_accuracy(
     folder: Path,
     *,
     patch_sizes: Sequence[int] = (4, 2),
@@ -316,7 +312,7 @@ def study_quality(
     data: Path | None = None,
     overrides: Sequence[str] = (),
     reporter: Reporter | None = None,
-) -> QualityDocument:
+) -> AccuracyDocument:
     """Train every arm by the recipe fashion-mnist/fast, then compare the kernels.
 
     Only kernel and patch size differ between the arms of a seed: their batches, steps and

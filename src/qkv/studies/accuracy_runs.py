@@ -31,17 +31,11 @@ _SET_BY_THE_STUDY = {
 
 @dataclass(frozen=True)
 class Arm:
-    """One training: a kernel at a patch size from a seed.
+    """One training: a kernel at a patch size from a seed."""
 
-    Attributes:
-        kernel: of every block.
-        patch_size: side of a patch, in pixels.
-        recipe: all of it.
-    """
-
-    kernel: AttentionKernel
-    patch_size: int
-    recipe: VisionRecipe
+    kernel: AttentionKernel  # of every block
+    patch_size: int  # side of a patch, in pixels
+    recipe: VisionRecipe  # all of it
 
     @property
     def name(self) -> str:
@@ -56,23 +50,14 @@ class Arm:
 
 @dataclass(frozen=True)
 class ArmResult:
-    """What a finished arm reached.
+    """What a finished arm reached."""
 
-    Attributes:
-        correct: (examples,), whether each test image is classified correctly.
-        epoch_seconds: training time of each epoch, evaluation left out.
-        train_images: images an epoch.
-        parameters: of the model.
-        precision: of matrix products.
-        machine: where it ran.
-    """
-
-    correct: BoolArray
-    epoch_seconds: tuple[float, ...]
-    train_images: int
-    parameters: int
-    precision: str
-    machine: dict[str, Any]
+    correct: BoolArray  # (examples,), whether each test image is classified correctly
+    epoch_seconds: tuple[float, ...]  # training time of each epoch, evaluation left out
+    train_images: int  # images an epoch
+    parameters: int  # of the model
+    precision: str  # of matrix products
+    machine: dict[str, Any]  # where it ran
 
     @property
     def seconds_per_epoch(self) -> float:

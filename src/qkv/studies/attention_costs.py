@@ -30,21 +30,13 @@ _FLOAT_BYTES = 4
 
 @dataclass(frozen=True)
 class Kernel:
-    """One way to attend.
+    """One way to attend."""
 
-    Attributes:
-        label: for people.
-        attend: query, key and value, (batch, heads, tokens, head_dim) each, to an output.
-        twin: the same function in its quadratic form.
-        time_power: its time grows as tokens to this power.
-        matrices: how many T×T float32 matrices it holds at the worst moment, by work.
-    """
-
-    label: str
-    attend: Attend
-    twin: Attend
-    time_power: int
-    matrices: dict[Work, int]
+    label: str  # for people
+    attend: Attend  # query, key and value, (batch, heads, tokens, head_dim) each, to an output
+    twin: Attend  # the same function in its quadratic form
+    time_power: int  # its time grows as tokens to this power
+    matrices: dict[Work, int]  # how many T×T float32 matrices it holds at the worst moment, by work
 
 
 def _elu_plus_one(x: Tensor) -> Tensor:
@@ -209,33 +201,20 @@ _UNTIMED_CALLS = 2
 
 
 class Measurement(TypedDict):
-    """One kernel at one length.
+    """One kernel at one length."""
 
-    Attributes:
-        kernel: its name in `KERNELS`.
-        work: "forward", or "train" for forward and backward.
-        tokens: length of the sequence.
-        milliseconds: of a call, median over the rounds.
-        quartiles_ms: lower quartile, median, upper quartile.
-        rounds: samples taken.
-        calls_per_sample: calls of which each sample is the mean.
-        times_linear: its time over that of bidirectional linear attention, median over rounds.
-        extra_bytes: held at the worst moment beyond inputs and what is returned.
-        peak_bytes: held at the worst moment beyond inputs.
-        skipped: why nothing was measured; then all figures are None.
-    """
-
-    kernel: str
-    work: Work
-    tokens: int
-    milliseconds: float | None
-    quartiles_ms: list[float] | None
-    rounds: int | None
-    calls_per_sample: int | None
+    kernel: str  # its name in `KERNELS`
+    work: Work  # "forward", or "train" for forward and backward
+    tokens: int  # length of the sequence
+    milliseconds: float | None  # of a call, median over the rounds
+    quartiles_ms: list[float] | None  # lower quartile, median, upper quartile
+    rounds: int | None  # samples taken
+    calls_per_sample: int | None  # calls of which each sample is the mean
+    # its time over that of bidirectional linear attention, median over rounds
     times_linear: float | None
-    extra_bytes: int | None
-    peak_bytes: int | None
-    skipped: str | None
+    extra_bytes: int | None  # held at the worst moment beyond inputs and what is returned
+    peak_bytes: int | None  # held at the worst moment beyond inputs
+    skipped: str | None  # why nothing was measured; then all figures are None
 
 
 class _Known(NamedTuple):
@@ -380,21 +359,13 @@ LEAST_POINTS = 3
 
 
 class Fit(TypedDict):
-    """cost ≈ factor · tokens^exponent.
+    """cost ≈ factor · tokens^exponent."""
 
-    Attributes:
-        exponent: slope of the line through (log tokens, log cost).
-        factor: cost at one token, on that line, in the unit of the costs.
-        from_tokens: shortest length of the fit.
-        to_tokens: longest length of the fit.
-        points: lengths in the fit.
-    """
-
-    exponent: float
-    factor: float
-    from_tokens: int
-    to_tokens: int
-    points: int
+    exponent: float  # slope of the line through (log tokens, log cost)
+    factor: float  # cost at one token, on that line, in the unit of the costs
+    from_tokens: int  # shortest length of the fit
+    to_tokens: int  # longest length of the fit
+    points: int  # lengths in the fit
 
 
 def fit_power_law(costs: Mapping[int, float]) -> Fit | None:

@@ -143,32 +143,19 @@ _TOO_SMALL = f"< {sys.float_info.min:.0e}"
 
 
 class Point(TypedDict):
-    """One token at one β.
+    """One token at one β."""
 
-    Attributes:
-        beta: the norm of a, b, c and d.
-        token: 1, 2 or 3.
-        norm: ‖x‖.
-        scores: x·x_1, x·x_2, x·x_3.
-        weights: their softmax.
-        output: y in coordinates along a, b, c, d.
-        leaked: weight on the other tokens; None where float64 has no number so small.
-        distance: ‖y − x‖ from the weights on the other tokens; None likewise.
-        plain_distance: ‖y − x‖ by subtracting; of no meaning where it is mostly rounding.
-        log10_error: log10 of ‖y − x‖ / ‖x‖ in closed form.
-        error_over_law: measured ‖y − x‖ / ‖x‖ over e^(−β²); None where it was not measured.
-    """
-
-    beta: float
-    token: int
-    norm: float
-    scores: list[float]
-    weights: list[float]
-    output: list[float]
-    leaked: float | None
-    distance: float | None
-    plain_distance: float
-    log10_error: float
+    beta: float  # the norm of a, b, c and d
+    token: int  # 1, 2 or 3
+    norm: float  # ‖x‖
+    scores: list[float]  # x·x_1, x·x_2, x·x_3
+    weights: list[float]  # their softmax
+    output: list[float]  # y in coordinates along a, b, c, d
+    leaked: float | None  # weight on the other tokens; None where float64 has no number so small
+    distance: float | None  # ‖y − x‖ from the weights on the other tokens; None likewise
+    plain_distance: float  # ‖y − x‖ by subtracting; of no meaning where it is mostly rounding
+    log10_error: float  # log10 of ‖y − x‖ / ‖x‖ in closed form
+    # measured ‖y − x‖ / ‖x‖ over e^(−β²); None where it was not measured
     error_over_law: float | None
 
 
@@ -247,15 +234,11 @@ _CURVE_POINTS = 300
 
 
 class CopyingDocument(StudyDocument):
-    """The study at some β.
+    """The study at some β."""
 
-    Attributes:
-        points: every token at every β.
-        curves: the closed form on a fine grid: `beta`, `log10_law`, and by token `log10_error`
-            and `error_over_law`.
-    """
-
-    points: list[Point]
+    points: list[Point]  # every token at every β
+    # the closed form on a fine grid: `beta`, `log10_law`, and by token `log10_error` and
+    # `error_over_law`
     curves: dict[str, list[float] | list[list[float]]]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypedDict
+from typing import Any
 
 from qkv.attention.twins import require_agreement
 from qkv.devices import machine_facts, resolve_device
@@ -16,13 +16,13 @@ from qkv.studies.attention_costs import (
     WORKS,
     Budget,
     CostMeasurer,
-    Fit,
     Measurement,
     Work,
     default_memory_mib,
     fit_power_law,
     forward_call,
 )
+from qkv.studies.linear_attention_report import Exponents, FoundCrossing, report
 from qkv.studies.study import MAX_TOKENS, StudyDocument
 
 HEAD_DIM = 64
@@ -35,49 +35,14 @@ RIVALS = ("plain", "fused")
 CROSSING_SHARE = 0.9
 
 
-class Exponents(TypedDict):
-    """How the cost of a kernel grows with length; None where too few lengths were measured."""
-
-    kernel: str
-    work: Work
-    time: Fit | None
-    memory: Fit | None
-
-
-class FoundCrossing(TypedDict):
-    """Where the forward pass of linear attention catches up; see `qkv.measurement.timing`.
-
-    Attributes:
-        against: the rival.
-        tokens: the length, or None if linear attention is slower at the longest.
-        slower_at: the longest length measured at which it is slower, or None.
-        refined: lengths between the listed ones were tried.
-        ratios: pairs of length and the rival's time over that of linear attention.
-    """
-
-    against: str
-    tokens: int | None
-    slower_at: int | None
-    refined: bool
-    ratios: list[tuple[int, float]]
-
-
 class LinearAttentionDocument(StudyDocument):
-    """The study of costs.
+    """The study of costs."""
 
-    Attributes:
-        measurements: every kernel, work and length.
-        long: linear attention alone, at a great length, its half and its quarter.
-        exponents: of time and of memory, by kernel and work.
-        crossings: against plain and against fused softmax attention.
-        budget: allowed and spent.
-    """
-
-    measurements: list[Measurement]
-    long: list[Measurement]
-    exponents: list[Exponents]
-    crossings: list[FoundCrossing]
-    budget: dict[str, float]
+    measurements: list[Measurement]  # every kernel, work and length
+    long: list[Measurement]  # linear attention alone, at a great length, its half and its quarter
+    exponents: list[Exponents]  # of time and of memory, by kernel and work
+    crossings: list[FoundCrossing]  # against plain and against fused softmax attention
+    budget: dict[str, float]  # allowed and spent
 
 
 def require_settings(head_dim: int, long: int) -> None:
@@ -125,8 +90,6 @@ def study_linear_attention(
         StudyError: a setting is wrong, or not even the cheapest kernel fits the budget.
         QKVError: a kernel disagrees with its plain form.
     """
-    from qkv.studies.linear_attention_report import report
-
     require_settings(head_dim, long)
     memory_mib = default_memory_mib() if max_memory_mib is None else max_memory_mib
     budget = Budget(max_seconds, memory_mib * 2**20)

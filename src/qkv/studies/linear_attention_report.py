@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 from qkv.studies.attention_costs import (
     KERNELS,
@@ -19,12 +19,28 @@ from qkv.studies.attention_costs import (
 )
 from qkv.studies.study import Cell, Table
 
-if TYPE_CHECKING:
-    from qkv.studies.linear_attention import Exponents, FoundCrossing
-
-
 _MIB = 2**20
 _SHORT = {"plain": "plain", "fused": "fused", "linear": "linear", "causal_linear": "causal"}
+
+
+class Exponents(TypedDict):
+    """How the cost of a kernel grows with length; None where too few lengths were measured."""
+
+    kernel: str
+    work: Work
+    time: Fit | None
+    memory: Fit | None
+
+
+class FoundCrossing(TypedDict):
+    """Where the forward pass of linear attention catches up; see `qkv.measurement.timing`."""
+
+    against: str  # the rival
+    tokens: int | None  # the length, or None if linear attention is slower at the longest
+    slower_at: int | None  # the longest length measured at which it is slower, or None
+    refined: bool  # lengths between the listed ones were tried
+    # pairs of length and the rival's time over that of linear attention
+    ratios: list[tuple[int, float]]
 
 
 def cost_table(measurements: Sequence[Measurement], work: Work, head_dim: int) -> Table:

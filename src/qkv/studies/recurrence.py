@@ -14,15 +14,10 @@ _RELATION = {1.0: "larger than", 0.0: "smaller than", 0.5: "equal to"}
 
 
 class RecurrenceDocument(StudyDocument):
-    """The study of one sequence.
+    """The study of one sequence."""
 
-    Attributes:
-        sequence: x_1 to x_T.
-        states: h_1 to h_T.
-    """
-
-    sequence: list[int]
-    states: list[int]
+    sequence: list[int]  # x_1 to x_T
+    states: list[int]  # h_1 to h_T
 
 
 def parse_sequence(text: str) -> list[int]:

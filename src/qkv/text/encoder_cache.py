@@ -26,9 +26,10 @@ import re
 import struct
 import threading
 import time
+import weakref
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -345,7 +346,9 @@ class CachedStates:
         self.pieces: IntArray = np.array([entry.pieces for entry in entries], dtype=np.int64)
         self._places: IntArray = np.array([entry.place for entry in entries], dtype=np.int64)
         # Opened now: the cache may be cleared, and filled in another order, while this is in use.
-        self._file = FileIO(path) if entries else None
+        self._path = path
+        self._file = FileIO(path if entries else os.devnull)
+        weakref.finalize(self, self._file.close)
         self._lock = threading.Lock()
         # Kept between batches: memory fresh from the system costs more than the copying.
         self._values = np.empty(0, np.float16 if kind == "float16" else np.int8)
@@ -355,11 +358,7 @@ class CachedStates:
     ) -> tuple[Float32[Tensor, "texts tokens dim"], Bool[Tensor, "texts tokens"]]:
         """The states of some texts, padded with zeros to the longest of them.
 
-        Args:
-            indices: which texts, in the order in which they are wanted.
-
-        Returns:
-            float32 states (texts, tokens, dim), and a mask that is True where a state is.
+        The mask is True where a state is.
 
         Raises:
             DataError: the file cannot be read any more, or has shrunk.
@@ -368,40 +367,32 @@ class CachedStates:
         lengths = self.lengths[chosen]
         shape = (len(chosen), int(lengths.max(initial=0)))
         scales = np.zeros(shape, np.float32) if self.kind == "int8" else None
-        with self._lock:
+        with self._lock, reading(self._path):
             size = shape[0] * shape[1] * self.dim
             if self._values.size < size:
                 self._values = np.empty(size, self._values.dtype)
             values = self._values[:size].reshape(*shape, self.dim)
             for row in np.argsort(self._places[chosen]):  # forwards through the file
                 rows = lengths[row]
-                parts = [] if scales is None else [scales[row, :rows]]
-                self._read(int(self._places[chosen[row]]), [*parts, values[row, :rows]])
                 values[row, rows:] = 0
+                self._file.seek(self._places[chosen[row]])
+                if scales is not None:
+                    self._read(scales[row, :rows])
+                self._read(values[row, :rows])
             states = unpack(values, scales)
         mask = torch.from_numpy(np.arange(shape[1]) < lengths[:, None])
         return states, mask
 
     def close(self) -> None:
         """Let go of the file; nothing can be read any more."""
-        if self._file is not None:
-            self._file.close()
+        self._file.close()
 
-    def _read(self, place: int, targets: Sequence[npt.NDArray[Any]]) -> None:
-        """Fill arrays, each contiguous, with what follows `place`."""
-        file = self._file
-        assert file is not None
-        with reading(file.name):
-            file.seek(place)
-            whole = all(file.readinto(target.data) == target.nbytes for target in targets)
-        if not whole:
+    def _read(self, target: npt.NDArray[Any]) -> None:
+        if self._file.readinto(target.data) != target.nbytes:
             raise DataError(
-                f"{file.name} has shrunk since it was checked",
+                f"{self._path} has shrunk since it was checked",
                 remedy="run again: what is damaged is encoded again",
             )
-
-    def __del__(self) -> None:
-        self.close()
 
 
 def _document(facts: Mapping[str, Any], dim: int, kind: str) -> str:
@@ -455,24 +446,20 @@ def _stat(path: Path) -> tuple[int, ...]:
 
 
 @contextmanager
-def reading(path: Path | str) -> Iterator[None]:
-    """OSErrors of the block as a `DataError`."""
+def _explained(problem: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DataError(
-            f"{path} cannot be read: {error.strerror or error}",
-            remedy="make it readable, or set QKV_CACHE to another folder",
-        ) from error
+        raise DataError(f"{problem}: {error.strerror or error}", remedy=remedy) from error
 
 
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
+def reading(path: Path) -> AbstractContextManager[None]:
     """OSErrors of the block as a `DataError`."""
-    try:
-        yield
-    except OSError as error:
-        raise DataError(
-            f"cannot write {path}: {error.strerror or error}",
-            remedy="free the disk or make the folder writable, or set QKV_CACHE to another folder",
-        ) from error
+    remedy = "make it readable, or set QKV_CACHE to another folder"
+    return _explained(f"{path} cannot be read", remedy)
+
+
+def writing(path: Path) -> AbstractContextManager[None]:
+    """OSErrors of the block as a `DataError`."""
+    remedy = "free the disk or make the folder writable, or set QKV_CACHE to another folder"
+    return _explained(f"cannot write {path}", remedy)

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from qkv.attention.multihead_cpu import Dropout
-from qkv.errors import QKVError
+from qkv.autograd import without_second_derivative
 
 
 @dataclass(frozen=True)
@@ -518,13 +518,8 @@ class _Layer(torch.autograd.Function):
         return torch.cat([states[0], backwards], dim=1).to(rows.dtype)
 
     @staticmethod
+    @without_second_derivative("the packed GRU")
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        # torch's `once_differentiable` would let a penalty on this gradient count for nothing.
-        if torch.is_grad_enabled():
-            raise QKVError(
-                "the packed GRU has no second derivative",
-                remedy="differentiate it without create_graph, or use torch's nn.GRU",
-            )
         rows, *parameters = ctx.saved_tensors[:5]
         states, *kept = ctx.saved_tensors[5:]
         packing = ctx.packing

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from qkv.data.dataset import IntArray
 from qkv.errors import RunError
 from qkv.measurement.memory import BATCHES_BETWEEN, release_free_memory
+from qkv.progress import Progress
 from qkv.text.encoder import EncoderSettings
 from qkv.text.encoder_cache import EncoderCache, Kind, Packed, pack, unpack
 from qkv.text.text_encoder import TextEncoder, open_text_encoder, token_budget_batches
@@ -99,7 +100,6 @@ def predict_inputs(
     return in_order
 
 
-Progress = Callable[[int, int], None]
 Unfrozen = int | Literal["all"]
 
 # Texts read together when their states are not stored, which bounds the memory that they take.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from qkv.data.dataset import IntArray
 from qkv.errors import RecipeError
 from qkv.measurement.memory import release_free_memory
+from qkv.progress import Progress
 from qkv.text.encoder import Encoder, EncoderSettings, load_encoder, locate_encoder
 from qkv.text.encoder.blocks import fill_bins
 from qkv.text.tokenizer import Tokenizer
@@ -51,8 +52,6 @@ def token_budget_batches(lengths: IntArray, batch_tokens: int) -> list[IntArray]
         batches.append(order[first:])
     return batches
 
-
-Progress = Callable[[int, int], None]
 
 FORMAT = 1
 """Counts up when the same texts and settings come to give other states."""
@@ -111,19 +110,10 @@ class TextEncoder:
             "precision": str(encoder.dtype).removeprefix("torch."),
         }
 
-    def prepare(self, texts: Sequence[str], *, progress: Progress | None = None) -> Prepared:
-        """Tokenise and cut texts.
-
-        Args:
-            texts: of any length; an empty one is [CLS] [SEP].
-            progress: called with (done, total) texts.
-        """
+    def prepare(self, texts: Sequence[str]) -> Prepared:
+        """Tokenise and cut texts of any length; an empty one is [CLS] [SEP]."""
         return prepare(
-            texts,
-            self.tokenizer,
-            self.settings.truncation,
-            positions=self.encoder.positions,
-            progress=progress,
+            texts, self.tokenizer, self.settings.truncation, positions=self.encoder.positions
         )
 
     def encode(
@@ -207,7 +197,7 @@ def open_text_encoder(
         QKVError: it cannot be had.
     """
     files = locate_encoder(settings.name, settings.revision, progress=progress)
-    tokenizer = Tokenizer.from_folder(files.folder)
+    tokenizer = Tokenizer(files.folder)
     encoder = load_encoder(files, device=device, precision=settings.precision)
     return TextEncoder(encoder, tokenizer, settings, below=below)
 

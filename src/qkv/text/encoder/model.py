@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from qkv.devices import Precision, resolve_precision
@@ -19,11 +19,10 @@ from qkv.errors import DataError, MissingExtraError, RecipeError, ShapeError
 from qkv.text.encoder.blocks import (
     BLOCK_ROWS,
     Block,
-    LayerStack,
     blocks_by_size,
     equal_blocks,
-    lay_out_linears,
     mean_of,
+    prepack_linears,
 )
 from qkv.text.encoder.hub import FAMILIES, EncoderFiles, Family, read_weights
 from qkv.text.encoder.packed_attention import ATTENTION, register_packed_attention
@@ -77,13 +76,13 @@ class Encoder:
         if loaded.family.positions_after_padding:
             self._first_position = int(self._config.pad_token_id) + 1
         self.positions = int(self._config.max_position_embeddings) - self._first_position
-        self._stack = LayerStack.of(loaded, self._first_position)
+        self._stack = self._stack_of(loaded)
         self.packs = self._stack is not None
         self.block_rows: int | None = None
         if self.packs and dtype == torch.bfloat16:
             self.block_rows = max(BLOCK_ROWS, self.positions)
             if device.type == "cpu":
-                lay_out_linears(self._module)
+                prepack_linears(self._module)
         self.by_size = False
         self.identity: dict[str, Any] = {
             "name": files.name,
@@ -99,35 +98,6 @@ class Encoder:
         precisions nothing changes.
         """
         self.by_size = self.block_rows is not None
-
-    def hidden_states(
-        self,
-        input_ids: Int64[Tensor, "texts tokens"],
-        attention_mask: Bool[Tensor, "texts tokens"],
-        layers: Sequence[int],
-    ) -> Float[Tensor, "texts tokens dim"]:
-        """States of padded texts, the mean of the given layers; zero where there is no token.
-
-        Layer k is the output of the k-th layer, 0 that of the embeddings. Layers above the highest
-        are not computed where they stand alone.
-
-        Args:
-            input_ids: tokens with the special ones, filled up at the end.
-            attention_mask: True where a token is: at the beginning of each row.
-            layers: which layers.
-
-        Raises:
-            ShapeError: a row has no token, gaps, or more tokens than the encoder has positions.
-        """
-        lengths = _lengths(attention_mask)
-        windows = [
-            row[:length].cpu().numpy() for row, length in zip(input_ids, lengths, strict=True)
-        ]
-        states = self.packed_states(windows, layers)
-        parts = torch.split(states, lengths)
-        padded = nn.utils.rnn.pad_sequence(list(parts), batch_first=True)
-        missing = input_ids.shape[1] - padded.shape[1]
-        return nn.functional.pad(padded, (0, 0, 0, missing)).to(input_ids.device)
 
     @torch.inference_mode()
     def packed_states(
@@ -152,8 +122,12 @@ class Encoder:
         self._require(windows, layers)
         if not windows:
             return torch.empty(0, self.dim, dtype=self.dtype, device=self.device)
-        if self._stack is not None:
-            return self._in_blocks(self._stack, windows, layers)
+        if (stack := self._stack) is not None:
+            return torch.cat(
+                self._in_blocks(
+                    windows, lambda some, block: stack.packed(some, layers, self.device, block)
+                )
+            )
         # In bfloat16 even the length of the padding shows: then each window is alone.
         groups = [[w] for w in windows] if self.dtype == torch.bfloat16 else [list(windows)]
         return torch.cat([self._by_the_model(group, layers) for group in groups])
@@ -187,16 +161,12 @@ class Encoder:
                 f"{self.files.name} has no attention of layer {layer}, head {head}",
                 remedy=f"name layers 1 to {self.num_layers}, heads 0 to {self.num_heads - 1}",
             )
-        if self.block_rows is None:
-            return self._stack.attention(windows, layer, head, self.device, None)
+        stack, device = self._stack, self.device
         # In the blocks in which states are computed, so that it is the attention that made them.
-        weights: list[Tensor] = [torch.empty(0)] * len(windows)
-        for block in self._blocks(windows):
-            some = [windows[index] for index in block.windows]
-            found = self._stack.attention(some, layer, head, self.device, block)
-            for index, part in zip(block.windows, found, strict=True):
-                weights[index] = part
-        return weights
+        return self._in_blocks(
+            windows,
+            lambda some, block: stack.packed_attention(some, layer, head, device, block),
+        )
 
     @cached_property
     def differentiable(self) -> StackedEncoder | WholeEncoder:
@@ -204,31 +174,20 @@ class Encoder:
         return self.whole().requires_grad_(False)
 
     def top(self, n: int) -> EncoderTop:
-        """A trainable float32 copy of the `n` uppermost layers, in evaluation mode.
-
-        Raises:
-            RecipeError: there are fewer, or they do not stand alone.
-        """
-        if self._stack is None or not 1 <= n <= self.num_layers:
-            reason = f"has {self.num_layers} layers" if self._stack else "takes all or none"
-            raise RecipeError(
-                f"{n} layers of {self.files.name} cannot be trained: it {reason}",
-                remedy="set unfreeze_layers to a number it has, 'all' or 0",
-            )
-        stack = LayerStack.of(self._load(self.files), self._first_position)
+        """A trainable float32 copy of the `n` uppermost layers, in evaluation mode."""
+        stack = self._stack_of(self._load(self.files))
         assert stack is not None
-        layers = nn.ModuleList(stack.layers[self.num_layers - n :])
-        return EncoderTop(layers).to(self.device).eval()
+        return EncoderTop(stack.top.layers[self.num_layers - n :]).to(self.device).eval()
 
     def whole(self) -> StackedEncoder | WholeEncoder:
         """A trainable float32 copy of everything, in evaluation mode."""
         loaded = self._load(self.files)
-        stack = LayerStack.of(loaded, self._first_position)
-        if stack is None:
-            return WholeEncoder(loaded.module).to(self.device).eval()
-        layers = nn.ModuleList(stack.layers)
-        whole = StackedEncoder(stack.embeddings, stack.projection, layers, stack.first_position)
+        stack = self._stack_of(loaded)
+        whole = WholeEncoder(loaded.module) if stack is None else stack
         return whole.to(self.device).eval()
+
+    def _stack_of(self, loaded: LoadedModel) -> StackedEncoder | None:
+        return StackedEncoder.of(loaded.module, loaded.family.stack, self._first_position)
 
     def _require(self, windows: Sequence[npt.NDArray[Any]], layers: Sequence[int]) -> None:
         """Refuse layers that there are not and windows that cannot be read."""
@@ -245,18 +204,19 @@ class Encoder:
                 )
 
     def _in_blocks(
-        self, stack: LayerStack, windows: Sequence[npt.NDArray[Any]], layers: Sequence[int]
-    ) -> Tensor:
+        self,
+        windows: Sequence[npt.NDArray[Any]],
+        compute: Callable[[Sequence[npt.NDArray[Any]], Block | None], Sequence[Tensor]],
+    ) -> list[Tensor]:
+        """What is computed of each window, in the blocks that its states need."""
         if self.block_rows is None:
-            return stack.packed(windows, layers, self.device, None)
+            return list(compute(windows, None))
         parts: list[Tensor] = [torch.empty(0)] * len(windows)
         for block in self._blocks(windows):
-            some = [windows[index] for index in block.windows]
-            states = stack.packed(some, layers, self.device, block)
-            split = torch.split(states, [len(window) for window in some])
-            for index, part in zip(block.windows, split, strict=True):
+            computed = compute([windows[index] for index in block.windows], block)
+            for index, part in zip(block.windows, computed, strict=True):
                 parts[index] = part
-        return torch.cat(parts)
+        return parts
 
     def _blocks(self, windows: Sequence[npt.NDArray[Any]]) -> Iterator[Block]:
         """Windows that are computed together."""
@@ -283,20 +243,8 @@ class Encoder:
         return states[mask.to(self.device)]
 
 
-def _lengths(attention_mask: Tensor) -> list[int]:
-    """Tokens of each row of a mask that has no gaps."""
-    lengths = attention_mask.sum(dim=1)
-    places = torch.arange(attention_mask.shape[1], device=attention_mask.device)
-    if not torch.equal(attention_mask, places < lengths[:, None]) or bool((lengths == 0).any()):
-        raise ShapeError(
-            "attention_mask has a row without tokens, or with padding before a token",
-            remedy="put the tokens of each text first",
-        )
-    return [int(length) for length in lengths]
-
-
 _REMEDY = "fetch the encoder again, or name another"
-# What transformers raises at a config that is damaged, contradicts itself, or asks for the moon.
+# Errors transformers raises for invalid configs.
 _UNUSABLE = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError)
 
 

@@ -1,15 +1,18 @@
-"""Trainable copies of an encoder: its uppermost layers, or all of it."""
+"""An encoder's layers as modules: the uppermost, all of them, or a model that runs as one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from operator import attrgetter
+from typing import Any, Self
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from qkv.text.encoder.blocks import mean_of
+from qkv.text.encoder.blocks import Block, mean_of
 from qkv.text.encoder.packed_attention import AskedWeights
 
 
@@ -29,12 +32,7 @@ class EncoderTop(nn.Module):
         hidden_states: Float[Tensor, "texts tokens dim"],
         attention_mask: Bool[Tensor, "texts tokens"],
     ) -> Float[Tensor, "texts tokens dim"]:
-        """The last layer's states; those of padding mean nothing.
-
-        Args:
-            hidden_states: output of the layer below.
-            attention_mask: True where a token is.
-        """
+        """The last layer's states; those of padding mean nothing."""
         return self.several(hidden_states, attention_mask, [len(self.layers)])
 
     def several(
@@ -50,11 +48,15 @@ class EncoderTop(nn.Module):
             attention_mask: True where a token is.
             layers: which, the lowest of these layers being 1; 0 is `hidden_states`.
         """
-        mask = attention_mask[:, None, None, :]
+        return self.run(hidden_states, layers, attention_mask=attention_mask[:, None, None, :])
+
+    def run(self, hidden_states: Tensor, layers: Sequence[int], **seen: Any) -> Tensor:
+        """`several` with the mask, or the lengths of packed texts, as the layers take them."""
         read = {0: hidden_states}
         for number, layer in enumerate(self.layers[: max(layers)], start=1):
-            hidden_states = layer(hidden_states, mask)
-            read[number] = hidden_states
+            hidden_states = layer(hidden_states, **seen)
+            if number in layers:
+                read[number] = hidden_states
         return mean_of([read[layer] for layer in layers])
 
     def attention(
@@ -72,9 +74,22 @@ class EncoderTop(nn.Module):
             layer: which, the lowest of these layers being 1.
             head: which, from 0; None: all.
         """
-        below = self.several(hidden_states, attention_mask, [layer - 1])
-        asked = AskedWeights(len(below), head)
-        self.layers[layer - 1](below, attention_mask[:, None, None, :], asked=asked)
+        mask = attention_mask[:, None, None, :]
+        return self.run_attention(hidden_states, layer, head, attention_mask=mask)
+
+    def run_attention(
+        self,
+        hidden_states: Tensor,
+        layer: int,
+        head: int | None,
+        *,
+        texts: int | None = None,
+        **seen: Any,
+    ) -> list[Tensor]:
+        """`attention` as `run` goes, of the first `texts` texts."""
+        below = self.run(hidden_states, [layer - 1], **seen)
+        asked = AskedWeights(len(below) if texts is None else texts, head)
+        self.layers[layer - 1](below, **seen, asked=asked)
         return asked.weights
 
 
@@ -101,17 +116,21 @@ class StackedEncoder(nn.Module):
         self.top = EncoderTop(layers)
         self._first_position = first_position
 
+    @classmethod
+    def of(cls, model: Any, stack: str | None, first_position: int) -> Self | None:
+        """The parts of a model of transformers; None without an attribute path of its layers."""
+        if stack is None:
+            return None
+        layers = nn.ModuleList(attrgetter(stack)(model))
+        projection = getattr(model, "embeddings_project", None)
+        return cls(model.embeddings, projection, layers, first_position)
+
     def forward(
         self,
         input_ids: Int64[Tensor, "texts tokens"],
         attention_mask: Bool[Tensor, "texts tokens"],
     ) -> Float[Tensor, "texts tokens dim"]:
-        """The last layer's states; those of padding mean nothing.
-
-        Args:
-            input_ids: tokens, with special ones; padding may be any id.
-            attention_mask: True where a token is: at the beginning of each row.
-        """
+        """The last layer's states; those of padding mean nothing."""
         embeddings = self.word_embeddings(input_ids)
         return self.several(embeddings, attention_mask, [len(self.top.layers)])
 
@@ -144,16 +163,43 @@ class StackedEncoder(nn.Module):
         layer: int,
         head: int | None,
     ) -> list[Tensor]:
-        """Attention weights of a layer, float32 (heads, tokens, tokens) of each text.
-
-        Args:
-            input_ids: tokens, with special ones.
-            attention_mask: True where a token is: at the beginning of each row.
-            layer: which, from 1.
-            head: which, from 0; None: all.
-        """
+        """Attention weights of a layer, counted from 1; see `EncoderTop.attention`."""
         states = self._embedded(self.word_embeddings(input_ids))
         return self.top.attention(states, attention_mask, layer, head)
+
+    def packed(
+        self,
+        windows: Sequence[npt.NDArray[Any]],
+        layers: Sequence[int],
+        device: torch.device,
+        block: Block | None,
+    ) -> Sequence[Tensor]:
+        """States (tokens, dim) of each window, computed end to end: the mean of some layers.
+
+        Args:
+            windows: integer (tokens,) each.
+            layers: which layers; those above the highest are not computed.
+            device: where the model is.
+            block: how many rows they are filled up to, by a window that is thrown away; None: as
+                many as there are tokens.
+        """
+        states, seen = self._embedded_packed(windows, device, block)
+        lengths = [len(window) for window in windows]
+        return torch.split(self.top.run(states, layers, **seen)[0, : sum(lengths)], lengths)
+
+    def packed_attention(
+        self,
+        windows: Sequence[npt.NDArray[Any]],
+        layer: int,
+        head: int | None,
+        device: torch.device,
+        block: Block | None,
+    ) -> list[Tensor]:
+        """Attention weights of a layer on the way that `packed` goes, see `attention`."""
+        states, seen = self._embedded_packed(windows, device, block)
+        found = self.top.run_attention(states, layer, head, texts=len(windows), **seen)
+        pairs = zip(windows, found, strict=True)
+        return [weights[:, : len(window), : len(window)] for window, weights in pairs]
 
     def _embedded(self, word_embeddings: Tensor) -> Tensor:
         positions = torch.arange(word_embeddings.shape[1], device=word_embeddings.device)
@@ -163,6 +209,31 @@ class StackedEncoder(nn.Module):
             position_ids=(positions + self._first_position).expand(word_embeddings.shape[:2]),
         )
         return states if self.projection is None else self.projection(states)
+
+    def _embedded_packed(
+        self, windows: Sequence[npt.NDArray[Any]], device: torch.device, block: Block | None
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """What the first layer reads (1, tokens, dim), and what tells layers who sees whom."""
+        lengths = [len(window) for window in windows]
+        total = sum(lengths)
+        filling = 0 if block is None else block.rows - total
+        # The filling stands at one position: it may be longer than there are positions.
+        ids = np.pad(np.concatenate(windows).astype(np.int64), (0, filling))
+        positions = np.pad(np.concatenate([np.arange(length) for length in lengths]), (0, filling))
+        positions += self._first_position
+        states = self.embeddings(
+            input_ids=torch.from_numpy(ids)[None].to(device),
+            position_ids=torch.from_numpy(positions)[None].to(device),
+        )
+        if self.projection is not None:
+            states = self.projection(states)
+        if block is None or not block.masked:
+            texts = [*lengths, filling] if filling else lengths
+            return states, {"attention_mask": None, "text_lengths": texts}
+        if not filling:
+            return states, {"attention_mask": None}
+        is_token = torch.arange(block.rows, device=device) < total
+        return states, {"attention_mask": is_token[None, None, None]}
 
 
 class WholeEncoder(nn.Module):
@@ -182,12 +253,7 @@ class WholeEncoder(nn.Module):
         input_ids: Int64[Tensor, "texts tokens"],
         attention_mask: Bool[Tensor, "texts tokens"],
     ) -> Float[Tensor, "texts tokens dim"]:
-        """The last layer's states; those of padding mean nothing.
-
-        Args:
-            input_ids: tokens, with special ones; padding may be any id.
-            attention_mask: True where a token is: at the beginning of each row.
-        """
+        """The last layer's states; those of padding mean nothing."""
         # Some models count positions by ids that are not the padding's.
         ids = input_ids.masked_fill(~attention_mask, self._pad_id)
         answer: Any = self.model(input_ids=ids, attention_mask=attention_mask)
@@ -207,13 +273,7 @@ class WholeEncoder(nn.Module):
         attention_mask: Bool[Tensor, "texts tokens"],
         layers: Sequence[int],
     ) -> Float[Tensor, "texts tokens dim"]:
-        """The mean of the states of some layers, 0 being the embeddings with their positions.
-
-        Args:
-            word_embeddings: of `word_embeddings`, or any others.
-            attention_mask: True where a token is: at the beginning of each row.
-            layers: which.
-        """
+        """The mean of the states of some layers, 0 being the embeddings with their positions."""
         answer: Any = self.model(
             inputs_embeds=word_embeddings,
             attention_mask=attention_mask,

@@ -22,11 +22,11 @@ from qkv.studies.accuracy import (
     core_share,
     pace,
     parse_patch_sizes,
-    study_quality,
+    study_accuracy,
     verdict,
 )
 from qkv.studies.accuracy_runs import Arm, plan_arms
-from qkv.studies.registry import STUDIES
+from qkv.studies.registry import draw_study
 from qkv.training import train as experiment
 from small_fashion_mnist import TRAIN_IMAGES, write_small
 
@@ -68,7 +68,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def study(folder: Path, data: Path, **changes: Any) -> Any:
     settings: dict[str, Any] = {"patch_sizes": (14, 7), "overrides": TINY, "data": data, **changes}
-    return study_quality(folder, **settings)
+    return study_accuracy(folder, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +164,7 @@ def test_the_document_is_whole(document: Any) -> None:
     assert document["machine"]["device"] == "cpu"
     assert not any("CAUTION" in note for note in document["notes"])
     assert any("float32" in note for note in document["notes"])
-    STUDIES["quality"].draw(document)
+    draw_study(document)
 
 
 def test_several_seeds_show_their_spread(data: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ _BAR = 0.36
 
 
 @house_style()
-def draw_quality(document: Mapping[str, Any]) -> Figure:
+def draw_accuracy(document: Mapping[str, Any]) -> Figure:
     """Test accuracy with its 95 % interval, and seconds an epoch, by sequence length.
 
     Args:

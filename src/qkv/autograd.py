@@ -1,0 +1,41 @@
+"""One rule for our own gradients: a second derivative raises, and is never silently zero."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+import torch
+
+from qkv.errors import QKVError
+
+Result = TypeVar("Result")
+
+
+def without_second_derivative(
+    what: str,
+) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
+    """Decorator of the `backward` of an autograd function that calls kernels torch cannot record.
+
+    torch's `once_differentiable` raises only when the incoming gradient itself needs one. That of a
+    sum is a constant, and a penalty on the resulting gradient would count for nothing. This raises
+    `QKVError` whenever torch is asked to record the backward pass (`create_graph=True`).
+
+    Args:
+        what: what the error calls the function.
+    """
+
+    def decorate(backward: Callable[..., Result]) -> Callable[..., Result]:
+        @wraps(backward)
+        def guarded(ctx: Any, *incoming: Any) -> Result:
+            if torch.is_grad_enabled():
+                raise QKVError(
+                    f"{what} has no second derivative",
+                    remedy="differentiate it without create_graph",
+                )
+            return backward(ctx, *incoming)
+
+        return guarded
+
+    return decorate

@@ -36,10 +36,10 @@ from qkv.text.heads import HeadSettings, build_head
 from qkv.text.model import TextModel
 from qkv.text.text_encoder import TextEncoder, open_text_encoder
 from qkv.training.checkpoint import seed_initial_weights
-from qkv.training.data import load_texts
 from qkv.training.loop import TrainStep
-from qkv.training.recipe import TextRecipe, load_recipe_of
-from qkv.training.text_task import TextTask
+from qkv.training.recipe import load_recipe_of
+from qkv.training.text_recipe import TextRecipe
+from qkv.training.text_task import TextTask, load_texts
 
 # Both sides read what the course reads: the last layer's states of the first 512 tokens.
 SAME_READING = ("encoder.layers=last", "encoder.truncation.kind=head", "unfreeze_layers=0")

@@ -26,8 +26,8 @@ from qkv.measurement.timing import interleaved, quartiles, round_ratios
 from qkv.progress import Progress, Silent
 from qkv.training.data import load_dataset
 from qkv.training.loop import TrainStep
-from qkv.training.recipe import VisionRecipe, load_recipe_of
-from qkv.training.vision_task import build_vision_task
+from qkv.training.recipe import load_recipe_of
+from qkv.training.vision_task import VisionRecipe, build_vision_task
 from qkv.vision.vit import ViT, parameter_count
 
 LOSS_TOLERANCE = 1e-5

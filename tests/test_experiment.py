@@ -19,7 +19,8 @@ from qkv.errors import DataError, DivergenceError, InterruptedRunError, RecipeEr
 from qkv.progress import Estimate, Silent, StepReport
 from qkv.runs import Run
 from qkv.training import vision_task
-from qkv.training.recipe import Recipe, load_recipe
+from qkv.training.recipe import load_recipe
+from qkv.training.training_settings import Recipe
 
 TINY = [
     "model.dim=8", "model.depth=1", "model.num_heads=2", "model.head_dim=4", "model.mlp_dim=16",
@@ -153,7 +154,7 @@ def test_the_saved_predictions_are_those_of_the_model(finished: Run) -> None:
 
 def test_mistakes_are_mistakes_the_surest_first() -> None:
     from qkv.data.dataset import ImageSplit
-    from qkv.training.results import _image_results
+    from qkv.training.vision_task import _image_results
 
     store = np.arange(20, dtype=np.uint8).repeat(4).reshape(20, 1, 2, 2)
     test = ImageSplit(store, np.arange(20)[::-1].copy(), np.zeros(20, np.int64))

@@ -17,7 +17,8 @@ from qkv.runs import Run
 from qkv.text.classifier import TextClassifier
 from qkv.text.model import predict_inputs
 from qkv.text.text_encoder import TextEncoder
-from qkv.training.recipe import Recipe, load_recipe
+from qkv.training.recipe import load_recipe
+from qkv.training.training_settings import Recipe
 from tiny_bert import tiny_bert
 
 WORDS = {"good": ("good", "great", "fine", "best"), "bad": ("bad", "awful", "poor", "worst")}

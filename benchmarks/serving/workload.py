@@ -30,7 +30,8 @@ from qkv.runs import FORMAT, Run
 from qkv.text.encoder import EncoderSettings
 from qkv.text.heads import AttentionHeadSettings, build_head
 from qkv.text.text_encoder import open_text_encoder
-from qkv.training.recipe import VisionRecipe, load_recipe_of
+from qkv.training.recipe import load_recipe_of
+from qkv.training.vision_task import VisionRecipe
 from qkv.vision.vit import ViT, ViTSettings
 
 SEED = 0

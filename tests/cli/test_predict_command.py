@@ -174,14 +174,14 @@ def test_parquet_without_its_extra_says_what_to_install(
 
 
 def test_a_failure_on_the_way_leaves_the_old_file(tmp_path: Path) -> None:
-    from qkv.cli.prediction_output import answer_file
+    from qkv.cli.prediction_output import prediction_file
     from qkv.predictions import FailedInput
 
     out = tmp_path / "answers.csv"
     out.write_text("old")
 
     def fail() -> None:
-        with answer_file(out, CLASSES) as write:
+        with prediction_file(out, CLASSES) as write:
             write(FailedInput("a.png", "is bad"))
             raise KeyboardInterrupt
 

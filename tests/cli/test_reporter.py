@@ -8,7 +8,7 @@ import io
 import pytest
 
 from qkv.cli.console import counted, duration, mebibytes
-from qkv.cli.progress import PlainReporter, TerminalReporter, counting, make_reporter
+from qkv.cli.progress import PlainReporter, TerminalReporter, make_reporter
 from qkv.progress import Estimate, StepReport
 
 STEP = StepReport(
@@ -71,17 +71,13 @@ def test_plain_data_progress_speaks_seldom(
     clock = [0.0]
     monkeypatch.setattr("qkv.cli.progress.time.monotonic", lambda: clock[0])
     fetched = PlainReporter().progress("data", "files")
-    with counting("predict") as show:
-        for done in range(1, 121):  # twelve seconds at ten a second
-            clock[0] = done / 10
-            fetched(done, 1200)
-            show(done, 1200)
+    for done in range(1, 121):  # twelve seconds at ten a second
+        clock[0] = done / 10
+        fetched(done, 1200)
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
         "data: 50 of 1,200 files  10 files/s  1 min 55 s left",
-        "predict: 50 of 1,200",
         "data: 100 of 1,200 files  10 files/s  1 min 50 s left",
-        "predict: 100 of 1,200",
     ]
 
 
@@ -124,13 +120,6 @@ def test_a_terminal_gets_bars_and_keeps_the_epochs(terminal: Terminal) -> None:
     ):
         assert words in drawn
     assert drawn.rstrip().endswith("\x1b[2K")  # the bars are wiped at the end
-
-
-def test_counting_draws_a_bar_on_a_terminal(terminal: Terminal) -> None:
-    with contextlib.redirect_stderr(terminal), counting("pre[bold]dict") as show:
-        show(3, 8)
-    assert "pre[bold]dict" in terminal.getvalue()
-    assert "3/8" in terminal.getvalue()
 
 
 def test_a_dumb_terminal_gets_lines(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import qkv as library
-from qkv.cli.predict import answer_lines, line_batches
+from qkv.cli.predict import line_batches, predict_lines
 from qkv.cli.prediction_output import shortened
 from qkv.predictions import FailedInput, Prediction
 
@@ -296,7 +296,7 @@ class _Echo:
 def test_lines_are_answered_together_as_far_as_they_have_come() -> None:
     echo = _Echo()
     stream = _Slow([b"one\ntwo\nthr", b"ee\n\n", b"four"])
-    answers = list(answer_lines(echo, stream, 2))  # type: ignore[arg-type]
+    answers = list(predict_lines(echo, stream, 2))  # type: ignore[arg-type]
     assert [answer.input for answer in answers] == ["one", "two", "three", "line 4", "four"]
     assert echo.asked == [["one", "two"], ["three"], ["four"]]
 
@@ -304,7 +304,7 @@ def test_lines_are_answered_together_as_far_as_they_have_come() -> None:
 def test_an_endless_line_takes_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qkv.cli.predict.LONGEST_LINE_BYTES", 10)
     stream = _Slow([b"x" * 8, *[b"y" * 8] * 1000, b"\nshort\n"])
-    long, short = answer_lines(_Echo(), stream, 5)  # type: ignore[arg-type]
+    long, short = predict_lines(_Echo(), stream, 5)  # type: ignore[arg-type]
     assert isinstance(long, FailedInput)
     assert long.error == "line 1 has more than 10 bytes"
     assert short.input == "short"

@@ -16,7 +16,7 @@ from qkv.progress import Reporter, Silent
 from qkv.runs import Run
 from qkv.training.checkpoint import seed_initial_weights
 from qkv.training.loop import Fit, Task, TrainStep
-from qkv.training.recipe import TrainingSettings
+from qkv.training.training_settings import TrainingSettings
 from qkv.training.vision_task import VisionTask
 from qkv.vision.augment import AugmentSettings
 from qkv.vision.classifier import Preprocessing

@@ -21,7 +21,7 @@ from qkv.errors import DivergenceError, InterruptedRunError
 from qkv.progress import Silent, StepReport
 from qkv.runs import Run
 from qkv.training.loop import Fit, Predictions, StepOutcome, Task, TrainStep, stop_between_steps
-from qkv.training.recipe import TrainingSettings
+from qkv.training.training_settings import TrainingSettings
 
 CPU = torch.device("cpu")
 

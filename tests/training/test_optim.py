@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from qkv.training.optim import MuonWithAdamW, build_optimizer, learning_rate_at, orthogonalise
-from qkv.training.recipe import TrainingSettings
+from qkv.training.training_settings import TrainingSettings
 from qkv.vision.vit import ViT, ViTSettings
 
 

@@ -12,7 +12,8 @@ from pydantic import BaseModel
 
 from qkv.errors import RecipeError
 from qkv.settings import Settings
-from qkv.training.recipe import TASKS, VisionRecipe, load_recipe, parse_recipe, recipe_families
+from qkv.training.recipe import TASKS, load_recipe, parse_recipe, recipe_families
+from qkv.training.vision_task import VisionRecipe
 from qkv.vision.vit import ViTSettings
 
 SHIPPED = [(family, name) for family, names in recipe_families().items() for name in names]
@@ -83,8 +84,8 @@ def fields(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
 
 ALL_FIELDS = {
     f"{task}: {name}": field
-    for task, recipe in TASKS.items()
-    for name, field in fields(recipe).items()
+    for task, table in TASKS.items()
+    for name, field in fields(table().recipe).items()
 } | {f"ViT: {name}": field for name, field in fields(ViTSettings).items()}
 
 

@@ -18,7 +18,7 @@ from qkv.training.checkpoint import (
     training_tensors,
 )
 from qkv.training.optim import build_optimizer
-from qkv.training.recipe import TrainingSettings
+from qkv.training.training_settings import TrainingSettings
 
 
 def parts(width: int = 3, *, steps: int = 0) -> tuple[Any, Any, Any]:

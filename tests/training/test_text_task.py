@@ -19,7 +19,7 @@ from qkv.text.model import TextModel
 from qkv.training.checkpoint import epoch_order, seed_initial_weights
 from qkv.training.loop import Fit, TrainStep
 from qkv.training.optim import build_optimizer
-from qkv.training.recipe import TextTrainingSettings
+from qkv.training.text_recipe import TextTrainingSettings
 from qkv.training.text_task import TextTask
 
 CPU = torch.device("cpu")

@@ -8,68 +8,8 @@ from rich.console import Console
 
 from qkv.cli.console import counted, percent, print_table, printable, results_console
 
-
-def print_audit(document: dict[str, Any]) -> None:
-    """Print the document of `qkv.data.audit`: facts, classes by split, copies, bad files."""
-    console = results_console()
-    splits = list(document["splits"])
-    lines = {
-        "source": document["source"],
-        "images": f"{document['images']:,}",
-        "width": _spread(document["width"]),
-        "height": _spread(document["height"]),
-        "modes": _counts(document["modes"]),
-        "formats": _counts(document["formats"]),
-    }
-    for name, text in lines.items():
-        if text:
-            console.print(f"{name:<10}{printable(text)}", soft_wrap=True)
-    rows = [
-        [name, *(f"{counts[split]:,}" if split in counts else "-" for split in splits)]
-        for name, counts in document["classes"].items()
-    ]
-    total = ["all", *(f"{count:,}" for count in document["splits"].values())]
-    print_table(console, "Images by class and split", ["class", *splits], [*rows, total])
-    console.print("\nExact copies")
-    for key, where in (("within_splits", "within a split"), ("across_splits", "across splits")):
-        _print_copies(console, document["duplicates"][key], where)
-    if document["bad_files"]:
-        console.print(f"\n{counted(len(document['bad_files']), 'file')} cannot be used")
-        for item in document["bad_files"]:
-            console.print(
-                f"  {printable(item['path'])}: {printable(item['reason'])}", soft_wrap=True
-            )
-    if document["warnings"]:
-        console.print("\nWarnings")
-        for warning in document["warnings"]:
-            console.print(f"  {printable(warning)}", soft_wrap=True)
-
-
-def _print_copies(console: Console, copies: dict[str, Any], where: str) -> None:
-    if not copies["groups"]:
-        console.print(f"  none {where}")
-        return
-    console.print(
-        f"  {counted(copies['groups'], 'group')} of {counted(copies['images'], 'image')} {where}"
-    )
-    for group in copies["shown"]:
-        console.print(f"    {printable(' = '.join(group))}", soft_wrap=True)
-    left = copies["groups"] - len(copies["shown"])
-    if left:
-        console.print(f"    and {left:,} more groups")
-
-
-def _spread(values: dict[str, float] | None) -> str:
-    if values is None:
-        return ""
-    if values["min"] == values["max"]:
-        return f"{values['min']:g} pixels"
-    return f"{values['min']:g} to {values['max']:g} pixels, median {values['median']:g}"
-
-
-def _counts(values: dict[str, int]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in values.items())
-
+PRINTED_GROUPS = 5
+"""Groups of equal texts that are named; the document has more."""
 
 _QUANTILES = {
     "min": "min",
@@ -83,53 +23,73 @@ _QUANTILES = {
 }
 
 
-PRINTED_GROUPS = 5
-"""Groups of equal texts that are named; the document has more."""
+def print_audit(document: dict[str, Any]) -> None:
+    """Print the audit of an image data set: facts, classes by split, copies, bad files."""
+    console = results_console()
+    facts = {
+        "source": document["source"],
+        "images": f"{document['images']:,}",
+        "width": _spread(document["width"]),
+        "height": _spread(document["height"]),
+        "modes": _counts(document["modes"]),
+        "formats": _counts(document["formats"]),
+    }
+    _print_facts_and_classes(console, document, facts, "Images")
+    console.print("\nExact copies")
+    for key, where in (("within_splits", "within a split"), ("across_splits", "across splits")):
+        copies = document["duplicates"][key]
+        lines = [" = ".join(group) for group in copies["shown"]]
+        left = copies["groups"] - len(lines)
+        _print_groups(
+            console, copies, "image", where, lines, f"{left:,} more groups" if left else ""
+        )
+    bad = [f"{item['path']}: {item['reason']}" for item in document["bad_files"]]
+    _print_list(console, f"{counted(len(bad), 'file')} cannot be used", bad)
+    _print_list(console, "Warnings", document["warnings"])
 
 
 def print_text_audit(document: dict[str, Any]) -> None:
-    """Print the document of `qkv.data.audit`: facts, classes, lengths, copies, bad rows."""
+    """Print the audit of a text data set: facts, classes, lengths, copies, bad rows."""
     console = results_console()
-    splits = list(document["splits"])
     columns = document["columns"]
-    lines = {
+    facts = {
         "source": document["source"],
         "columns": f"text {columns['text']!r}, label {columns['label']!r}" if columns else "",
         "texts": f"{document['texts']:,}",
     }
-    for name, text in lines.items():
-        if text:
-            console.print(f"{name:<10}{printable(text)}", soft_wrap=True)
-    for note in document["notes"]:
-        console.print(printable(note), soft_wrap=True)
-    rows = [
-        [name, *(f"{counts[split]:,}" if split in counts else "-" for split in splits)]
-        for name, counts in document["classes"].items()
-    ]
-    total = ["all", *(f"{count:,}" for count in document["splits"].values())]
-    print_table(console, "Texts by class and split", ["class", *splits], [*rows, total])
+    _print_facts_and_classes(console, document, facts, "Texts")
     _print_lengths(console, document)
     for key, title in (
         ("duplicates", "Equal texts"),
         ("near_duplicates", "Texts equal but for capitals and white space"),
     ):
         console.print(f"\n{title}")
-        _print_groups(console, document[key]["within_splits"], "within a split")
-        _print_groups(console, document[key]["across_splits"], "across splits")
+        _print_text_groups(console, document[key]["within_splits"], "within a split")
+        _print_text_groups(console, document[key]["across_splits"], "across splits")
     if document["conflicting_labels"]["groups"]:
         console.print("\nEqual texts under different labels")
-        _print_groups(console, document["conflicting_labels"], "with several labels")
-    if document["bad_rows"]:
-        what = "row" if columns else "file"
-        console.print(f"\n{counted(len(document['bad_rows']), what)} cannot be used")
-        for item in document["bad_rows"]:
-            console.print(
-                f"  {printable(item['path'])} {printable(item['reason'])}", soft_wrap=True
-            )
-    if document["warnings"]:
-        console.print("\nWarnings")
-        for warning in document["warnings"]:
-            console.print(f"  {printable(warning)}", soft_wrap=True)
+        _print_text_groups(console, document["conflicting_labels"], "with several labels")
+    bad = [f"{item['path']} {item['reason']}" for item in document["bad_rows"]]
+    what = counted(len(bad), "row" if columns else "file")
+    _print_list(console, f"{what} cannot be used", bad)
+    _print_list(console, "Warnings", document["warnings"])
+
+
+def _print_facts_and_classes(
+    console: Console, document: dict[str, Any], facts: dict[str, str], title: str
+) -> None:
+    splits = list(document["splits"])
+    for name, text in facts.items():
+        if text:
+            console.print(f"{name:<10}{printable(text)}", soft_wrap=True)
+    for note in document.get("notes", ()):
+        console.print(printable(note), soft_wrap=True)
+    rows = [
+        [name, *(f"{counts[split]:,}" if split in counts else "-" for split in splits)]
+        for name, counts in document["classes"].items()
+    ]
+    total = ["all", *(f"{count:,}" for count in document["splits"].values())]
+    print_table(console, f"{title} by class and split", ["class", *splits], [*rows, total])
 
 
 def _print_lengths(console: Console, document: dict[str, Any]) -> None:
@@ -148,19 +108,47 @@ def _print_lengths(console: Console, document: dict[str, Any]) -> None:
         )
 
 
-def _print_groups(console: Console, groups: dict[str, Any], where: str) -> None:
-    if not groups["groups"]:
-        console.print(f"  none {where}")
-        return
-    console.print(
-        f"  {counted(groups['groups'], 'group')} of {counted(groups['texts'], 'text')} {where}"
-    )
+def _print_text_groups(console: Console, groups: dict[str, Any], where: str) -> None:
+    lines = []
     for group in groups["shown"][:PRINTED_GROUPS]:
-        names = " = ".join(group["names"])
         left = group["texts"] - len(group["names"])
         more = f" and {left:,} more" if left else ""
         beginning = " ".join(group["beginning"].split())
-        console.print(f"    {printable(names)}{more}: {printable(beginning)}", soft_wrap=True)
+        lines.append(f"{' = '.join(group['names'])}{more}: {beginning}")
     left = groups["groups"] - PRINTED_GROUPS
-    if left > 0:
-        console.print(f"    and {counted(left, 'more group')}")
+    rest = counted(left, "more group") if left > 0 else ""
+    _print_groups(console, groups, "text", where, lines, rest)
+
+
+def _print_groups(
+    console: Console, groups: dict[str, Any], noun: str, where: str, lines: list[str], rest: str
+) -> None:
+    """Print how many groups of equal examples there are, some of them, and how many are left."""
+    if not groups["groups"]:
+        console.print(f"  none {where}")
+        return
+    examples = counted(groups[f"{noun}s"], noun)
+    console.print(f"  {counted(groups['groups'], 'group')} of {examples} {where}")
+    for line in lines:
+        console.print(f"    {printable(line)}", soft_wrap=True)
+    if rest:
+        console.print(f"    and {rest}")
+
+
+def _print_list(console: Console, title: str, lines: list[str]) -> None:
+    if lines:
+        console.print(f"\n{title}")
+    for line in lines:
+        console.print(f"  {printable(line)}", soft_wrap=True)
+
+
+def _spread(values: dict[str, float] | None) -> str:
+    if values is None:
+        return ""
+    if values["min"] == values["max"]:
+        return f"{values['min']:g} pixels"
+    return f"{values['min']:g} to {values['max']:g} pixels, median {values['median']:g}"
+
+
+def _counts(values: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in values.items())

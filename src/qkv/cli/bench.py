@@ -37,9 +37,10 @@ def bench(
         for key, summary in {} if as_json else registry.CASES.items():
             results_console().print(f"{key:<26}{summary}", soft_wrap=True)
         return
-    from qkv.cli.progress import counting
+    from qkv.cli.progress import make_reporter
 
-    with counting(name) as progress:
+    with make_reporter() as reporter:
+        progress = reporter.progress(name, "steps")
         document = registry.run(name, quick=quick, progress=progress)
     if out is not None:
         from qkv.files import replace_file

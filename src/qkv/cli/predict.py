@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,25 +15,46 @@ import typer
 
 from qkv.cli.console import counted, printable, say
 from qkv.cli.options import JsonFlag, RunArgument, TextColumnOption
-from qkv.data.image_decode import SUFFIXES
 from qkv.errors import DataError, QKVError
-from qkv.predictions import FailedInput, Prediction
 
 if TYPE_CHECKING:
     from qkv.cli.prediction_output import Write
-    from qkv.predictions import Classifier
+    from qkv.predictions import Classifier, FailedInput, Prediction
+    from qkv.progress import Progress
     from qkv.text.classifier import TextClassifier
 
+    Predictions = Iterator[Prediction | FailedInput]
 
 SOME_FAILED = 1
+STANDARD_INPUT = "-"
+CHUNK_BYTES = 1 << 16
+LONGEST_LINE_BYTES = 1 << 26
+"""A longer line must be something else than a text; the rest of it is passed over."""
 
 
-class _NothingAskedError(typer.TyperException):
+class _MissingInputError(typer.TyperException):
     """There is no input: only the command knows when one must be there."""
 
     def __init__(self, context: typer.Context) -> None:
         super().__init__("Missing argument 'INPUT...'")
         self.ctx = context
+
+
+@dataclass(frozen=True)
+class PredictInputs:
+    """Inputs of one call.
+
+    Attributes:
+        predict: from a classifier and a batch size to a prediction for each input, in order.
+        count: how many there are; None if only their end will tell.
+        widest: letters of the longest name.
+        one_line: whether names are texts, to be shown on one line.
+    """
+
+    predict: Callable[[Any, int], Predictions]
+    count: int | None
+    widest: int
+    one_line: bool = False
 
 
 def predict(
@@ -78,16 +99,14 @@ def predict(
     Inputs that cannot be read do not stop the others. Put -- before texts that begin with a dash.
     """
     if not inputs and file is None:
-        raise _NothingAskedError(context)
-    from qkv.cli.prediction_output import check_answer_file
+        raise _MissingInputError(context)
+    from qkv.cli.prediction_output import check_prediction_file
 
     if out is not None:
-        check_answer_file(out)
-    if task_of(run) == "text":
-        asked = ask_texts(inputs or [], file, text_column)
-    else:
-        asked = ask_images(inputs or [], file, text_column)
-    failed, done = _deliver(ready_classifier(run), asked, as_json, out, batch_size, top_k)
+        check_prediction_file(out)
+    read = text_inputs if task_of(run) == "text" else image_inputs
+    found = read(inputs or [], file, text_column)
+    failed, done = _write_predictions(ready_classifier(run), found, as_json, out, batch_size, top_k)
     if out is not None and not as_json:
         sys.stdout.write(f"{counted(done - failed, 'prediction')} in {printable(str(out))}\n")
     if failed:
@@ -95,64 +114,186 @@ def predict(
         raise typer.Exit(SOME_FAILED)
 
 
-def _deliver(
+def _write_predictions(
     classifier: Classifier[Any, Any],
-    asked: Asked,
+    inputs: PredictInputs,
     as_json: bool,
     out: Path | None,
     batch_size: int,
     top_k: int,
 ) -> tuple[int, int]:
-    """Answer; return how many inputs failed, and how many there were."""
-    from qkv.cli.prediction_output import answer_file, json_document, table
+    """Predict and write; return how many inputs failed, and how many there were."""
+    from qkv.cli.prediction_output import json_document, prediction_file, table
+    from qkv.cli.progress import make_reporter
+    from qkv.predictions import FailedInput
 
-    names = classifier.class_names
+    names, failed, done = classifier.class_names, 0, 0
     with ExitStack() as stack:
         writers: list[Write] = []
         if out is not None:
-            writers.append(stack.enter_context(answer_file(out, names)))
+            writers.append(stack.enter_context(prediction_file(out, names)))
         if as_json:
             writers.append(stack.enter_context(json_document(sys.stdout)))
         elif out is None:
-            writers.append(table(sys.stdout, names, asked.widest, top_k, one_line=asked.one_line))
-        answers = asked.answers(classifier, batch_size)
+            writers.append(table(sys.stdout, names, inputs.widest, top_k, one_line=inputs.one_line))
+        show: Progress = lambda done, total: None  # noqa: ARG005, E731
         # Rows that scroll by on a terminal show the progress themselves.
-        if asked.count is not None and not (out is None and sys.stdout.isatty()):
-            answers = _counted(answers, asked.count)
-        return _write(answers, writers, flush=asked.count is None)
-
-
-def _write(
-    answers: Iterable[Prediction | FailedInput], writers: list[Write], *, flush: bool
-) -> tuple[int, int]:
-    """Give every answer to every one of `writers`; return how many inputs failed, and how many."""
-    from qkv.predictions import FailedInput
-
-    failed = done = 0
-    for answer in answers:
-        done += 1
-        failed += isinstance(answer, FailedInput)
-        for write in writers:
-            write(answer)
-        if flush:  # what comes line by line is waited for line by line
-            sys.stdout.flush()
+        if inputs.count is not None and not (out is None and sys.stdout.isatty()):
+            reporter = make_reporter()
+            stack.enter_context(reporter)
+            show = reporter.progress("predict", "inputs")
+        for done, prediction in enumerate(inputs.predict(classifier, batch_size), start=1):
+            failed += isinstance(prediction, FailedInput)
+            for write in writers:
+                write(prediction)
+            if inputs.count is None:  # what comes line by line is waited for line by line
+                sys.stdout.flush()
+            else:
+                show(done, inputs.count)
     return failed, done
 
 
-def _counted(
-    answers: Iterable[Prediction | FailedInput], total: int
-) -> Iterator[Prediction | FailedInput]:
-    from qkv.cli.progress import counting
+def task_of(run: Path) -> str:
+    """The task of a run.
 
-    with counting("predict") as show:
-        for done, answer in enumerate(answers, start=1):
-            yield answer
-            show(done, total)
+    Raises:
+        RunError: there is no run.
+    """
+    from qkv.runs import Run
+
+    return str(Run.open(run).config().get("task"))
 
 
-CHUNK_BYTES = 1 << 16
-LONGEST_LINE_BYTES = 1 << 26
-"""A longer line must be something else than a text; the rest of it is passed over."""
+def ready_classifier(run: Path) -> Classifier[Any, Any]:
+    """The classifier of a run, ready to predict: what it lacks is found before it begins.
+
+    Raises:
+        QKVError: the run is damaged, or its encoder is not to be had.
+    """
+    from qkv.loading import load
+
+    classifier = load(run, device="auto")
+    classifier.prepare()
+    return classifier
+
+
+# --- images ---------------------------------------------------------------------------------
+
+
+def image_inputs(
+    inputs: Sequence[str], file: Path | None, text_column: str | None
+) -> PredictInputs:
+    """Images, and those of folders.
+
+    Raises:
+        QKVError: no input exists, or options are given that are for texts.
+    """
+    for option, given in (("--file", file), ("--text-column", text_column)):
+        if given is not None:
+            raise QKVError(
+                f"{option} is for models of texts, and this run is one of images",
+                remedy="name images or folders of images",
+            )
+    files = expand_inputs([Path(path) for path in inputs])
+    return PredictInputs(
+        lambda classifier, size: classifier.predict_each(files, batch_size=size),
+        count=len(files),
+        widest=max(len(str(path)) for path in files),
+    )
+
+
+def expand_inputs(inputs: Sequence[Path]) -> list[Path]:
+    """Files as they are named, and the images below each folder, sorted.
+
+    Hidden files and folders are left out of folders. A file that is named stays in the list even if
+    it is not there, so that it gets its own error among the answers.
+
+    Raises:
+        DataError: a folder has no image, or no input exists.
+    """
+    if not any(path.exists() for path in inputs):
+        more = f" (and {len(inputs) - 1} more)" if len(inputs) > 1 else ""
+        raise DataError(f"there is no {inputs[0]}{more}", remedy="name images or folders of images")
+    files: list[Path] = []
+    for path in inputs:
+        files += _images_below(path) if path.is_dir() else [path]
+    return files
+
+
+def _images_below(root: Path) -> list[Path]:
+    from qkv.data.image_decode import SUFFIXES
+
+    found: list[Path] = []
+    for folder, folders, names in os.walk(root, onerror=_refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [
+            Path(folder, name)
+            for name in names
+            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+        ]
+    if not found:
+        raise DataError(
+            f"{root} holds no image", remedy=f"images end in {', '.join(sorted(SUFFIXES))}"
+        )
+    return sorted(found)
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise DataError(
+        f"{error.filename} cannot be listed ({error.strerror})",
+        remedy="correct its permissions",
+    ) from None
+
+
+# --- texts ----------------------------------------------------------------------------------
+
+
+def text_inputs(inputs: Sequence[str], file: Path | None, text_column: str | None) -> PredictInputs:
+    """Texts as they are, those of a table, or the lines of standard input.
+
+    Raises:
+        QKVError: the inputs contradict each other, or the table cannot be read.
+    """
+    one_or_other = "give the one or the other, not both"
+    if file is not None and inputs:
+        raise QKVError("texts are given beside --file", remedy=one_or_other)
+    if file is None and text_column is not None:
+        raise QKVError(
+            "--text-column says which column of a table holds the texts",
+            remedy="name the table with --file",
+        )
+    if STANDARD_INPUT in inputs:
+        if len(inputs) > 1:
+            raise QKVError(
+                "- reads standard input, and other texts are given beside it", remedy=one_or_other
+            )
+        if sys.stdin.isatty():
+            say("one text a line; end with Ctrl-D")
+        return PredictInputs(
+            lambda classifier, size: predict_lines(classifier, standard_input(), size),
+            count=None,
+            widest=sys.maxsize,
+            one_line=True,
+        )
+    names: Sequence[str]
+    texts: Sequence[str]
+    if file is not None:
+        from qkv.data.text_table import read_texts
+
+        names, texts = read_texts(file, text_column)
+        if not texts:
+            raise DataError(f"{file} has no rows", remedy="name a table with texts")
+    else:
+        for text in inputs:
+            refuse_file(text)
+        texts = inputs
+        names = [text if text.strip() else f"text {n}" for n, text in enumerate(inputs, start=1)]
+    return PredictInputs(
+        lambda classifier, size: classifier.predict_each(texts, names=names, batch_size=size),
+        count=len(texts),
+        widest=max(len(name) for name in names),
+        one_line=file is None,
+    )
 
 
 def refuse_file(text: str) -> None:
@@ -176,12 +317,10 @@ def refuse_file(text: str) -> None:
         raise DataError(f"{text} is a file, and its name was given as a text", remedy=remedy)
 
 
-def answer_lines(
-    classifier: TextClassifier, stream: BinaryIO, batch_size: int
-) -> Iterator[Prediction | FailedInput]:
-    """An answer for each line; an empty or undecodable one does not stop the others.
+def predict_lines(classifier: TextClassifier, stream: BinaryIO, batch_size: int) -> Predictions:
+    """A prediction for each line; an empty or undecodable one does not stop the others.
 
-    Lines are answered together as far as they have come, so none waits for a later one.
+    Lines are predicted together as far as they have come, so none waits for a later one.
     """
     number = 0
     for batch in line_batches(stream, batch_size):
@@ -190,9 +329,9 @@ def answer_lines(
             number += 1
             read.append(_decoded(line, number))
         texts = [item for item in read if isinstance(item, str)]
-        answers = classifier.predict_each(texts, batch_size=batch_size)
+        predictions = classifier.predict_each(texts, batch_size=batch_size)
         for item in read:
-            yield next(answers) if isinstance(item, str) else item
+            yield next(predictions) if isinstance(item, str) else item
 
 
 def line_batches(stream: BinaryIO, at_once: int) -> Iterator[list[bytes]]:
@@ -224,6 +363,8 @@ def standard_input() -> BinaryIO:
 
 def _decoded(line: bytes, number: int) -> str | FailedInput:
     """The text of a line, or why it has none."""
+    from qkv.predictions import FailedInput
+
     name = f"line {number:,}"
     if len(line) > LONGEST_LINE_BYTES:
         return FailedInput(name, f"{name} has more than {LONGEST_LINE_BYTES:,} bytes")
@@ -232,166 +373,3 @@ def _decoded(line: bytes, number: int) -> str | FailedInput:
     except UnicodeDecodeError as error:
         return FailedInput(name, f"{name} has a byte 0x{line[error.start]:02x} that is not UTF-8")
     return text if text.strip() else FailedInput(name, f"{name} is empty")
-
-
-Answers = Iterator[Prediction | FailedInput]
-STANDARD_INPUT = "-"
-
-
-@dataclass(frozen=True)
-class Asked:
-    """Inputs of one call.
-
-    Attributes:
-        answers: from a classifier and a batch size to an answer for each input, in order.
-        count: how many there are; None if only their end will tell.
-        widest: letters of the longest name.
-        one_line: whether names are texts, to be shown on one line.
-    """
-
-    answers: Callable[[Any, int], Answers]
-    count: int | None
-    widest: int
-    one_line: bool = False
-
-
-def task_of(run: Path) -> str:
-    """The task of a run.
-
-    Raises:
-        RunError: there is no run.
-    """
-    from qkv.runs import Run
-
-    return str(Run.open(run).config().get("task"))
-
-
-def ready_classifier(run: Path) -> Classifier[Any, Any]:
-    """The classifier of a run, ready to answer: what it lacks is found before an answer is begun.
-
-    Raises:
-        QKVError: the run is damaged, or its encoder is not to be had.
-    """
-    from qkv.loading import load
-
-    classifier = load(run, device="auto")
-    classifier.prepare()
-    return classifier
-
-
-def ask_images(inputs: Sequence[str], file: Path | None, text_column: str | None) -> Asked:
-    """Images, and those of folders.
-
-    Raises:
-        QKVError: no input exists, or options are given that are for texts.
-    """
-    for option, given in (("--file", file), ("--text-column", text_column)):
-        if given is not None:
-            raise QKVError(
-                f"{option} is for models of texts, and this run is one of images",
-                remedy="name images or folders of images",
-            )
-    files = expand_inputs([Path(path) for path in inputs])
-    return Asked(
-        lambda classifier, size: classifier.predict_each(files, batch_size=size),
-        count=len(files),
-        widest=max(len(str(path)) for path in files),
-    )
-
-
-def ask_texts(inputs: Sequence[str], file: Path | None, text_column: str | None) -> Asked:
-    """Texts as they are, those of a table, or the lines of standard input.
-
-    Raises:
-        QKVError: the inputs contradict each other, or the table cannot be read.
-    """
-    if file is not None:
-        if inputs:
-            raise QKVError(
-                "texts are given beside --file", remedy="give the one or the other, not both"
-            )
-        return _ask_table(file, text_column)
-    if text_column is not None:
-        raise QKVError(
-            "--text-column says which column of a table holds the texts",
-            remedy="name the table with --file",
-        )
-    if STANDARD_INPUT in inputs:
-        if len(inputs) > 1:
-            raise QKVError(
-                "- reads standard input, and other texts are given beside it",
-                remedy="give the one or the other, not both",
-            )
-        if sys.stdin.isatty():
-            say("one text a line; end with Ctrl-D")
-        return Asked(
-            lambda classifier, size: answer_lines(classifier, standard_input(), size),
-            count=None,
-            widest=sys.maxsize,
-            one_line=True,
-        )
-    for text in inputs:
-        refuse_file(text)
-    names = [
-        text if text.strip() else f"text {number}" for number, text in enumerate(inputs, start=1)
-    ]
-    return _ask_named(names, list(inputs), one_line=True)
-
-
-def _ask_table(file: Path, text_column: str | None) -> Asked:
-    from qkv.data.text_table import read_texts
-
-    names, texts = read_texts(file, text_column)
-    if not texts:
-        raise DataError(f"{file} has no rows", remedy="name a table with texts")
-    return _ask_named(names, texts)
-
-
-def _ask_named(names: Sequence[str], texts: Sequence[str], *, one_line: bool = False) -> Asked:
-    return Asked(
-        lambda classifier, size: classifier.predict_each(texts, names=names, batch_size=size),
-        count=len(texts),
-        widest=max(len(name) for name in names),
-        one_line=one_line,
-    )
-
-
-def expand_inputs(inputs: Sequence[Path]) -> list[Path]:
-    """Files as they are named, and the images below each folder, sorted.
-
-    Hidden files and folders are left out of folders. A file that is named stays in the list even if
-    it is not there, so that it gets its own error among the answers.
-
-    Raises:
-        DataError: a folder has no image, or no input exists.
-    """
-    if not any(path.exists() for path in inputs):
-        more = f" (and {len(inputs) - 1} more)" if len(inputs) > 1 else ""
-        raise DataError(f"there is no {inputs[0]}{more}", remedy="name images or folders of images")
-    files: list[Path] = []
-    for path in inputs:
-        files += _images_below(path) if path.is_dir() else [path]
-    return files
-
-
-def _images_below(root: Path) -> list[Path]:
-    found: list[Path] = []
-    for folder, folders, names in os.walk(root, onerror=_refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            Path(folder, name)
-            for name in names
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
-        ]
-    if not found:
-        raise DataError(
-            f"{root} holds no image", remedy=f"images end in {', '.join(sorted(SUFFIXES))}"
-        )
-    return sorted(found)
-
-
-def _refuse(error: OSError) -> NoReturn:
-    raise DataError(
-        f"{error.filename} cannot be listed ({error.strerror})",
-        remedy="correct its permissions",
-    ) from None

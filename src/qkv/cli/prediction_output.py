@@ -1,4 +1,4 @@
-"""Answers in a file: CSV, JSONL or Parquet, whole or not at all."""
+"""Predictions as a table, as JSON, or in a file: CSV, JSONL or Parquet."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from qkv.files import replacing
 from qkv.predictions import FailedInput, Prediction
 
 Answer = Prediction | FailedInput
-Write = Callable[[Answer], None]
+Write = Callable[[Answer], object]
 WIDEST_INPUT = 60
 
 
@@ -27,7 +27,7 @@ def json_document(stream: TextIO) -> Iterator[Write]:
 
     def write(answer: Answer) -> None:
         nonlocal separator
-        stream.write(f"{separator}\n  {json.dumps(entry(answer))}")
+        stream.write(f"{separator}\n  {json.dumps(vars(answer))}")
         separator = ","
 
     stream.write('{"predictions": [')
@@ -89,11 +89,6 @@ def shortened(text: str, width: int) -> str:
     return set_cell_size(line, width)
 
 
-def entry(answer: Answer) -> dict[str, Any]:
-    """The JSON entry of an answer: a prediction, or an input with its error."""
-    return dict(vars(answer))
-
-
 ROWS_IN_GROUP = 10_000
 FIXED_COLUMNS = ("input", "label", "probability", "error")
 
@@ -102,7 +97,7 @@ FIXED_COLUMNS = ("input", "label", "probability", "error")
 def _jsonl(path: Path, class_names: Sequence[str]) -> Iterator[Write]:  # noqa: ARG001
     """One JSON object a line, as in the `--json` document."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
-        yield lambda answer: _discard(file.write(json.dumps(entry(answer)) + "\n"))
+        yield lambda answer: file.write(json.dumps(vars(answer)) + "\n")
 
 
 @contextmanager
@@ -111,7 +106,7 @@ def _csv(path: Path, class_names: Sequence[str]) -> Iterator[Write]:
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(columns(class_names))
-        yield lambda answer: _discard(rows.writerow(row(answer, class_names)))
+        yield lambda answer: rows.writerow(row(answer, class_names))
 
 
 @contextmanager
@@ -152,7 +147,7 @@ FORMATS: dict[str, Callable[[Path, Sequence[str]], AbstractContextManager[Write]
 }
 
 
-def check_answer_file(path: Path) -> None:
+def check_prediction_file(path: Path) -> None:
     """Refuse, before any work, a file that could not be written in the end.
 
     Raises:
@@ -175,7 +170,7 @@ def check_answer_file(path: Path) -> None:
 
 
 @contextmanager
-def answer_file(path: Path, class_names: Sequence[str]) -> Iterator[Write]:
+def prediction_file(path: Path, class_names: Sequence[str]) -> Iterator[Write]:
     """What writes answers to a file that appears, or is replaced, once it is complete.
 
     Args:
@@ -216,7 +211,3 @@ def row(answer: Answer, class_names: Sequence[str]) -> list[str | float | None]:
 def _text(name: str) -> str:
     """A name as valid Unicode: file systems allow bytes that are no letters."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _discard(result: object) -> None:
-    """Make a writer of a call whose result (bytes written) is of no use."""

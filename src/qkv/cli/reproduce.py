@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from qkv.cli.console import (
     accuracy_with_interval,
@@ -20,22 +18,17 @@ from qkv.cli.console import (
 )
 from qkv.cli.options import DataOption, JsonFlag, SettingsOption
 from qkv.errors import QKVError, RunError
-from qkv.evaluation.reported import S4, S5, PrintedRun
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from qkv.evaluation.reported import PrintedRun
     from qkv.runs import Run
-    from qkv.training.recipe import Recipe
+    from qkv.training.training_settings import Recipe
 
 
-@dataclass(frozen=True)
-class Study:
-    """A printed run, and the family of recipes whose `reference` repeats it."""
-
-    family: str
-    printed: PrintedRun
-
-
-STUDIES = {"s4": Study("fashion-mnist", S4), "s5": Study("imdb", S5)}
+# The family of recipes whose `reference` repeats the printed run.
+STUDIES = {"s4": "fashion-mnist", "s5": "imdb"}
 # All else makes two recipes different experiments.
 NOT_DECIDING = {"description", "expected", "promise", "seed"}
 
@@ -69,23 +62,21 @@ def reproduce(
 
     s4 is a Vision Transformer on Fashion-MNIST, s5 a GRU on a frozen encoder on IMDB.
     """
-    names = [word for word in words or () if "=" not in word]
+    from qkv.evaluation.reported import S4, S5
+
     overrides = [*(settings or ()), *(word for word in words or () if "=" in word)]
-    name, study = _study(names)
+    name = _named_study([word for word in words or () if "=" not in word])
+    printed = {"s4": S4, "s5": S5}[name]
     if encoder is not None:
-        if study.printed.encoder is None:
+        if printed.encoder is None:
             raise QKVError(f"{name} has no encoder", remedy="leave out --encoder")
         overrides.append(f"encoder.name={encoder}")
-    run = _reference_run(study, overrides, out or Path("runs") / name, data)
-
-    document = comparison(name, study.printed, run, overrides)
-    if as_json:
-        print_json(document)
-    else:
-        print_comparison(document)
+    run = _reference_run(STUDIES[name], overrides, out or Path("runs") / name, data)
+    document = comparison(name, printed, run, overrides)
+    (print_json if as_json else print_comparison)(document)
 
 
-def _study(names: list[str]) -> tuple[str, Study]:
+def _named_study(names: list[str]) -> str:
     if len(names) != 1:
         found = f"there are {len(names)}: {', '.join(names)}" if names else "it is missing"
         raise QKVError(
@@ -98,16 +89,16 @@ def _study(names: list[str]) -> tuple[str, Study]:
         raise QKVError(
             f"there is no study {names[0]!r}", remedy=nearest(names[0], STUDIES, what="studies")
         )
-    return names[0], STUDIES[names[0]]
+    return names[0]
 
 
-def _reference_run(study: Study, overrides: list[str], out: Path, data: Path | None) -> Run:
+def _reference_run(family: str, overrides: list[str], out: Path, data: Path | None) -> Run:
     """The finished run of the reference recipe in `out`: there already, gone on with, or new."""
     from qkv.cli.progress import make_reporter
     from qkv.training import train as experiment
     from qkv.training.recipe import load_recipe
 
-    recipe = load_recipe(study.family, "reference", overrides)
+    recipe = load_recipe(family, "reference", overrides)
     with make_reporter() as reporter:
         if not out.exists() or (out.is_dir() and not any(out.iterdir())):
             return experiment.train(recipe, out=out, data=data, reporter=reporter)

@@ -12,9 +12,8 @@ from qkv.cli.console import print_json, printable, results_console, say
 from qkv.cli.options import DataOption, JsonFlag, SettingsOption
 
 if TYPE_CHECKING:
+    from qkv.progress import Progress
     from qkv.studies.study import Cell, StudyDocument
-
-Progress = Callable[[int, int], None]
 
 # Of a longer table the terminal gets the beginning and the end; study.json has it whole.
 PRINTED_ROWS, LAST_ROWS = 48, 8
@@ -186,13 +185,13 @@ def _deliver(
     as_json: bool,
 ) -> None:
     """Run a study, write its files, print it."""
-    from qkv.cli.progress import counting
+    from qkv.cli.progress import make_reporter
     from qkv.studies.registry import require_writable, write_study
 
     folder = Path("studies") / name if out is None else out
     require_writable(folder)
-    with counting(name) as progress:
-        document = measure(progress)
+    with make_reporter() as reporter:
+        document = measure(reporter.progress(name, "steps"))
     written = write_study(document, folder)
     if as_json:
         print_json(document)

@@ -22,7 +22,10 @@ from qkv.progress import Reporter, Silent
 from qkv.runs import Run
 from qkv.text.classifier import TextClassifier
 from qkv.training.data import fingerprint, load_dataset, test_split
-from qkv.training.recipe import Recipe, TextRecipe, VisionRecipe, parse_recipe
+from qkv.training.recipe import parse_recipe
+from qkv.training.text_recipe import TextRecipe
+from qkv.training.training_settings import Recipe
+from qkv.training.vision_task import VisionRecipe
 from qkv.vision.classifier import VisionClassifier
 
 # Evaluating a text run: its answers, and each of its models by itself.

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from qkv.errors import DataError, RecipeError
 from qkv.evaluation.evaluate import labelled_examples
@@ -83,7 +82,8 @@ def evaluate_explanations(
     split = examples.split
     if not len(split):
         raise DataError(f"{examples.source} holds no example", remedy="name others with --data")
-    chosen = _chosen(len(split), sample, seed)
+    random = np.random.default_rng(seed)
+    chosen = np.sort(random.choice(len(split), min(sample, len(split)), replace=False))
     progress = reporter.progress("explain", "explanations")
     total = len(chosen) * len(names)
     progress(0, total)
@@ -123,11 +123,3 @@ def summary(explanations: Sequence[Explanation]) -> dict[str, Any]:
         "beats_random_interval_95": list(wilson_interval(beating, len(measured))),
         "median_seconds": statistics.median(one.seconds for one in explanations),
     }
-
-
-def _chosen(examples: int, sample: int, seed: int) -> npt.NDArray[np.int64]:
-    """Indices of a sample without repetition, in order; the same for the same seed."""
-    if sample >= examples:
-        return np.arange(examples, dtype=np.int64)
-    drawn = np.random.default_rng(seed).choice(examples, sample, replace=False)
-    return np.sort(drawn).astype(np.int64)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +59,7 @@ class Explanation:
     seconds: float
     convergence_delta: float | None = None
     coarsened: str | None = None
+    task: ClassVar[str]
 
     @property
     def completeness_gap(self) -> float | None:
@@ -66,21 +67,19 @@ class Explanation:
         return self.convergence_delta
 
     def document(self) -> dict[str, Any]:
-        """All of it as JSON values; figures are drawn from this."""
-        return {
-            "input": self.input,
-            "method": self.method,
-            "label": self.label,
-            "probability": self.probability,
-            "probabilities": self.probabilities,
-            "contributions": self.contributions.tolist(),
-            "signed": self.signed,
-            "unit": self.unit,
-            "faithfulness": self.faithfulness.document(),
-            "seconds": self.seconds,
-            "completeness_gap": self.convergence_delta,
-            "coarsened": self.coarsened,
-        }
+        """`task` and all fields as JSON values; figures are drawn from this."""
+        values: dict[str, Any] = {"task": self.task}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.ndarray):
+                value = value.tolist()
+            elif isinstance(value, Faithfulness):
+                value = value.document()
+            elif isinstance(value, tuple):
+                value = [vars(word) for word in value]
+            name = "completeness_gap" if field.name == "convergence_delta" else field.name
+            values[name] = value
+        return values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,16 +96,7 @@ class ImageExplanation(Explanation):
     pixels: npt.NDArray[np.uint8]
     grid_size: int
     heat: npt.NDArray[np.float32]
-
-    def document(self) -> dict[str, Any]:
-        """All of it as JSON values, `task` among them."""
-        return {
-            "task": "vision",
-            **super().document(),
-            "pixels": self.pixels.tolist(),
-            "grid_size": self.grid_size,
-            "heat": self.heat.tolist(),
-        }
+    task: ClassVar[str] = "vision"
 
 
 @dataclass(frozen=True)
@@ -131,16 +121,7 @@ class TextExplanation(Explanation):
     text: str
     words: tuple[Word, ...]
     read: int
-
-    def document(self) -> dict[str, Any]:
-        """All of it as JSON values, `task` among them."""
-        return {
-            "task": "text",
-            **super().document(),
-            "text": self.text,
-            "words": [vars(word) for word in self.words],
-            "read": self.read,
-        }
+    task: ClassVar[str] = "text"
 
 
 @dataclass(frozen=True)

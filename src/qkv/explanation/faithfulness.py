@@ -161,10 +161,7 @@ def measure_faithfulness(
 
 def _first_parts(order: IntArray, counts: IntArray) -> BoolArray:
     """(counts, parts): True for the first 0, 1, … parts of an order."""
-    rank = np.empty(len(order), dtype=np.int64)
-    rank[order] = np.arange(len(order))
-    first: BoolArray = rank[None] < counts[:, None]
-    return first
+    return np.asarray(np.argsort(order)[None] < counts[:, None])
 
 
 def _tuple(values: FloatArray) -> tuple[float, ...]:

@@ -28,8 +28,7 @@ def occlusion(masked: MaskedInput, label: int) -> FloatArray:
     parts = masked.parts
     keep = np.concatenate([np.ones((1, parts), dtype=bool), ~np.eye(parts, dtype=bool)])
     answers = masked.probabilities(keep)[:, label]
-    lost: FloatArray = answers[0] - answers[1:]
-    return lost
+    return np.asarray(answers[0] - answers[1:])
 
 
 PERMUTATIONS = 8
@@ -87,9 +86,8 @@ def shapley_values(
     none, everything = answers[:2]
     between = answers[2:].reshape(permutations, parts - 1)
     curves = np.pad(between, ((0, 0), (1, 1)), constant_values=((0, 0), (none, everything)))
-    gains: FloatArray = np.take_along_axis(np.diff(curves, axis=1), rank, axis=1)
-    values: FloatArray = gains.mean(axis=0)
-    return values
+    gains = np.take_along_axis(np.diff(curves, axis=1), rank, axis=1)
+    return np.asarray(gains.mean(axis=0))
 
 
 def _log_odds(probabilities: FloatArray, label: int) -> FloatArray:
@@ -97,7 +95,6 @@ def _log_odds(probabilities: FloatArray, label: int) -> FloatArray:
     # The others summed keep the digits that 1 − p loses near 1.
     against = np.delete(probabilities, label, axis=1).sum(axis=1)
     least = np.finfo(np.float64).tiny
-    odds: FloatArray = np.log(np.maximum(probabilities[:, label], least)) - np.log(
-        np.maximum(against, least)
+    return np.asarray(
+        np.log(np.maximum(probabilities[:, label], least)) - np.log(np.maximum(against, least))
     )
-    return odds

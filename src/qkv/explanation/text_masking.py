@@ -62,15 +62,10 @@ class MaskedText:
         return ["".join(self._spelt(row)) for row in keep.tolist()]
 
     def probabilities(self, keep: BoolArray) -> FloatArray:
-        """Probabilities (subsets, classes) of the text with only the kept words.
-
-        Args:
-            keep: (subsets, words), True where a word stays. What is asked twice is computed once.
-        """
+        """As `MaskedInput` says; subsets that are asked for twice are computed once."""
         different, places = np.unique(keep, axis=0, return_inverse=True)
         logits = self.classifier.logits(self.texts(different))
-        answers: FloatArray = logits.double().softmax(dim=1).numpy()[places.reshape(-1)]
-        return answers
+        return np.asarray(logits.double().softmax(dim=1).numpy()[places.reshape(-1)])
 
     def _spelt(self, row: list[bool]) -> Iterable[str]:
         for gap, word, kept in zip(self._gaps, self.words, row, strict=False):
@@ -112,13 +107,11 @@ class Spans:
 
     def all_but_one(self) -> BoolArray:
         """(spans, parts): each row lacks one span."""
-        present: BoolArray = self.of_parts[None] != np.arange(len(self))[:, None]
-        return present
+        return ~np.eye(len(self), dtype=np.bool_)[:, self.of_parts]
 
     def shared(self, values: FloatArray) -> FloatArray:
         """One value a span to one a part, in equal shares."""
-        shares: FloatArray = np.repeat(values / self.lengths, self.lengths)
-        return shares
+        return np.asarray((values / self.lengths)[self.of_parts])
 
 
 def equal_spans(parts: int, most: int) -> Spans:
@@ -140,7 +133,7 @@ class MaskedSpans:
         return len(self._spans)
 
     def probabilities(self, keep: BoolArray) -> FloatArray:
-        """Probabilities (subsets, classes) of the input with only the kept spans."""
+        """As `MaskedInput` says."""
         return self._masked.probabilities(keep[:, self._spans.of_parts])
 
 

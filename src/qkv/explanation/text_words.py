@@ -132,8 +132,7 @@ class ReadText:
     def words_read(self) -> IntArray:
         """Indices of the words of which the text model reads a piece, ascending."""
         found = np.unique(self.words_of_states)
-        words: IntArray = found[found != NO_WORD]
-        return words
+        return np.asarray(found[found != NO_WORD])
 
     def inputs(self) -> tuple[Tensor, Tensor]:
         """What the text model is given: states (1, tokens, dim) or ids (1, tokens), and a mask."""
@@ -152,12 +151,8 @@ class ReadText:
     def by_word(self, values: npt.NDArray[np.floating[Any]]) -> FloatArray:
         """Sums of one value a state, (states,), over the states of each word, (words,)."""
         of_word = self.words_of_states != NO_WORD
-        sums: FloatArray = np.bincount(
-            self.words_of_states[of_word],
-            weights=values[of_word].astype(np.float64),
-            minlength=len(self.words),
-        ).astype(np.float64)
-        return sums
+        words, shares = self.words_of_states[of_word], values[of_word].astype(np.float64)
+        return np.bincount(words, weights=shares, minlength=len(self.words)).astype(np.float64)
 
     def _cut(self, pieces: Pieces, cls_id: int, sep_id: int) -> list[Window]:
         reader = self._classifier.reading.encoder

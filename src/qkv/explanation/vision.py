@@ -29,19 +29,11 @@ CHUNK = 64
 
 
 def border_colour(pixels: UInt8Array) -> UInt8Array:
-    """The median colour of an image's outermost pixels, for a place where nothing is.
-
-    Args:
-        pixels: uint8 (channels, height, width).
-
-    Returns:
-        uint8 (channels,), each channel's own median.
-    """
+    """Of uint8 (channels, height, width), the median of each channel's outermost pixels."""
     _, height, width = pixels.shape
     rows, columns = np.indices((height, width))
     at_border = (rows % (height - 1 or 1) == 0) | (columns % (width - 1 or 1) == 0)
-    median: UInt8Array = np.median(pixels[:, at_border], axis=1).round().astype(np.uint8)
-    return median
+    return np.asarray(np.median(pixels[:, at_border], axis=1).round().astype(np.uint8))
 
 
 class MaskedImage:
@@ -76,32 +68,21 @@ class MaskedImage:
         return self.classifier.model.settings.grid_size
 
     def images(self, keep: BoolArray) -> UInt8Array:
-        """The image with only the kept patches, for each row of `keep` (subsets, patches).
-
-        Returns:
-            uint8 (subsets, channels, image_size, image_size).
-        """
+        """Uint8 (subsets, channels, image_size, image_size) for `keep` (subsets, patches)."""
         grid = keep.reshape(-1, 1, self.grid_size, self.grid_size)
         side = self.classifier.model.settings.patch_size
         shown = grid.repeat(side, axis=2).repeat(side, axis=3)
-        images: UInt8Array = np.where(shown, self.pixels, self.empty)
-        return images
+        return np.where(shown, self.pixels, self.empty)
 
     def probabilities(self, keep: BoolArray) -> FloatArray:
-        """Probabilities (subsets, classes) of the image with only the kept patches.
-
-        Args:
-            keep: (subsets, patches), True where a patch stays. What is asked twice is computed
-                once.
-        """
+        """As `MaskedInput` says; subsets that are asked for twice are computed once."""
         different, places = np.unique(keep, axis=0, return_inverse=True)
         logits = [
             self.classifier.logits(self.images(different[start : start + CHUNK]))
             for start in range(0, len(different), CHUNK)
         ]
         answers = np.concatenate([part.double().softmax(dim=1).numpy() for part in logits])
-        found: FloatArray = answers[places.reshape(-1)]
-        return found
+        return np.asarray(answers[places.reshape(-1)])
 
 
 STEPS = 64

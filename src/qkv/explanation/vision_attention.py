@@ -145,10 +145,6 @@ def relevance_map(classifier: VisionClassifier, pixels: UInt8Array, label: int) 
 
     The score whose gradients count is the log odds of the class.
 
-    Args:
-        classifier: with either kernel.
-        pixels: uint8 (channels, image_size, image_size).
-        label: the explained class.
     """
     model = classifier.model
     with torch.inference_mode(mode=False), torch.enable_grad():
@@ -184,12 +180,7 @@ def rollout(
 
 
 def rollout_map(classifier: VisionClassifier, pixels: UInt8Array) -> FloatArray:
-    """What the head's input takes from each patch by attention rollout: float64 (patches,).
-
-    Args:
-        classifier: with either kernel.
-        pixels: uint8 (channels, image_size, image_size).
-    """
+    """What the head's input takes from each patch by attention rollout: float64 (patches,)."""
     flow = rollout(weights_of_layers(classifier, pixels))
     patches: FloatArray = pooled_row(classifier, flow).cpu().double().numpy()
     return patches

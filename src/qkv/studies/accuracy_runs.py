@@ -16,7 +16,8 @@ from qkv.progress import Reporter
 from qkv.runs import CONFIG, Run
 from qkv.training import train as experiment
 from qkv.training.data import fingerprint, load_dataset
-from qkv.training.recipe import VisionRecipe, load_recipe_of, parse_recipe
+from qkv.training.recipe import load_recipe_of, parse_recipe
+from qkv.training.vision_task import VisionRecipe
 
 FAMILY, BASE_RECIPE = "fashion-mnist", "fast"
 IMAGE_SIZE, CLASSES = 28, 10

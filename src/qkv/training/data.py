@@ -4,113 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
-from qkv.data import fashion_mnist, imdb
-from qkv.data.dataset import ImageDataset, ImageSplit, TextDataset, TextSplit, stratified_split
-from qkv.data.image_folder import load_image_folder
-from qkv.data.text_table import load_text_table
+from qkv.data.dataset import ImageDataset, ImageSplit, TextDataset, TextSplit
 from qkv.errors import DataError
 from qkv.progress import Reporter, Silent
-from qkv.training.recipe import Recipe, TextRecipe, VisionRecipe
-
-
-def load_texts(
-    recipe: TextRecipe, data: Path | None, *, skip_bad: bool, reporter: Reporter
-) -> TextDataset:
-    """The texts of a recipe, with a validation split.
-
-    Raises:
-        DataError: the data are missing or unfit.
-    """
-    if recipe.data.dataset == "imdb":
-        dataset = imdb.load(data, progress=reporter.progress("data", "bytes"))
-        fraction = recipe.data.validation_fraction
-        kept, carved = stratified_split(dataset.train.labels, fraction, recipe.seed)
-        return replace(
-            dataset, train=dataset.train.subset(kept), validation=dataset.train.subset(carved)
-        )
-    if data is None:
-        raise DataError("no texts were named", remedy="name a table or folder with --data PATH")
-    return load_text_table(
-        data,
-        recipe.data.table_settings(),
-        seed=recipe.seed,
-        skip_bad=skip_bad,
-        progress=reporter.progress("data", "bytes"),
-    )
-
-
-def load_images(
-    recipe: VisionRecipe, data: Path | None, *, skip_bad: bool, reporter: Reporter
-) -> ImageDataset:
-    """The images of a recipe, with the validation split that it asks for.
-
-    Raises:
-        DataError: the data are missing or unfit.
-    """
-    if recipe.data.dataset == "fashion-mnist":
-        progress = reporter.progress("data", "bytes")
-        return _carve_validation(fashion_mnist.load(data, progress=progress), recipe)
-    if data is None:
-        raise DataError("no images were named", remedy="name a folder with --data FOLDER")
-    return load_image_folder(
-        data,
-        recipe.data.folder_settings(),
-        seed=recipe.seed,
-        skip_bad=skip_bad,
-        progress=reporter.progress("data", "files"),
-    )
-
-
-def _carve_validation(dataset: ImageDataset, recipe: VisionRecipe) -> ImageDataset:
-    fraction = recipe.data.validation_fraction
-    if fraction == 0.0:
-        return dataset
-    kept, carved = stratified_split(dataset.train.labels, fraction, recipe.seed)
-    return replace(
-        dataset, train=dataset.train.subset(kept), validation=dataset.train.subset(carved)
-    )
-
+from qkv.training.recipe import TASKS
+from qkv.training.training_settings import Recipe
 
 Dataset = ImageDataset | TextDataset
-_LOADERS: dict[str, Callable[..., Dataset]] = {"vision": load_images, "text": load_texts}
 
 
-@overload
-def load_dataset(
-    recipe: VisionRecipe,
-    data: Path | str | None,
-    *,
-    skip_bad: bool = False,
-    reporter: Reporter | None = None,
-) -> ImageDataset: ...
-@overload
-def load_dataset(
-    recipe: TextRecipe,
-    data: Path | str | None,
-    *,
-    skip_bad: bool = False,
-    reporter: Reporter | None = None,
-) -> TextDataset: ...
 def load_dataset(
     recipe: Recipe,
     data: Path | str | None,
     *,
     skip_bad: bool = False,
     reporter: Reporter | None = None,
-) -> Dataset:
-    """The data of a recipe, with the validation split that it asks for.
+) -> Any:
+    """The `Dataset` of a recipe's task, with the validation split that it asks for.
 
     Raises:
         DataError: the data are missing or unfit.
     """
     folder = None if data is None else Path(data)
-    reporter = reporter or Silent()
-    return _LOADERS[recipe.task](recipe, folder, skip_bad=skip_bad, reporter=reporter)
+    load = TASKS[recipe.task]().load
+    return load(recipe, folder, skip_bad=skip_bad, reporter=reporter or Silent())
 
 
 def test_split(dataset: Dataset) -> ImageSplit | TextSplit:

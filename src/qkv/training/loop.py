@@ -32,7 +32,7 @@ from qkv.training.checkpoint import (
     training_tensors,
 )
 from qkv.training.optim import build_optimizer, learning_rate_at
-from qkv.training.recipe import TrainingSettings
+from qkv.training.training_settings import TrainingSettings
 
 
 class StopRequest:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim.optimizer import StateDict
 
-from qkv.training.recipe import TrainingSettings
+from qkv.training.training_settings import TrainingSettings
 
 # Parameters that hold an embedding rather than a map; decaying them only blurs where things are.
 EMBEDDING_NAMES = ("positions", "class_token")

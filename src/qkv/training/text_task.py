@@ -1,8 +1,10 @@
-"""Text classification as a task of the training loop."""
+"""Text classification as a task: its data, its model and its loss."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from qkv.data.dataset import IntArray, TextDataset, TextSplit
+from qkv.data import imdb
+from qkv.data.dataset import (
+    IntArray,
+    TextDataset,
+    TextSplit,
+    stratified_split,
+)
+from qkv.data.text_table import load_text_table
+from qkv.errors import DataError
 from qkv.measurement.memory import BATCHES_BETWEEN, release_free_memory
 from qkv.progress import Reporter
 from qkv.text.heads import build_head
@@ -18,8 +28,37 @@ from qkv.text.model import Inputs, Reading, TextModel, predict_inputs
 from qkv.text.text_encoder import token_budget_batches
 from qkv.training.checkpoint import seed_initial_weights
 from qkv.training.loop import Predictions, SplitName, StepOutcome
-from qkv.training.recipe import TextRecipe, TextTrainingSettings
+from qkv.training.text_recipe import TextRecipe, TextTrainingSettings
+from qkv.training.text_results import finish_text
+from qkv.training.training_settings import TrainableTask
 from qkv.training.vision_task import inverse_frequencies
+
+
+def load_texts(
+    recipe: TextRecipe, data: Path | None, *, skip_bad: bool, reporter: Reporter
+) -> TextDataset:
+    """The texts of a recipe, with a validation split.
+
+    Raises:
+        DataError: the data are missing or unfit.
+    """
+    if recipe.data.dataset == "imdb":
+        dataset = imdb.load(data, progress=reporter.progress("data", "bytes"))
+        fraction = recipe.data.validation_fraction
+        kept, carved = stratified_split(dataset.train.labels, fraction, recipe.seed)
+        return replace(
+            dataset, train=dataset.train.subset(kept), validation=dataset.train.subset(carved)
+        )
+    if data is None:
+        raise DataError("no texts were named", remedy="name a table or folder with --data PATH")
+    return load_text_table(
+        data,
+        recipe.data.table_settings(),
+        seed=recipe.seed,
+        skip_bad=skip_bad,
+        progress=reporter.progress("data", "bytes"),
+    )
+
 
 # Lengths are shuffled by this share before they are sorted, so that batches differ by epoch.
 LENGTH_JITTER = 0.1
@@ -175,3 +214,6 @@ def _config(recipe: TextRecipe, reading: Reading) -> dict[str, Any]:
         },
         "states": recipe.states,
     }
+
+
+TEXT = TrainableTask(TextRecipe, load_texts, build_text_task, finish_text)

@@ -7,8 +7,6 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +24,8 @@ from qkv.runs import Run
 from qkv.training.checkpoint import training_tensors
 from qkv.training.data import Dataset, describe, fingerprint, load_dataset
 from qkv.training.loop import Fit, Task, TrainStep
-from qkv.training.recipe import Recipe, TrainingSettings, parse_recipe
-from qkv.training.results import finish_text, finish_vision
-from qkv.training.text_task import build_text_task
-from qkv.training.vision_task import build_vision_task
+from qkv.training.recipe import TASKS, parse_recipe
+from qkv.training.training_settings import Recipe, TrainingSettings
 from qkv.vision.vit import parameter_count
 
 # The first steps are slow: memory is touched for the first time and kernels are chosen.
@@ -82,32 +78,13 @@ def _peak_memory_bytes(device: torch.device) -> int | None:
 _DISK_MARGIN = 1.2
 
 
-@dataclass(frozen=True)
-class TrainableTask:
-    """What training needs to know of a task.
-
-    Attributes:
-        build: recipe, data set, device and reporter to the task and its part of config.json.
-        finish: fits the temperature, tests, and saves both in the run.
-    """
-
-    build: Callable[..., tuple[Task, dict[str, Any]]]
-    finish: Callable[..., None]
-
-
-TASKS: dict[str, TrainableTask] = {
-    "vision": TrainableTask(build_vision_task, finish_vision),
-    "text": TrainableTask(build_text_task, finish_text),
-}
-
-
 def finish(run: Run, recipe: Recipe, dataset: Dataset, kept_epoch: int, reporter: Reporter) -> None:
     """Make a trained run a finished one."""
     run.update_record(kept_epoch=kept_epoch)
     classifier = load(run, device=recipe.training.device)
     if recipe.task != classifier.task:
         raise RunError(f"{run.path}: config and recipe disagree", remedy="restore the folder")
-    TASKS[recipe.task].finish(run, recipe, dataset, classifier, reporter)
+    TASKS[recipe.task]().finish(run, recipe, dataset, classifier, reporter)
     if "test" in run.record():
         draw_figures(run)
     run.write_card(model_card(run))
@@ -135,7 +112,7 @@ def build_task(
         "task": recipe.task,
         "id2label": {str(number): name for number, name in enumerate(dataset.class_names)},
     }
-    task, config = TASKS[recipe.task].build(recipe, dataset, device, reporter)
+    task, config = TASKS[recipe.task]().build(recipe, dataset, device, reporter)
     return task, {**common, **config}
 
 

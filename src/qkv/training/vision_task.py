@@ -1,23 +1,124 @@
-"""Image classification as a task of the training loop."""
+"""Image classification as a task: its recipe, its data, its model, its loss and its results."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from qkv.data.dataset import ImageDataset, ImageSplit, IntArray
+from qkv.data import fashion_mnist
+from qkv.data.dataset import (
+    ImageDataset,
+    ImageSplit,
+    IntArray,
+    stratified_split,
+)
+from qkv.data.image_folder import ImageFolderSettings, load_image_folder
+from qkv.errors import DataError
+from qkv.evaluation.calibration import fit_temperature
+from qkv.evaluation.metrics import evaluate_predictions
 from qkv.progress import Reporter
+from qkv.runs import Run
+from qkv.settings import Settings
 from qkv.training.checkpoint import seed_initial_weights
 from qkv.training.loop import Predictions, SplitName, StepOutcome
-from qkv.training.recipe import TrainingSettings, VisionRecipe
+from qkv.training.training_settings import Recipe, TrainableTask, TrainingSettings
 from qkv.vision.augment import AugmentSettings, augment
-from qkv.vision.classifier import Preprocessing, predict_logits
-from qkv.vision.vit import ViT, ViTSettings
+from qkv.vision.classifier import Preprocessing, VisionClassifier, predict_logits
+from qkv.vision.vit import ViT, ViTArchitecture, ViTSettings
+
+
+class ImageDataSettings(Settings):
+    """Which images are read, and what is set aside for validation."""
+
+    dataset: Literal["fashion-mnist", "folder"]
+    """A known data set, or a folder of the user's own."""
+    validation_fraction: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of the training split carved off for validation when the data bring none."""
+    test_fraction: float = Field(default=0.1, gt=0.0, lt=1.0)
+    """Share of a folder without a test split that is carved off for testing."""
+    image_size: int | None = Field(default=None, ge=8, le=1024, multiple_of=4)
+    """Side of the square that a folder's images are resized and cropped to; none: by the data."""
+    channels: Literal["auto", 1, 3] = "auto"
+    """Channels of a folder's images: 1 grey, 3 colour, `auto` by the data."""
+
+    @model_validator(mode="after")
+    def _splits_leave_something(self) -> Self:
+        if self.dataset == "folder" and self.validation_fraction == 0.0:
+            raise ValueError("a folder of images needs validation_fraction above 0")
+        if self.dataset == "folder" and self.validation_fraction + self.test_fraction >= 1.0:
+            raise ValueError("validation_fraction and test_fraction leave nothing to train on")
+        return self
+
+    def folder_settings(self) -> ImageFolderSettings:
+        """The part that concerns a folder of images."""
+        return ImageFolderSettings(
+            image_size=self.image_size,
+            channels=self.channels,
+            validation_fraction=self.validation_fraction,
+            test_fraction=self.test_fraction,
+        )
+
+
+class VisionRecipe(Recipe):
+    """Everything that determines a vision run, but the data's bytes."""
+
+    task: Literal["vision"]
+    """The kind of model."""
+    data: ImageDataSettings
+    """Which images."""
+    model: ViTArchitecture = ViTArchitecture()
+    """The Vision Transformer."""
+    augment: AugmentSettings = AugmentSettings()
+    """Random changes to training images."""
+
+    @model_validator(mode="after")
+    def _validation_where_it_decides(self) -> Self:
+        decides = self.training.keep != "last" or self.training.early_stopping_epochs is not None
+        if decides and self.data.validation_fraction == 0.0:
+            raise ValueError(
+                "keeping the best epoch or stopping early needs data.validation_fraction above 0"
+            )
+        return self
+
+
+def load_images(
+    recipe: VisionRecipe, data: Path | None, *, skip_bad: bool, reporter: Reporter
+) -> ImageDataset:
+    """The images of a recipe, with the validation split that it asks for.
+
+    Raises:
+        DataError: the data are missing or unfit.
+    """
+    if recipe.data.dataset == "fashion-mnist":
+        progress = reporter.progress("data", "bytes")
+        return _carve_validation(fashion_mnist.load(data, progress=progress), recipe)
+    if data is None:
+        raise DataError("no images were named", remedy="name a folder with --data FOLDER")
+    return load_image_folder(
+        data,
+        recipe.data.folder_settings(),
+        seed=recipe.seed,
+        skip_bad=skip_bad,
+        progress=reporter.progress("data", "files"),
+    )
+
+
+def _carve_validation(dataset: ImageDataset, recipe: VisionRecipe) -> ImageDataset:
+    fraction = recipe.data.validation_fraction
+    if fraction == 0.0:
+        return dataset
+    kept, carved = stratified_split(dataset.train.labels, fraction, recipe.seed)
+    return replace(
+        dataset, train=dataset.train.subset(kept), validation=dataset.train.subset(carved)
+    )
 
 
 def inverse_frequencies(labels: IntArray, classes: int) -> Tensor:
@@ -133,3 +234,48 @@ def build_vision_task(
         "model": settings.model_dump(mode="json"),
         "preprocessing": preprocessing.model_dump(mode="json"),
     }
+
+
+SAMPLES, MISTAKES = 3, 16
+
+
+def finish_vision(
+    run: Run,
+    recipe: Recipe,
+    dataset: ImageDataset,
+    classifier: VisionClassifier,
+    reporter: Reporter,  # noqa: ARG001
+) -> None:
+    """Fit the temperature, test, and save both; nothing of it is slow enough to be reported."""
+    classifier.temperature = 1.0
+    if recipe.training.calibrate and dataset.validation is not None:
+        raw = classifier.predict_logits(dataset.validation)
+        classifier.temperature = fit_temperature(raw.numpy(), dataset.validation.labels)
+    run.update_config(temperature=classifier.temperature)
+    if dataset.test is None:
+        return
+    logits = classifier.predict_logits(dataset.test)
+    run.save_results(_image_results(logits, dataset.test))
+    document = evaluate_predictions(logits.numpy(), dataset.test.labels, classifier.class_names)
+    record = run.record()
+    same = {key: record[key] for key in ("parameters", "train_seconds", "seed")}
+    run.update_record(test={**document, **same})
+
+
+def _image_results(logits: Tensor, test: ImageSplit) -> dict[str, Tensor]:
+    labels = torch.from_numpy(test.labels)
+    confidence, predicted = logits.softmax(dim=1).max(dim=1)
+    wrong = torch.nonzero(predicted != labels)[:, 0]
+    mistakes = wrong[confidence[wrong].argsort(descending=True, stable=True)][:MISTAKES]
+    samples = torch.arange(min(SAMPLES, len(labels)))
+    return {
+        "test_logits": logits,
+        "test_labels": labels,
+        "sample_indices": samples,
+        "sample_images": torch.from_numpy(test.take(samples.numpy())),
+        "mistake_indices": mistakes,
+        "mistake_images": torch.from_numpy(test.take(mistakes.numpy())),
+    }
+
+
+VISION = TrainableTask(VisionRecipe, load_images, build_vision_task, finish_vision)

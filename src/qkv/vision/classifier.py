@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from qkv.data.dataset import ImageSplit, UInt8Array
 from qkv.data.image_decode import UnsupportedPixelsError, decode, resize_and_crop, to_pixels
-from qkv.errors import ImageError
-from qkv.predictions import Classifier
+from qkv.errors import ImageError, RunError
+from qkv.predictions import Classifier, class_names, load_weights, temperature
+from qkv.runs import Run
 from qkv.settings import Settings
-from qkv.vision.vit import ViT
+from qkv.vision.vit import ViT, ViTSettings
 
 
 class Preprocessing(Settings):
@@ -172,3 +173,33 @@ def _picture(array: UInt8Array, name: str) -> Image.Image:
             remedy="pass uint8 of (height, width) or (height, width, 3)",
         )
     return Image.fromarray(array)
+
+
+def load_vision(run: Run, config: dict[str, Any], device: torch.device) -> VisionClassifier:
+    """The classifier of a vision run.
+
+    Raises:
+        RunError: the folder has no weights yet, or is damaged.
+    """
+    where = f"{run.path / 'config.json'}"
+    names = class_names(config, where)
+    try:
+        settings = ViTSettings.parse(config["model"], where=where)
+        preprocessing = Preprocessing.parse(config["preprocessing"], where=where)
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{where} lacks {error}", remedy="restore the file") from None
+    read, given = (
+        (settings.channels, settings.image_size, settings.num_classes),
+        (preprocessing.channels, preprocessing.image_size, len(names)),
+    )
+    if read != given:
+        raise RunError(
+            f"{where}: the model reads and tells apart {read} (channels, pixels, classes), "
+            f"preprocessing and labels give {given}",
+            remedy="restore the file",
+        )
+    model = ViT(settings)
+    load_weights(run, model)
+    return VisionClassifier(
+        model, preprocessing, names, device, temperature=temperature(config, where)
+    )

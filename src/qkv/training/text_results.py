@@ -1,4 +1,4 @@
-"""What a trained Vision Transformer is worth: temperature, test, and what its figures show."""
+"""What a trained text classifier is worth: temperature, n-grams, both together, and the test."""
 
 from __future__ import annotations
 
@@ -9,62 +9,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
-from qkv.data.dataset import ImageDataset, ImageSplit, IntArray, TextDataset, TextSplit
+from qkv.data.dataset import IntArray, TextDataset, TextSplit
 from qkv.evaluation.calibration import fit_temperature
 from qkv.evaluation.metrics import accuracy_by_length, evaluate_predictions, wilson_interval
-from qkv.loading import NGRAM_TENSORS
 from qkv.measurement.memory import release_free_memory
 from qkv.progress import Reporter
 from qkv.runs import Run
-from qkv.text.classifier import TextClassifier
+from qkv.text.classifier import NGRAM_TENSORS, TextClassifier
 from qkv.text.ngrams import NGramModel
 from qkv.text.stacking import Stack, fit_stack
-from qkv.training.recipe import Recipe, TextRecipe
-from qkv.vision.classifier import VisionClassifier
-
-SAMPLES, MISTAKES = 3, 16
-
-
-def finish_vision(
-    run: Run,
-    recipe: Recipe,
-    dataset: ImageDataset,
-    classifier: VisionClassifier,
-    reporter: Reporter,  # noqa: ARG001
-) -> None:
-    """Fit the temperature, test, and save both; nothing of it is slow enough to be reported."""
-    classifier.temperature = 1.0
-    if recipe.training.calibrate and dataset.validation is not None:
-        raw = classifier.predict_logits(dataset.validation)
-        classifier.temperature = fit_temperature(raw.numpy(), dataset.validation.labels)
-    run.update_config(temperature=classifier.temperature)
-    if dataset.test is None:
-        return
-    logits = classifier.predict_logits(dataset.test)
-    run.save_results(_image_results(logits, dataset.test))
-    document = evaluate_predictions(logits.numpy(), dataset.test.labels, classifier.class_names)
-    record = run.record()
-    same = {key: record[key] for key in ("parameters", "train_seconds", "seed")}
-    run.update_record(test={**document, **same})
-
-
-def _image_results(logits: Tensor, test: ImageSplit) -> dict[str, Tensor]:
-    labels = torch.from_numpy(test.labels)
-    confidence, predicted = logits.softmax(dim=1).max(dim=1)
-    wrong = torch.nonzero(predicted != labels)[:, 0]
-    mistakes = wrong[confidence[wrong].argsort(descending=True, stable=True)][:MISTAKES]
-    samples = torch.arange(min(SAMPLES, len(labels)))
-    return {
-        "test_logits": logits,
-        "test_labels": labels,
-        "sample_indices": samples,
-        "sample_images": torch.from_numpy(test.take(samples.numpy())),
-        "mistake_indices": mistakes,
-        "mistake_images": torch.from_numpy(test.take(mistakes.numpy())),
-    }
-
+from qkv.training.text_recipe import TextRecipe
 
 LogProbabilities = npt.NDArray[np.floating[Any]]
 
@@ -140,6 +95,8 @@ def _log_softmax(logits: LogProbabilities) -> LogProbabilities:
 
 
 TEXT_RESULTS_MISTAKES = 16
+
+
 # Of a mistake's text the beginning and the end are kept.
 FIRST_LETTERS, LAST_LETTERS = 1500, 500
 

@@ -21,7 +21,8 @@ serve: $(VENV)/.installed-serve ## open trained models up in a browser (RUN="fol
 
 # Their numbers must not hang on one processor's rounding, so they also run on a lesser one's.
 NUMERICAL := tests/attention tests/recurrence tests/explanation tests/vision \
-  tests/contracts tests/training/test_optim.py tests/training/test_fit.py tests/text/test_encoder.py tests/text/test_gru_head.py tests/text/test_heads.py
+  tests/contracts tests/training/test_optim.py tests/training/test_fit.py \
+  tests/text/test_encoder.py tests/text/test_gru_head.py tests/text/test_heads.py
 LESSER := import torch; a = "AVX512" in torch.backends.cpu.get_cpu_capability(); \
   print("ATEN_CPU_CAPABILITY=" + ("avx2" if a else "default"), \
   "ONEDNN_MAX_CPU_ISA=" + ("AVX2" if a else "SSE41"))

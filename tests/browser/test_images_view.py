@@ -166,7 +166,7 @@ def test_first_paint_and_pointing_are_quick(visit: Visit) -> None:
 def test_a_test_image_is_opened_by_its_address(visit: Visit, served: Any) -> None:
     example = httpx.get(f"{served.url}/v1/models/colours/examples/3", timeout=30).json()
     page = visit("#/colours/images?example=3")
-    page.get_by_text(f"test image 3, truly {example['label']}").wait_for()
+    page.get_by_text(f"test image 3, true class {example['label']}").wait_for()
     page.locator(".tiles [data-index='3'][aria-selected=true]").wait_for()
     assert page.locator(".tiles [aria-selected=true]").count() == 1
 

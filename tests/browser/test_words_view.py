@@ -280,7 +280,7 @@ def test_a_test_example_is_chosen_and_opened_by_its_address(visit: Visit, served
         "(text) => document.querySelector('textarea')?.value === text", arg=example["text"]
     )
     wait_for_text(page, example["text"])
-    assert f"truly {example['label']}" in page.locator(".text-answer").inner_text()
+    assert f"true class {example['label']}" in page.locator(".text-answer").inner_text()
     other = page.locator(".text-entry[data-index='1']")
     other.click()
     text = httpx.get(f"{served.url}/v1/models/reviews/examples/1", timeout=30).json()["text"]

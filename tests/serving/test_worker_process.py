@@ -19,7 +19,7 @@ from qkv.serving.engine import Engine
 from qkv.serving.errors import ServingError
 from qkv.serving.models import Models
 from qkv.serving.settings import ServingSettings
-from qkv.serving.worker_process import ImageProcesses
+from qkv.serving.worker_process import COMPUTING_NICENESS, ImageProcesses
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 1, 16, 16), dtype=np.uint8)
 
@@ -147,3 +147,25 @@ def is_running(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return status.rpartition(")")[2].split()[0] != "Z"
+
+
+PROGRAM = """
+import os, sys
+from qkv.serving.worker_process import lower_priority
+os.nice(int(sys.argv[1]))
+if os.geteuid() == 0:
+    os.seteuid(65534)
+lower_priority()
+lower_priority()
+print(os.getpriority(os.PRIO_PROCESS, 0))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there a thread has a niceness of its own")
+@pytest.mark.parametrize("more", [0, 19])
+def test_it_gives_way_once_and_never_takes_it_back(more: int) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(more)], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert int(ended.stdout) >= max(COMPUTING_NICENESS, more)

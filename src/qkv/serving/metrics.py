@@ -61,9 +61,6 @@ class Metrics:
         self._waiting = Gauge(
             "qkv_queue_depth", "Inputs that wait in a queue.", ("queue",), registry=registry
         )
-        # Looking up a label takes longer than counting.
-        self._request_children: dict[tuple[str, str, int], Counter] = {}
-        self._seconds_children: dict[str, Histogram] = {}
 
     def request_began(self) -> None:
         """A request's head is there."""
@@ -79,18 +76,9 @@ class Metrics:
             seconds: since its head.
         """
         self._active.dec()
-        key = (route, method, status)
-        count = self._request_children.get(key)
-        if count is None:
-            known = method if method in METHODS else "other"
-            count = self._requests.labels(route, known, str(status))
-            if known == method:
-                self._request_children[key] = count
-        count.inc()
-        times = self._seconds_children.get(route)
-        if times is None:
-            times = self._seconds_children[route] = self._seconds.labels(route)
-        times.observe(seconds)
+        known = method if method in METHODS else "other"
+        self._requests.labels(route, known, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
 
     def of_batches(self, model: str, unit: str) -> Callable[[int, int, float], None]:
         """What counts the batches of one model.

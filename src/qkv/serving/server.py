@@ -94,7 +94,7 @@ def serve_app(
         app,
         http=connections,  # type: ignore[arg-type]
         ws="none",
-        # `_Life` keeps it, so that what fails at the start reaches the caller as it was raised.
+        # `_live` keeps it, so that what fails at the start reaches the caller as it was raised.
         lifespan="off",
         interface="asgi3",
         workers=1,
@@ -109,15 +109,17 @@ def serve_app(
     )
     address = address_of(settings.host, bound_port(sockets))
     names = ", ".join(app.state.models)
-    life = _Life(app, server=_Server(config), sockets=sockets, settings=settings)
+    ready = f"qkv: serving http://{address} (models: {names}); stop with Ctrl-C"
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         unanswered = runner.run(
-            life.live(
+            _live(
+                app,
+                _Server(config),
+                sockets,
                 connections,
-                on_ready=lambda: say(
-                    f"qkv: serving http://{address} (models: {names}); stop with Ctrl-C"
-                ),
-                on_stop=lambda: say("qkv: stopping; once more to stop at once"),
+                drain_seconds=settings.drain_seconds,
+                say_ready=lambda: say(ready),
+                say_stop=lambda: say("qkv: stopping; once more to stop at once"),
             )
         )
         if unanswered:
@@ -144,73 +146,66 @@ class _Server(uvicorn.Server):
         self.listening.set()
 
 
-class _Life:
-    """From the start of the application, by its first request, to the last answer."""
+async def _live(
+    app: FastAPI,
+    server: _Server,
+    sockets: list[socket.socket],
+    connections: Connections,
+    *,
+    drain_seconds: float,
+    say_ready: Callable[[], None],
+    say_stop: Callable[[], None],
+) -> int:
+    """Serve until a signal; return how many requests were left without an answer.
 
-    def __init__(
-        self,
-        app: FastAPI,
-        *,
-        server: _Server,
-        sockets: list[socket.socket],
-        settings: ServingSettings,
-    ) -> None:
-        self._app = app
-        self._server = server
-        self._sockets = sockets
-        self._active: ActiveRequests = app.state.active_requests
-        self._drain_seconds = settings.drain_seconds
+    Raises:
+        QKVError: the application cannot start.
+    """
 
-    async def live(
-        self, connections: Connections, *, on_ready: Callable[[], None], on_stop: Callable[[], None]
-    ) -> int:
-        """Serve until a signal; return how many requests were left without an answer.
+    async def serve_all() -> None:
+        async with app.router.lifespan_context(app):
+            await server.serve(sockets)
 
-        Raises:
-            QKVError: the application cannot start.
-        """
-        watching = asyncio.create_task(connections.watch())
-        serving = asyncio.create_task(self._serve())
-        with stop_signals() as asked:
-            listening = asyncio.create_task(self._server.listening.wait())
-            await asyncio.wait({serving, listening}, return_when=asyncio.FIRST_COMPLETED)
-            if listening.done():
-                # The models stay until the end: looking for garbage among them only takes time.
-                gc.collect()
-                gc.freeze()
-                on_ready()
-            stopping = asyncio.create_task(asked.wait())
-            await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if stopping.done():
-                on_stop()
-            unanswered = await self._end(serving)
-        for task in (watching, listening, stopping):
-            task.cancel()
-        return unanswered
+    watching = asyncio.create_task(connections.watch())
+    serving = asyncio.create_task(serve_all())
+    with stop_signals() as asked:
+        listening = asyncio.create_task(server.listening.wait())
+        await asyncio.wait({serving, listening}, return_when=asyncio.FIRST_COMPLETED)
+        if listening.done():
+            # The models stay until the end: looking for garbage among them only takes time.
+            gc.collect()
+            gc.freeze()
+            say_ready()
+        stopping = asyncio.create_task(asked.wait())
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if stopping.done():
+            say_stop()
+        unanswered = await _end(app.state.active_requests, server, serving, drain_seconds)
+    for task in (watching, listening, stopping):
+        task.cancel()
+    return unanswered
 
-    async def _serve(self) -> None:
-        async with self._app.router.lifespan_context(self._app):
-            await self._server.serve(self._sockets)
 
-    async def _end(self, serving: asyncio.Task[None]) -> int:
-        """Answer what was begun, then close."""
-        began = asyncio.get_running_loop().time()
-        self._active.draining = True
-        if not serving.done():
-            with suppress(TimeoutError):
-                async with asyncio.timeout_at(began + self._drain_seconds):
-                    await self._active.wait_for_none()
-                    await asyncio.sleep(SETTLE_SECONDS)
-        unanswered = self._active.count
-        # uvicorn cancels what is left after this many seconds.
-        self._server.config.timeout_graceful_shutdown = math.ceil(CLOSING_SECONDS) - 1
-        self._server.should_exit = True
-        # Not cancelled when the time is over: it would wait for a model that computes.
-        await asyncio.wait({serving}, timeout=CLOSING_SECONDS if not unanswered else 1.0)
-        if not serving.done():
-            return max(1, unanswered)
-        await serving
-        return unanswered
+async def _end(
+    active: ActiveRequests, server: _Server, serving: asyncio.Task[None], drain_seconds: float
+) -> int:
+    """Answer what was begun, then close."""
+    active.draining = True
+    if not serving.done():
+        with suppress(TimeoutError):
+            async with asyncio.timeout(drain_seconds):
+                await active.wait_for_none()
+                await asyncio.sleep(SETTLE_SECONDS)
+    unanswered = active.count
+    # uvicorn cancels what is left after this many seconds.
+    server.config.timeout_graceful_shutdown = math.ceil(CLOSING_SECONDS) - 1
+    server.should_exit = True
+    # Not cancelled when the time is over: it would wait for a model that computes.
+    await asyncio.wait({serving}, timeout=CLOSING_SECONDS if not unanswered else 1.0)
+    if not serving.done():
+        return max(1, unanswered)
+    await serving
+    return unanswered
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 
 from qkv.errors import DataError
 
@@ -53,22 +53,12 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/")
-async def index(request: Request) -> Response:
-    """The page itself."""
-    return _answer(request, "index.html")
-
-
 @router.get("/page/{name:path}")
-async def file(request: Request, name: str) -> Response:
-    """One of its files; a name is only ever a key of the table."""
-    return _answer(request, name)
-
-
-def _answer(request: Request, name: str) -> Response:
+async def file(request: Request, name: str = "index.html") -> Response:
+    """The page itself, or one of its files; a name is only ever a key of the table."""
     found = _FILES.get(name)
     if found is None:
-        missing = '{"error": "the page has no such file", "remedy": "open /"}'
-        return Response(missing, 404, media_type="application/json")
+        raise HTTPException(404, "the page has no such file")
     # A browser asks every time whether its copy still holds: an upgrade shows at once, and an
     # answer without a body costs next to nothing.
     headers = {"ETag": found.tag, "Cache-Control": "no-cache"}

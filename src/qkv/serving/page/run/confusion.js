@@ -43,7 +43,7 @@ export function createConfusion({ confusion_matrix: matrix, class_names: names }
     make(
       "thead",
       {},
-      make("tr", {}, make("td", { class: "corner small muted" }, "true ↓ answer →"), ...classes.map((number) => make("th", { scope: "col" }, make("span", {}, names[number])))),
+      make("tr", {}, make("td", { class: "corner small muted" }, "true ↓ predicted →"), ...classes.map((number) => make("th", { scope: "col" }, make("span", {}, names[number])))),
     ),
     make("tbody", {}, ...rows),
   );

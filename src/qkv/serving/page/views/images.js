@@ -82,7 +82,7 @@ export async function render(container, context) {
     // Only what the model could read takes the place of what is shown.
     if (!(await answering) || mine.aborted || signal.aborted) return;
     if (!truth) examples.unselect();
-    name.textContent = truth ? `${called}, truly ${truth}` : called;
+    name.textContent = truth ? `${called}, true class ${truth}` : called;
     seen = decoded;
     // What the browser cannot decode, the server may; it shows with the explanation.
     attention.choose(blob, seen);

@@ -77,7 +77,7 @@ export async function render(container, context) {
     tell(null);
     ({ text, truth } = chosen);
     source.set(text);
-    name.textContent = truth ? `${chosen.name}, truly ${truth}` : chosen.name;
+    name.textContent = truth ? `${chosen.name}, true class ${truth}` : chosen.name;
     await Promise.all([
       predict(),
       reading.show(text, { explain: countWords(text) < WORDS_WHEN_CHOSEN }),

@@ -42,7 +42,8 @@ def reproduce(
         Path | None,
         typer.Option(
             metavar="RUN",
-            help="The run's folder, runs/NAME-reference if not given; gone on with if it was stopped.",
+            help="The run's folder, runs/NAME-reference if not given; gone on with if it was "
+            "stopped.",
             show_default=False,
         ),
     ] = None,

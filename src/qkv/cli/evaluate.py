@@ -36,16 +36,10 @@ def evaluate(
             metavar="N",
             min=1,
             help="With --explanations: how many examples, drawn at random.  [default: 100]",
-            show_default=False,
         ),
     ] = None,
     methods: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A,B",
-            help="With --explanations: only these methods.",
-            show_default=False,
-        ),
+        str | None, typer.Option(metavar="A,B", help="With --explanations: only these methods.")
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:

@@ -29,7 +29,6 @@ def explain(
         typer.Argument(
             metavar="INPUT",
             help="An image; for a model of texts, a text, or - for one on standard input.",
-            show_default=False,
         ),
     ],
     method: Annotated[
@@ -37,24 +36,18 @@ def explain(
         typer.Option(
             metavar="NAME",
             help="How it is explained; the default is the method that measured best.",
-            show_default=False,
         ),
     ] = None,
     label: Annotated[
         str | None,
         typer.Option(
-            "--class",
-            metavar="LABEL",
-            help="The class that is explained; the answer if left out.",
-            show_default=False,
+            "--class", metavar="LABEL", help="The class that is explained; the answer if left out."
         ),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="FIGURE",
-            help="Write a .png or .svg figure, or all numbers as .json.",
-            show_default=False,
+            metavar="FIGURE", help="Write a .png or .svg figure, or all numbers as .json."
         ),
     ] = None,
     layer: Annotated[
@@ -63,7 +56,6 @@ def explain(
             metavar="N",
             min=1,
             help="Show the attention of this layer, from 1, the lowest; for texts, of the encoder.",
-            show_default=False,
         ),
     ] = None,
     head: Annotated[
@@ -72,7 +64,6 @@ def explain(
             metavar="N",
             min=0,
             help="With --layer: of this head, from 0.  [default: the mean of all]",
-            show_default=False,
         ),
     ] = None,
     query: Annotated[
@@ -80,7 +71,6 @@ def explain(
         typer.Option(
             metavar="PART",
             help="With --layer: from this patch, as ROW,COLUMN from 1, or from this word.",
-            show_default=False,
         ),
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of what is drawn at random.")] = 0,

@@ -14,16 +14,13 @@ SkipBadFlag = Annotated[
     bool,
     typer.Option("--skip-bad", help="Leave out files or rows that cannot be used and record them."),
 ]
-RunArgument = Annotated[
-    Path, typer.Argument(metavar="RUN", help="A folder made by qkv train.", show_default=False)
-]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A folder made by qkv train.")]
 DataOption = Annotated[
     Path | None,
     typer.Option(
         "--data",
         metavar="PATH",
         help="A folder of images, a table or folder of texts, or the data set's files.",
-        show_default=False,
     ),
 ]
 TextColumnOption = Annotated[
@@ -32,7 +29,6 @@ TextColumnOption = Annotated[
         "--text-column",
         metavar="NAME",
         help="The column of a table that holds the texts; guessed where its name is clear.",
-        show_default=False,
     ),
 ]
 LabelColumnOption = Annotated[
@@ -41,7 +37,6 @@ LabelColumnOption = Annotated[
         "--label-column",
         metavar="NAME",
         help="The column that holds the classes; guessed where its name is clear.",
-        show_default=False,
     ),
 ]
 SettingsOption = Annotated[
@@ -50,6 +45,5 @@ SettingsOption = Annotated[
         "--set",
         metavar="KEY=VALUE",
         help="Change a setting of the recipe, such as training.epochs=3. More may follow.",
-        show_default=False,
     ),
 ]

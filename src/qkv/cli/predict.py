@@ -66,15 +66,12 @@ def predict(
             metavar="INPUT",
             help="Images, or folders of images; for a model of texts, texts, or - for the lines "
             "of standard input.",
-            show_default=False,
         ),
     ] = None,
     file: Annotated[
         Path | None,
         typer.Option(
-            metavar="TABLE",
-            help="Classify the texts of a .csv, .tsv, .jsonl or .parquet table.",
-            show_default=False,
+            metavar="TABLE", help="Classify the texts of a .csv, .tsv, .jsonl or .parquet table."
         ),
     ] = None,
     text_column: TextColumnOption = None,
@@ -82,9 +79,7 @@ def predict(
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE",
-            help="Write every probability to a .csv, .jsonl or .parquet file.",
-            show_default=False,
+            metavar="FILE", help="Write every probability to a .csv, .jsonl or .parquet file."
         ),
     ] = None,
     batch_size: Annotated[
@@ -240,8 +235,7 @@ def _images_below(root: Path) -> list[Path]:
 
 def _refuse(error: OSError) -> NoReturn:
     raise DataError(
-        f"{error.filename} cannot be listed ({error.strerror})",
-        remedy="correct its permissions",
+        f"{error.filename} cannot be listed ({error.strerror})", remedy="correct its permissions"
     ) from None
 
 

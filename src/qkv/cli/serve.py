@@ -17,8 +17,7 @@ NEEDED = ("fastapi", "httptools", "prometheus_client", "python_multipart", "uvic
 
 def serve(
     runs: Annotated[
-        list[Path],
-        typer.Argument(metavar="RUN...", help="Folders made by qkv train.", show_default=False),
+        list[Path], typer.Argument(metavar="RUN...", help="Folders made by qkv train.")
     ],
     host: Annotated[
         str,
@@ -37,7 +36,6 @@ def serve(
             "--allow-host",
             metavar="NAME",
             help="A further name that requests may give this server. May be repeated.",
-            show_default=False,
         ),
     ] = None,
     api_key_file: Annotated[
@@ -45,7 +43,6 @@ def serve(
         typer.Option(
             metavar="FILE",
             help="Serve only those who send a key of this file, which has one on each line.",
-            show_default=False,
         ),
     ] = None,
     no_auth: Annotated[
@@ -53,12 +50,10 @@ def serve(
     ] = False,
     device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda or mps.")] = "auto",
     threads: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="Threads of one prediction.", show_default=False),
+        int | None, typer.Option(metavar="N", min=1, help="Threads of one prediction.")
     ] = None,
     workers: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="Predictions side by side.", show_default=False),
+        int | None, typer.Option(metavar="N", min=1, help="Predictions side by side.")
     ] = None,
     processes: Annotated[
         bool,

@@ -24,7 +24,6 @@ OutOption = Annotated[
         "--out",
         metavar="FOLDER",
         help="Where study.json and the figure go; studies/NAME by default.",
-        show_default=False,
     ),
 ]
 
@@ -72,8 +71,7 @@ def recurrence(
 @study.command()
 def copying(
     beta: Annotated[
-        str,
-        typer.Option(metavar="NORMS", help="Norms of the four vectors, with commas between."),
+        str, typer.Option(metavar="NORMS", help="Norms of the four vectors, with commas between.")
     ] = "1,2,4,8",
     out: OutOption = None,
     as_json: JsonFlag = False,
@@ -100,7 +98,6 @@ def quality(
             metavar="N",
             help="Train on N images, the same share of every class; the others are the validation "
             "split.",
-            show_default=False,
         ),
     ] = None,
     settings: SettingsOption = None,
@@ -148,12 +145,10 @@ def linear_attention(
         typer.Option(
             metavar="MIB",
             help="Skip what would hold more; 4096 by default, or half of what is free.",
-            show_default=False,
         ),
     ] = None,
     long: Annotated[
-        int,
-        typer.Option(metavar="TOKENS", help="A length for linear attention alone; 0 for none."),
+        int, typer.Option(metavar="TOKENS", help="A length for linear attention alone; 0 for none.")
     ] = 1_000_000,
     out: OutOption = None,
     as_json: JsonFlag = False,
@@ -179,10 +174,7 @@ def linear_attention(
 
 
 def _deliver(
-    name: str,
-    measure: Callable[[Progress], StudyDocument],
-    out: Path | None,
-    as_json: bool,
+    name: str, measure: Callable[[Progress], StudyDocument], out: Path | None, as_json: bool
 ) -> None:
     """Run a study, write its files, print it."""
     from qkv.cli.progress import make_reporter

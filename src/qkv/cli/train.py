@@ -30,9 +30,7 @@ def train(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="TASK",
-            help="fashion-mnist, imdb, or with --data PATH vision or text.",
-            show_default=False,
+            metavar="TASK", help="fashion-mnist, imdb, or with --data PATH vision or text."
         ),
     ] = None,
     recipe: Annotated[
@@ -40,24 +38,18 @@ def train(
         typer.Option(
             metavar="NAME",
             help="A recipe of the task, or a TOML file; the task's default otherwise.",
-            show_default=False,
         ),
     ] = None,
     data: DataOption = None,
     out: Annotated[
-        Path | None,
-        typer.Option(metavar="RUN", help="The run's folder, new or empty.", show_default=False),
+        Path | None, typer.Option(metavar="RUN", help="The run's folder, new or empty.")
     ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="The same as --set seed=N.", show_default=False),
-    ] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="The same as --set seed=N.")] = None,
     text_column: TextColumnOption = None,
     label_column: LabelColumnOption = None,
     settings: SettingsOption = None,
     resume: Annotated[
-        Path | None,
-        typer.Option(metavar="RUN", help="Go on with a stopped run.", show_default=False),
+        Path | None, typer.Option(metavar="RUN", help="Go on with a stopped run.")
     ] = None,
     skip_bad: SkipBadFlag = False,
     as_json: JsonFlag = False,
@@ -81,10 +73,7 @@ def train(
         run = _resume(resume, data)
     elif len(tasks) != 1:
         found = f"there are {len(tasks)}: {', '.join(tasks)}" if tasks else "it is missing"
-        raise QKVError(
-            f"qkv train takes one TASK, and {found}",
-            remedy=TRY,
-        )
+        raise QKVError(f"qkv train takes one TASK, and {found}", remedy=TRY)
     else:
         if seed is not None:
             overrides.append(f"seed={seed}")

@@ -1,11 +1,15 @@
-"""Options that several commands share, so that they read and behave the same everywhere."""
+"""Options that several commands share, and the check of a file to write."""
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from qkv.errors import DataError
 
 JsonFlag = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on standard output.")
@@ -47,3 +51,29 @@ SettingsOption = Annotated[
         help="Change a setting of the recipe, such as training.epochs=3. More may follow.",
     ),
 ]
+
+
+def check_out(path: Path, suffixes: Iterable[str]) -> None:
+    """Refuse, before any work, a file for `--out` that could not be written in the end.
+
+    Raises:
+        DataError: its suffix is none of these, it is a folder, or its folder cannot be written.
+    """
+    if path.suffix.lower() not in suffixes:
+        raise DataError(
+            f"--out {path} does not say its format",
+            remedy=f"end its name in one of {', '.join(suffixes)}",
+        )
+    folder = path.absolute().parent
+    if path.is_dir():
+        reason = "it is a folder"
+    elif not folder.is_dir():
+        reason = f"there is no folder {path.parent}"
+    else:
+        try:
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            reason = error.strerror or str(error)
+        else:
+            return
+    raise DataError(f"cannot write {path}: {reason}", remedy="choose another --out")

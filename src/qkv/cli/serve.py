@@ -79,33 +79,19 @@ def serve(
 
     Stop it with Ctrl-C: what has begun is answered first.
     """
-    _require_extra()
-    from qkv.serving.server import serve as serve_runs
-    from qkv.serving.settings import MEBIBYTE, ServingSettings
-
-    given: dict[str, Any] = {
-        "host": host,
-        "port": port,
-        "allowed_hosts": tuple(allow_host or ()),
-        "api_key_file": api_key_file,
-        "no_auth": no_auth,
-        "device": device,
-        "threads": threads,
-        "workers": workers,
-        "processes": processes,
-        "max_body_bytes": max_body * MEBIBYTE,
-        "queue_size": queue_size,
-        "drain_seconds": drain_seconds,
-    }
-    settings = ServingSettings.parse(given, where="qkv serve")
-    code = serve_runs(runs, settings, say=lambda line: say(printable(line)))
-    if code:
-        raise typer.Exit(code)
-
-
-def _require_extra() -> None:
+    given: dict[str, Any] = dict(locals())
+    del given["runs"]
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise MissingExtraError(
             f"qkv serve needs {', '.join(missing)}", remedy="pip install 'qkv[serve]'"
         )
+    from qkv.serving.server import serve as serve_runs
+    from qkv.serving.settings import MEBIBYTE, ServingSettings
+
+    given["max_body_bytes"] = given.pop("max_body") * MEBIBYTE
+    given["allowed_hosts"] = tuple(given.pop("allow_host") or ())
+    settings = ServingSettings.parse(given, where="qkv serve")
+    code = serve_runs(runs, settings, say=lambda line: say(printable(line)))
+    if code:
+        raise typer.Exit(code)

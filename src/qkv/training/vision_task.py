@@ -14,12 +14,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from qkv.data import fashion_mnist
-from qkv.data.dataset import (
-    ImageDataset,
-    ImageSplit,
-    IntArray,
-    stratified_split,
-)
+from qkv.data.dataset import ImageDataset, ImageSplit, IntArray, stratified_split
 from qkv.data.image_folder import ImageFolderSettings, load_image_folder
 from qkv.errors import DataError
 from qkv.evaluation.calibration import fit_temperature

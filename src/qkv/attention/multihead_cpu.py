@@ -1,4 +1,4 @@
-"""Dropout whose random numbers are cheap on a CPU.
+"""Kernels of a transformer block on a CPU: cheap dropout, and attention over short sequences.
 
 On a CPU most of the time of `torch.nn.Dropout` goes into one Bernoulli draw per element. Here four
 elements share one 64-bit draw, 16 bits each, so the drop probability is exact to 2⁻¹⁷.

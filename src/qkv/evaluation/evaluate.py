@@ -28,17 +28,6 @@ from qkv.training.training_settings import Recipe
 from qkv.training.vision_task import VisionRecipe
 from qkv.vision.classifier import VisionClassifier
 
-# Evaluating a text run: its answers, and each of its models by itself.
-#
-# The document has the keys of `qkv.evaluation.metrics.evaluate_predictions`, and:
-#
-# | key | value | |---|---| | `by_length` | accuracy against text length, see
-# `qkv.evaluation.metrics` | | `models` | `{"neural", "ngrams", "stacked": {"examples", "accuracy",
-# "accuracy_interval_95", | |  | "loss"}}`: on the run's own test split as run.json has them, on
-# other texts those that the | |  | run keeps: the n-grams if they are stacked | | `verdict` | a
-# sentence where the encoder did not beat the n-grams on the test split, else "" |
-
-
 # Between two reports of progress; as many as are encoded together.
 TEXTS_AT_ONCE = 512
 SCORES = ("examples", "accuracy", "accuracy_interval_95", "loss")
@@ -61,7 +50,12 @@ def evaluate_texts(
     known: Mapping[str, Any] | None,
     reporter: Reporter,
 ) -> dict[str, Any]:
-    """The document that this module describes.
+    """The document of `evaluate_predictions`, and what each of a text run's models is worth.
+
+    `by_length` is accuracy against text length. `models` has, for `neural`, `ngrams` and `stacked`,
+    examples, accuracy with its interval, and loss: on the run's own test split as run.json has
+    them, on other texts those that the run keeps. `verdict` is a sentence where the encoder did not
+    beat the n-grams on the test split, else empty.
 
     Args:
         classifier: that of a text run.

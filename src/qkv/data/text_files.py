@@ -40,7 +40,6 @@ from qkv.data.table_columns import (
 from qkv.data.table_readers import (
     LONGEST,
     Advance,
-    BadRecord,
     Table,
     is_table,
     not_utf8,
@@ -269,8 +268,8 @@ def usable(
     for record in table.read(columns, advance):
         place = f"{table.path.name}:{record.line}"
         try:
-            if isinstance(record, BadRecord):
-                raise BadCellError(record.reason)
+            if isinstance(record.values, str):
+                raise BadCellError(record.values)
             yield place, make(*record.values)
         except BadCellError as error:
             bad.append((place, error.reason))

@@ -29,13 +29,7 @@ from qkv.data.dataset import (
     refuse_bad,
     texts_sha256,
 )
-from qkv.data.table_columns import (
-    BadCellError,
-    Columns,
-    choose_columns,
-    label_of,
-    text_of,
-)
+from qkv.data.table_columns import BadCellError, Columns, choose_columns, label_of, text_of
 from qkv.data.table_readers import (
     LONGEST,
     Advance,

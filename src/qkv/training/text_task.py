@@ -12,11 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qkv.data import imdb
-<<<<<<< HEAD
 from qkv.data.dataset import IntArray, TextDataset, TextSplit
-=======
-from qkv.data.dataset import IntArray, TextDataset, TextSplit, stratified_split
->>>>>>> main
 from qkv.data.text_table import load_text_table
 from qkv.errors import DataError
 from qkv.measurement.memory import BATCHES_BETWEEN, release_free_memory

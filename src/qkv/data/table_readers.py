@@ -224,9 +224,10 @@ class JsonLinesTable(Table):
     def read(self, names: Sequence[str], advance: Advance) -> Iterator[Record]:
         """Every object; see `Table.read`. A key that an object lacks gives None."""
         for line, found in self._objects(advance):
-            if not isinstance(found, str):
-                found = tuple([found.get(name) for name in names])
-            yield Record(line, found)
+            if isinstance(found, str):
+                yield Record(line, found)
+            else:
+                yield Record(line, tuple([found.get(name) for name in names]))
 
     def _objects(self, advance: Advance) -> Iterator[tuple[int, dict[str, Any] | str]]:
         for number, line in enumerate(_read_lines(self.path, advance), start=1):

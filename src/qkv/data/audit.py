@@ -250,7 +250,7 @@ def _divided(
 ) -> tuple[str, dict[str, tuple[str, ...]]]:
     """The layout, and the classes that each split could have."""
     if found.has_splits:
-        return divided, dict(found.class_folders)
+        return divided, {**found.class_folders}
     return whole, {"undivided": found.class_folders["train"]}
 
 

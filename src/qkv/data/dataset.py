@@ -162,8 +162,8 @@ class Dataset(Generic[SplitT]):
             seed=seed,
             noun=self.train.example,
         )
-        train, validation = (self.train.subset(carved[s]) for s in ("train", "validation"))
-        return replace(self, train=train, validation=validation)
+        validation = self.train.subset(carved["validation"])
+        return replace(self, train=self.train.subset(carved["train"]), validation=validation)
 
 
 @dataclass(frozen=True)

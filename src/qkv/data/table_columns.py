@@ -174,8 +174,8 @@ def label_of(value: object) -> str:
         case float() if math.isinf(value):
             raise BadCellError("has an infinite label")
         case float() if not math.isnan(value):  # nan: how tables of numbers write a missing value
-            whole = value.is_integer() and abs(value) < _EXPONENT_FROM
-            return str(int(value)) if whole else repr(value)
+            plain = value.is_integer() and abs(value) < _EXPONENT_FROM
+            return str(int(value)) if plain else repr(value)
         case str() if word := value.strip():
             _check_characters(word, "label")
             if whole := _WHOLE.fullmatch(word):

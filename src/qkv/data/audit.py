@@ -250,7 +250,7 @@ def _divided(
 ) -> tuple[str, dict[str, tuple[str, ...]]]:
     """The layout, and the classes that each split could have."""
     if found.has_splits:
-        return divided, {**found.class_folders}
+        return divided, {str(split): names for split, names in found.class_folders.items()}
     return whole, {"undivided": found.class_folders["train"]}
 
 

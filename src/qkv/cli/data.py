@@ -130,8 +130,8 @@ def _inspect_images(target: str, folder: Path | None, sheet: Path | None, as_jso
         else:
             document = audit_images(target, progress=reporter.progress("data", "files"))
     if sheet is not None:
-        known = target == FASHION_MNIST
-        picture = contact_sheet(dataset) if known else contact_sheet_of_folder(target)
+        named = target == FASHION_MNIST
+        picture = contact_sheet(dataset) if named else contact_sheet_of_folder(target)
         content = io.BytesIO()
         picture.save(content, format="PNG")
         replace_file(sheet, content.getvalue())

@@ -38,11 +38,8 @@ def replacing(target: Path) -> Iterator[Path]:
 
     Readers see the old content or the new, never a part, also after a loss of power.
 
-    Args:
-        target: the file to make or replace; its folder is made if missing.
-
     Yields:
-        An empty file in the same folder. Write it and close it.
+        An empty file in the target's folder, which is made if missing. Write it and close it.
 
     Raises:
         OSError: the folder cannot be written or the disk is full.
@@ -72,9 +69,14 @@ def replace_file(target: Path, content: bytes) -> None:
         with replacing(target) as temporary:
             temporary.write_bytes(content)
     except OSError as error:
-        raise RunError(
-            f"cannot write {target}: {error}", remedy="free the disk or choose another folder"
-        ) from None
+        raise unwritable(target, error) from None
+
+
+def unwritable(path: Path, error: OSError) -> RunError:
+    """The error of a run's file or folder that cannot be written."""
+    return RunError(
+        f"cannot write {path}: {error}", remedy="free the disk or choose another folder"
+    )
 
 
 def _sync_folder(folder: Path) -> None:
@@ -114,14 +116,12 @@ def locked(
     lock = filelock.FileLock(path)
     timeout = -1 if timeout_seconds is None else timeout_seconds
     try:
-        if waiting is None:
-            lock.acquire(timeout)
-        else:
-            try:
-                lock.acquire(0)
-            except filelock.Timeout:
+        try:
+            lock.acquire(0)
+        except filelock.Timeout:
+            if waiting is not None:
                 waiting()
-                lock.acquire(timeout)
+            lock.acquire(timeout)
     except filelock.Timeout as error:
         raise (busy or TimeoutError(f"{path} is held by another process")) from error
     except NotImplementedError as error:

@@ -102,8 +102,7 @@ def locked(
     """Hold a lock that other processes and threads respect; it ends with the process.
 
     Args:
-        path: the lock file; its folder is made if missing. It must not lie in a folder that
-            may be deleted while somebody waits.
+        path: the lock file, in a folder that nobody deletes; it is made if missing.
         busy: raised when another holds the lock for longer than the timeout.
         timeout_seconds: how long to wait; 0: not at all; None: as long as it takes.
         waiting: called once if there is something to wait for.
@@ -141,18 +140,12 @@ def require_space(
     spare_bytes: int = 0,
     error: type[QKVError] = DataError,
 ) -> None:
-    """Stop unless the disk of `folder` can take so many bytes more.
+    """Stop unless the disk of `folder`, which may not exist yet, can take so many bytes more.
 
-    Args:
-        folder: where they will go; it may not exist yet.
-        needed_bytes: how many.
-        what: begins the message: "the run needs".
-        remedy: what to do without the room.
-        spare_bytes: what must stay free.
-        error: the class to raise.
+    `what` begins the message ("the run needs"); `spare_bytes` must stay free.
 
     Raises:
-        QKVError: of that class; there is too little room.
+        QKVError: of the class `error`; there is too little room.
         OSError: nobody can say.
     """
     existing = next((each for each in (folder, *folder.parents) if each.is_dir()), folder)

@@ -26,7 +26,7 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -167,14 +167,9 @@ def probe(source: ImageSource, *, name: str | None = None) -> ImageFacts:
 def resize_and_crop(pixels: UInt8Array, image_size: int) -> UInt8Array:
     """Cut the largest centred square and scale it to `image_size`: uint8 (channels, size, size).
 
-    This is "resize the shorter side, then centre-crop", without ever scaling what is cropped away.
-    The scaling is Pillow's bicubic filter, which antialiases on the way down. An image that has the
-    size already is returned as it is. Of an odd remainder, the extra row or column is cut off at
-    the bottom or right.
-
-    Args:
-        pixels: uint8 (channels, height, width), 1 or 3 channels.
-        image_size: side of the result in pixels, at least 1.
+    This is "resize the shorter side, then centre-crop" of uint8 (channels, height, width), without
+    ever scaling what is cropped away. Pillow's bicubic filter antialiases on the way down. Of an
+    odd remainder, the extra row or column is cut off at the bottom or right.
     """
     _, height, width = pixels.shape
     side = min(height, width)
@@ -261,15 +256,10 @@ def _opened(source: ImageSource, name: str | None) -> Iterator[ImageFile.ImageFi
     raise ImageError(f"{named}: {reason}", remedy=remedy)
 
 
-@contextmanager
-def _binary(source: ImageSource) -> Iterator[BinaryIO]:
+def _binary(source: ImageSource) -> AbstractContextManager[BinaryIO]:
     if isinstance(source, (str, os.PathLike)):
-        with Path(source).open("rb") as handle:
-            yield handle
-    elif isinstance(source, bytes):
-        yield io.BytesIO(source)
-    else:
-        yield source
+        return Path(source).open("rb")
+    return nullcontext(io.BytesIO(source) if isinstance(source, bytes) else source)
 
 
 def _orientation(image: Image.Image) -> int:

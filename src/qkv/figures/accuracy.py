@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from qkv.figures.style import BLUE, INK, MUTED, VERMILLION, house_style, new_figure, settle
+from qkv.figures.style import BLUE, INK, MUTED, VERMILLION, house_style, new_figure, note_at, settle
 
 _COLOURS = {"softmax": BLUE, "linear": VERMILLION}
 _OFFSET = {"softmax": -0.2, "linear": 0.2}
@@ -38,7 +38,7 @@ def draw_accuracy(document: Mapping[str, Any]) -> Figure:
         axes.set_xticks(range(len(pairs)), labels)
         axes.set_xlim(-0.6, len(pairs) - 0.4)
         axes.tick_params(axis="x", length=0)
-        axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
+        axes.grid(axis="y")
     settings = document["settings"]
     seeds = len(settings["seeds"])
     figure.suptitle(
@@ -76,14 +76,7 @@ def _draw_accuracy(axes: Axes, arms: Sequence[Mapping[str, Any]], place: Mapping
         if len(arm["test_accuracies"]) > 1:
             seeds = [100 * share for share in arm["test_accuracies"]]
             axes.plot([middle + 0.1] * len(seeds), seeds, "_", color=MUTED, markersize=9)
-        axes.annotate(
-            f"{value:.2f} %",
-            (middle, high),
-            (0, 6),
-            textcoords="offset points",
-            ha="center",
-            color=INK,
-        )
+        note_at(axes, f"{value:.2f} %", (middle, high), (0, 6), ha="center", color=INK)
     axes.margins(y=0.2)
     axes.set(ylabel="Test accuracy (%)", title="Accuracy, with 95 % interval")
 
@@ -93,11 +86,11 @@ def _draw_time(axes: Axes, arms: Sequence[Mapping[str, Any]], place: Mapping[int
         middle = place[arm["patch_size"]] + _OFFSET[arm["kernel"]]
         seconds = arm["seconds_per_epoch"]
         axes.bar(middle, seconds, _BAR, color=_COLOURS[arm["kernel"]])
-        axes.annotate(
+        note_at(
+            axes,
             f"{seconds:,.0f} s" if seconds >= 100 else f"{seconds:.3g} s",
             (middle, seconds),
             (0, 4),
-            textcoords="offset points",
             ha="center",
             color=INK,
         )

@@ -16,6 +16,7 @@ from qkv.figures.style import (
     VERMILLION,
     house_style,
     new_figure,
+    note_at,
     percent,
     settle,
 )
@@ -64,20 +65,15 @@ def draw_reliability(calibration: Mapping[str, Any]) -> Figure:
     )
     for entry in filled:
         middle = (entry["lower"] + entry["upper"]) / 2
-        counts.annotate(
-            _brief(entry["count"]),
-            (middle, entry["count"]),
-            (0, 2),
-            textcoords="offset points",
-            ha="center",
-            size=6.5,
+        note_at(
+            counts, _brief(entry["count"]), (middle, entry["count"]), (0, 2), ha="center", size=6.5
         )
     counts.margins(y=0.2)
     counts.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
     counts.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _brief(int(value))))
     counts.set(xlabel="Confidence (probability of the predicted class)", ylabel="Examples")
     for panel in (axes, counts):
-        panel.grid(color="#DDDDDD", linewidth=0.6)
+        panel.grid()
     return settle(figure)
 
 
@@ -136,7 +132,7 @@ def draw_accuracy_by_length(document: Mapping[str, Any]) -> Figure:
     axes.set_ylim(low, high)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
     axes.set(ylabel="Accuracy", xlabel="Length in tokens (and how many texts are that long)")
-    axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
+    axes.grid(axis="y")
     axes.set_title("Accuracy by length of the text", pad=26)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return settle(figure)

@@ -12,7 +12,7 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 
 from qkv.errors import ShapeError
-from qkv.figures.style import BLUE, INK, MUTED, VERMILLION, percent, short_name
+from qkv.figures.style import BLUE, INK, MUTED, VERMILLION, note_at, percent, short_name
 
 # As on the page: orange speaks against a class, and blue for it. What cannot tell for from against
 # has a colour of its own, so that nobody takes it for either.
@@ -125,11 +125,11 @@ def draw_top_classes(axes: Axes, document: Mapping[str, Any]) -> None:
     for place, name in zip(places, names, strict=True):
         share = probabilities[name]
         within = share > 0.6  # where the bar is long enough to hold its number
-        axes.annotate(
+        note_at(
+            axes,
             share_of_one(share),
             (share, place),
             (-5 if within else 4, 0),
-            textcoords="offset points",
             ha="right" if within else "left",
             va="center",
             size=8.5,

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from qkv.figures.style import BLUE, INK, MUTED, VERMILLION, house_style, new_figure, settle
+from qkv.figures.style import BLUE, INK, MUTED, VERMILLION, house_style, new_figure, note_at, settle
 
 # x1 and x3 mirror each other: one curve serves both, and x1's points.
 _DRAWN = ((0, "x1 and x3", BLUE, "o", "1"), (1, "x2", VERMILLION, "s", "√10"))
@@ -85,12 +85,12 @@ def _log10_law(beta: float) -> float:
 
 def _draw_limit(axes: Axes, limit: float, name: str, colour: str) -> None:
     axes.axhline(limit, color=colour, linewidth=0.9, linestyle=":")
-    axes.annotate(
+    note_at(
+        axes,
         f"limit {name}",
         (0.99, limit),
         (0, 8),
         xycoords=("axes fraction", "data"),
-        textcoords="offset points",
         ha="right",
         color=colour,
     )
@@ -103,12 +103,12 @@ def _draw_floors(axes: Axes) -> None:
         # Two such lines in the top of a deep figure would run into each other.
         if bottom < level and (top - level) > 0.04 * (top - bottom):
             axes.axhline(level, color=MUTED, linewidth=0.9, linestyle="-.")
-            axes.annotate(
+            note_at(
+                axes,
                 text,
                 (0.015, level),
                 (0, -3),
                 xycoords=("axes fraction", "data"),
-                textcoords="offset points",
                 va="top",
                 color=MUTED,
                 size=8,
@@ -122,7 +122,7 @@ def _finish(axes: Axes, grid: list[float]) -> None:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_xlim(grid[0], grid[-1])
     axes.set_xlabel("β, the norm of a, b, c and d")
-    axes.grid(color="#DDDDDD", linewidth=0.6)
+    axes.grid()
 
 
 def _power_of_ten(value: float, _: int) -> str:

@@ -65,7 +65,7 @@ def draw_curves(
 
 def _finish(axes: Axes, unit: str) -> None:
     axes.set_xlabel(unit)
-    axes.grid(color="#DDDDDD", linewidth=0.6)
+    axes.grid()
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
     handles, labels = axes.get_legend_handles_labels()
     if not handles:

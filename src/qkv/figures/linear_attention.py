@@ -20,6 +20,7 @@ from qkv.figures.style import (
     VERMILLION,
     house_style,
     new_figure,
+    note_at,
     settle,
 )
 
@@ -195,12 +196,12 @@ def _draw_crossings(
     for row, one in enumerate(sorted(found, key=lambda one: one["tokens"])):
         look, left = _LOOKS[one["against"]], one["tokens"] > middle
         axes.axvline(one["tokens"], color=look.colour, linewidth=1.1, linestyle=":", zorder=1)
-        axes.annotate(
+        note_at(
+            axes,
             f"linear overtakes {one['against']} at T = {one['tokens']:,}",
             (one["tokens"], 0.08 - 0.05 * row),
             (-5 if left else 5, 0),
             xycoords=("data", "axes fraction"),
-            textcoords="offset points",
             ha="right" if left else "left",
             va="center",
             size=8.5,
@@ -219,7 +220,7 @@ def _finish(axes: Axes, lengths: Sequence[int]) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axes.set_xlabel("T (tokens)")
-    axes.grid(color="#DDDDDD", linewidth=0.6)
+    axes.grid()
 
 
 def _fitted_over(document: Mapping[str, Any]) -> str:

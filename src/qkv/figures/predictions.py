@@ -20,6 +20,7 @@ from qkv.figures.style import (
     percent,
     settle,
     short_name,
+    tilt_names,
 )
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -84,14 +85,7 @@ def draw_mistakes(
 ) -> Figure:
     """Up to sixteen wrongly classified images, truth and prediction under each.
 
-    Args:
-        images: (images, channels, height, width) pixels, most confident mistake first.
-        labels: (images,) true class of each image.
-        probabilities: (images, classes), each row a distribution.
-        class_names: the name of each class, in label order.
-
-    Raises:
-        ShapeError: shapes disagree, or there is no image.
+    Arguments and errors as of `draw_predictions`, most confident mistake first.
     """
     _check(images, labels, probabilities, class_names)
     shown = min(_MOST_MISTAKES, len(images))
@@ -144,16 +138,13 @@ def _draw_bars(
     )
     axes.set_ylim(0, 1)
     axes.set_xlim(-0.6, len(classes) - 0.4)
-    axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
+    axes.grid(axis="y")
     names = [short_name(class_names[number], _NAME_LIMIT) for number in classes]
     axes.set_xticks(range(len(classes)), names)
     axes.tick_params(axis="x", length=0)
     # Few short names lie flat; otherwise they hang so that each stays under its bar.
     if sum(map(len, names)) > 36:
-        tilt = 45 if len(classes) <= 12 and max(map(len, names)) <= 14 else 90
-        for label in axes.get_xticklabels():
-            label.set(rotation=tilt, rotation_mode="anchor", ha="right")
-            label.set_verticalalignment("center" if tilt == 90 else "top")
+        tilt_names(axes, 45 if len(classes) <= 12 and max(map(len, names)) <= 14 else 90)
     for label, number in zip(axes.get_xticklabels(), classes, strict=True):
         if number == truth:
             label.set_fontweight("bold")

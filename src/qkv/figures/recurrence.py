@@ -17,6 +17,7 @@ from qkv.figures.style import (
     ORANGE,
     house_style,
     new_figure,
+    note_at,
     settle,
     short_integer,
 )
@@ -111,11 +112,11 @@ def _draw_path(axes: Axes, states: Sequence[int]) -> None:
     axes.scatter(scaled, rows, color=INK, s=22 if len(states) <= 20 else 10, zorder=2)
     size = 9 if len(states) <= 20 else 7
     for row, value, state in zip(rows, scaled, states, strict=True):
-        axes.annotate(
+        note_at(
+            axes,
             short_integer(state, 10),
             (value, row),
             (6 if state >= 0 else -6, 0),
-            textcoords="offset points",
             ha="left" if state >= 0 else "right",
             va="center",
             size=size,
@@ -126,5 +127,5 @@ def _draw_path(axes: Axes, states: Sequence[int]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=unit == 1))
     axes.tick_params(axis="y", length=0, labelleft=False)
     axes.spines["left"].set_visible(False)
-    axes.grid(axis="x", color="#DDDDDD", linewidth=0.6)
+    axes.grid(axis="x")
     axes.set_xlabel("h_t = x_t − h_(t−1)" + (f", in units of 10^{power}" if unit > 1 else ""))

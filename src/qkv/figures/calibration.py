@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -92,17 +93,16 @@ def draw_accuracy_by_length(document: Mapping[str, Any]) -> Figure:
         document: of `qkv.evaluation.accuracy_by_length`.
     """
     bins, overall = document["bins"], document["accuracy"]
-    ranges = [_range(entry["shortest"], entry["longest"]) for entry in bins]
+    ends = [dict.fromkeys(f"{entry[end]:,}" for end in ("shortest", "longest")) for entry in bins]
+    ranges = [" – ".join(two) for two in ends]  # one number where both are equal
     each = max(0.86, 0.2 + 0.068 * max(map(len, ranges)))  # inches, so that ranges stay apart
     figure = new_figure(max(4.8, 1.2 + each * len(bins)), 4.4)
     axes = figure.subplots()
     places = range(len(bins))
     shares = [entry["accuracy"] for entry in bins]
     intervals = [entry["accuracy_interval_95"] for entry in bins]
-    reaches = [
-        [max(0.0, share - low) for share, (low, _) in zip(shares, intervals, strict=True)],
-        [max(0.0, high - share) for share, (_, high) in zip(shares, intervals, strict=True)],
-    ]
+    lows, highs = np.transpose(intervals)
+    reaches = np.maximum(0.0, [shares - lows, highs - shares])
     axes.axhline(
         overall, color=INK, linestyle="--", linewidth=1, label=f"all texts {percent(overall, 1)}"
     )
@@ -119,11 +119,11 @@ def draw_accuracy_by_length(document: Mapping[str, Any]) -> Figure:
         capsize=4,
         label="of this length, with 95 % interval",
     )
-    names = [f"{ends}\n({entry['count']:,})" for ends, entry in zip(ranges, bins, strict=True)]
+    names = [f"{one}\n({entry['count']:,})" for one, entry in zip(ranges, bins, strict=True)]
     axes.set_xticks(places, names)
     axes.tick_params(axis="x", length=0)
     axes.set_xlim(-0.6, len(bins) - 0.4)
-    lowest, highest = min(low for low, _ in intervals), max(high for _, high in intervals)
+    lowest, highest = lows.min(), highs.max()
     room = 0.08 * max(0.02, highest - lowest)
     # Above 1 too, so that points at the very top are whole; the ticks end there.
     low, high = max(0.0, lowest - room), highest + room
@@ -136,9 +136,3 @@ def draw_accuracy_by_length(document: Mapping[str, Any]) -> Figure:
     axes.set_title("Accuracy by length of the text", pad=26)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return settle(figure)
-
-
-def _range(shortest: int, longest: int) -> str:
-    if shortest == longest:
-        return f"{shortest:,}"
-    return f"{shortest:,} – {longest:,}"

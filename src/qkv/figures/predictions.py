@@ -37,10 +37,7 @@ _NAME_LIMIT = 22
 
 @house_style()
 def draw_predictions(
-    images: UInt8Array,
-    labels: IntegerArray,
-    probabilities: FloatArray,
-    class_names: Sequence[str],
+    images: UInt8Array, labels: IntegerArray, probabilities: FloatArray, class_names: Sequence[str]
 ) -> Figure:
     """The first three images, their truth above, their predicted probabilities below.
 
@@ -78,10 +75,7 @@ def draw_predictions(
 
 @house_style()
 def draw_mistakes(
-    images: UInt8Array,
-    labels: IntegerArray,
-    probabilities: FloatArray,
-    class_names: Sequence[str],
+    images: UInt8Array, labels: IntegerArray, probabilities: FloatArray, class_names: Sequence[str]
 ) -> Figure:
     """Up to sixteen wrongly classified images, truth and prediction under each.
 
@@ -136,8 +130,7 @@ def _draw_bars(
         linewidth=0.5,
         width=0.8,
     )
-    axes.set_ylim(0, 1)
-    axes.set_xlim(-0.6, len(classes) - 0.4)
+    axes.set(xlim=(-0.6, len(classes) - 0.4), ylim=(0, 1))
     axes.grid(axis="y")
     names = [short_name(class_names[number], _NAME_LIMIT) for number in classes]
     axes.set_xticks(range(len(classes)), names)
@@ -151,7 +144,7 @@ def _draw_bars(
 
 
 def _height_inches(images: UInt8Array, widest: float) -> float:
-    """How high images need their row to be, `widest` inches wide and no higher than that."""
+    """Of a row of images `widest` inches wide, and no higher than that."""
     height, width = images.shape[2:]
     aspect: float = height / width
     return widest * min(1.0, max(0.35, aspect))
@@ -167,26 +160,18 @@ def _show(axes: Axes, image: UInt8Array) -> None:
 
 
 def _check(
-    images: UInt8Array,
-    labels: IntegerArray,
-    probabilities: FloatArray,
-    class_names: Sequence[str],
+    images: UInt8Array, labels: IntegerArray, probabilities: FloatArray, class_names: Sequence[str]
 ) -> None:
     if images.ndim != 4 or images.shape[1] not in (1, 3) or images.dtype != np.uint8:
         raise ShapeError(
             f"images of shape {images.shape} and type {images.dtype}",
             remedy="pass uint8 (images, 1 or 3 channels, height, width)",
         )
-    count = len(images)
-    if (
-        count == 0
-        or labels.shape != (count,)
-        or probabilities.shape != (count, len(class_names))
-        or labels.min() < 0
-        or labels.max() >= len(class_names)
-    ):
+    count, classes = len(images), len(class_names)
+    matching = labels.shape == (count,) and probabilities.shape == (count, classes)
+    if count == 0 or not matching or labels.min() < 0 or labels.max() >= classes:
         raise ShapeError(
             f"{count} images, labels of shape {labels.shape}, probabilities of shape "
-            f"{probabilities.shape}, {len(class_names)} class names",
+            f"{probabilities.shape}, {classes} class names",
             remedy="pass at least one image, a valid label an image and a probability a class",
         )

@@ -20,7 +20,7 @@ from qkv.studies.attention_costs import (
 from qkv.studies.study import Cell, Table
 
 _MIB = 2**20
-_SHORT = {"plain": "plain", "fused": "fused", "linear": "linear", "causal_linear": "causal"}
+_SHORT = {name: name.removesuffix("_linear") for name in KERNELS}
 
 
 class Exponents(TypedDict):
@@ -53,7 +53,10 @@ def cost_table(measurements: Sequence[Measurement], work: Work, head_dim: int) -
             [
                 tokens,
                 *("skipped" if row["skipped"] else row["milliseconds"] for row in kernels),
-                *(row["skipped"] or _mib(row["extra_bytes"]) for row in kernels),
+                *(
+                    row["extra_bytes"] / _MIB if row["extra_bytes"] is not None else row["skipped"]
+                    for row in kernels
+                ),
             ]
         )
     return {
@@ -61,8 +64,7 @@ def cost_table(measurements: Sequence[Measurement], work: Work, head_dim: int) -
         "time, and memory beyond inputs and results",
         "columns": [
             "T (tokens)",
-            *(f"{_SHORT[name]} (ms)" for name in KERNELS),
-            *(f"{_SHORT[name]} (MiB)" for name in KERNELS),
+            *(f"{_SHORT[name]} ({unit})" for unit in ("ms", "MiB") for name in KERNELS),
         ],
         "rows": rows,
     }
@@ -99,8 +101,9 @@ def crossing_table(crossings: Sequence[FoundCrossing]) -> Table:
         "rows": [
             [
                 KERNELS[found["against"]].label,
-                found["tokens"] if found["tokens"] is not None else "not measured",
-                found["slower_at"] if found["slower_at"] is not None else "not measured",
+                # A length is never 0.
+                found["tokens"] or "not measured",
+                found["slower_at"] or "not measured",
                 found["refined"],
             ]
             for found in crossings
@@ -113,12 +116,8 @@ def long_table(long: Sequence[Measurement]) -> Table:
     return {
         "title": "Linear attention where a T×T matrix is out of reach, forward",
         "columns": [
-            "kernel",
-            "T (tokens)",
-            "time (ms)",
-            "per token (ns)",
-            "memory (MiB)",
-            "per token (bytes)",
+            *("kernel", "T (tokens)", "time (ms)"),
+            *("per token (ns)", "memory (MiB)", "per token (bytes)"),
         ],
         "rows": [_long_row(row) for row in long],
     }
@@ -133,7 +132,7 @@ def _long_row(row: Measurement) -> list[Cell]:
         tokens,
         row["milliseconds"],
         1e6 * row["milliseconds"] / tokens,
-        _mib(row["extra_bytes"]),
+        row["extra_bytes"] / _MIB,
         row["extra_bytes"] / tokens,
     ]
 
@@ -158,10 +157,9 @@ def named_figures(
                 figures[f"{work}_vs_{rival}"] = ratio
                 figures[f"{work}_vs_{rival}_tokens"] = tokens
     for row in exponents:
-        for cost in (("time", row["time"]), ("memory", row["memory"])):
-            if cost[1] is not None:
-                name = f"{row['kernel']}_{row['work']}_{cost[0]}_exponent"
-                figures[name] = cost[1]["exponent"]
+        for cost, fit in (("time", row["time"]), ("memory", row["memory"])):
+            if fit is not None:
+                figures[f"{row['kernel']}_{row['work']}_{cost}_exponent"] = fit["exponent"]
     for found in crossings:
         if found["tokens"] is not None:
             figures[f"crossing_tokens_{found['against']}"] = found["tokens"]
@@ -184,10 +182,6 @@ def _long_figures(name: str, rows: Sequence[Measurement]) -> dict[str, Any]:
     if fit is not None:
         figures[f"long_{name}_memory_exponent"] = fit["exponent"]
     return figures
-
-
-def _mib(count: int | None) -> float | None:
-    return None if count is None else count / _MIB
 
 
 class Report(TypedDict):

@@ -64,15 +64,9 @@ def _draw_accuracy(axes: Axes, arms: Sequence[Mapping[str, Any]], place: Mapping
         value = 100 * arm["test_accuracy"]
         low, high = (100 * end for end in arm["interval_95"])
         colour = _COLOURS[arm["kernel"]]
-        axes.errorbar(
-            *(middle, value),
-            [[value - low], [high - value]],
-            fmt="o",
-            color=colour,
-            markersize=7,
-            capsize=4,
-            linewidth=1.6,
-        )
+        reach = [[value - low], [high - value]]
+        look = {"fmt": "o", "markersize": 7, "capsize": 4, "linewidth": 1.6}
+        axes.errorbar(middle, value, reach, color=colour, **look)
         if len(arm["test_accuracies"]) > 1:
             seeds = [100 * share for share in arm["test_accuracies"]]
             axes.plot([middle + 0.1] * len(seeds), seeds, "_", color=MUTED, markersize=9)

@@ -100,15 +100,8 @@ def _write_counts(
         return
     colours = np.asarray(image.cmap(image.norm(shares)))
     for (row, column), count in np.ndenumerate(counts):
-        axes.text(
-            column,
-            row,
-            str(count),
-            ha="center",
-            va="center",
-            size=size,
-            color=ink_on(colours[row, column]) if count else MUTED,
-        )
+        ink = ink_on(colours[row, column]) if count else MUTED
+        axes.text(column, row, str(count), ha="center", va="center", size=size, color=ink)
 
 
 def _largest_text(texts: Sequence[str], size: float) -> tuple[float, float]:

@@ -122,18 +122,14 @@ def _draw_bars(
         axes.set_title(
             f"{_BARS_OF_MANY} of {len(class_names)} classes, most probable first", size=9
         )
+    shades = [colours[number] for number in classes]
     axes.bar(
-        range(len(classes)),
-        probabilities[classes],
-        color=[colours[number] for number in classes],
-        edgecolor=INK,
-        linewidth=0.5,
-        width=0.8,
+        range(len(classes)), probabilities[classes], color=shades, edgecolor=INK, linewidth=0.5
     )
     axes.set(xlim=(-0.6, len(classes) - 0.4), ylim=(0, 1))
     axes.grid(axis="y")
     names = [short_name(class_names[number], _NAME_LIMIT) for number in classes]
-    axes.set_xticks(range(len(classes)), names)
+    axes.set_xticks(places, names)
     axes.tick_params(axis="x", length=0)
     # Few short names lie flat; otherwise they hang so that each stays under its bar.
     if sum(map(len, names)) > 36:

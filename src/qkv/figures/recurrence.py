@@ -71,14 +71,8 @@ def _draw_signs(axes: Axes, values: Sequence[int], *, whole: bool) -> None:
             added = (t - k) % 2 == 0
             colour = BLUE if added else ORANGE
             axes.add_patch(Rectangle((k - 0.5, t - 0.5), 1, 1, facecolor=colour, edgecolor="white"))
-            axes.text(
-                *(k, t),
-                "+" if added else "−",
-                color="white" if added else INK,
-                size=size,
-                ha="center",
-                va="center_baseline",
-            )
+            sign, ink = ("+", "white") if added else ("−", INK)
+            axes.text(k, t, sign, color=ink, size=size, ha="center", va="center_baseline")
     if whole:
         axes.add_patch(
             Rectangle((0.5, count - 0.5), count, 1, fill=False, edgecolor=INK, linewidth=1.8)
@@ -95,7 +89,7 @@ def _draw_signs(axes: Axes, values: Sequence[int], *, whole: bool) -> None:
     names = [f"h_{t}" if t < count or not whole else f"h_{t} = h_T" for t in range(1, count + 1)]
     axes.set_yticks(range(1, count + 1), names, size=9 if count <= 20 else 7.5)
     axes.set(xlim=(0.5, count + 0.5), ylim=(count + 0.5, 0.5))
-    axes.set_xlabel("x_1 to x_T, in order" if whole else f"x_1 to x_{count}, in order", labelpad=9)
+    axes.set_xlabel(f"x_1 to x_{'T' if whole else count}, in order", labelpad=9)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
 

@@ -154,12 +154,8 @@ def _of(
     results: Mapping[Arm, ArmResult], kernel: str, patch_size: int
 ) -> list[tuple[Arm, ArmResult]]:
     """An arm's trainings, by seed."""
-    found = [
-        (arm, result)
-        for arm, result in results.items()
-        if (arm.kernel, arm.patch_size) == (kernel, patch_size)
-    ]
-    return sorted(found, key=lambda one: one[0].recipe.seed)
+    chosen = (arm for arm in results if (arm.kernel, arm.patch_size) == (kernel, patch_size))
+    return [(arm, results[arm]) for arm in sorted(chosen, key=lambda arm: arm.recipe.seed)]
 
 
 def _arm_entry(results: Mapping[Arm, ArmResult], kernel: str, patch_size: int) -> dict[str, Any]:
@@ -323,7 +319,7 @@ def study_accuracy(
         QKVError: something the user can mend.
     """
     reporter = reporter or Silent()
-    _require_sizes(epochs=epochs, seeds=seeds, train_images=train_images)
+    _require_sizes(epochs, seeds, train_images)
     arms = plan_arms(patch_sizes, seeds, epochs, overrides, train_images, data, reporter)
     runs = folder / "runs"
     for arm in arms:  # all before the first one is trained
@@ -348,7 +344,7 @@ def study_accuracy(
     )
 
 
-def _require_sizes(*, epochs: int, seeds: int, train_images: int | None) -> None:
+def _require_sizes(epochs: int, seeds: int, train_images: int | None) -> None:
     for option, value, least, most in (
         ("--epochs", epochs, 1, 10_000),
         ("--seeds", seeds, 1, MAX_SEEDS),

@@ -43,8 +43,7 @@ class FoundCrossing(TypedDict):
     ratios: list[tuple[int, float]]
 
 
-def cost_table(measurements: Sequence[Measurement], work: Work, head_dim: int) -> Table:
-    """Milliseconds and MiB of every kernel, a row for each length."""
+def _cost_table(measurements: Sequence[Measurement], work: Work, head_dim: int) -> Table:
     rows: list[list[Cell]] = []
     cells = {(row["tokens"], row["kernel"]): row for row in measurements if row["work"] == work}
     for tokens in sorted({tokens for tokens, _ in cells}):
@@ -70,8 +69,7 @@ def cost_table(measurements: Sequence[Measurement], work: Work, head_dim: int) -
     }
 
 
-def exponent_table(exponents: Sequence[Exponents]) -> Table:
-    """Fitted growth by kernel and work, with the range of the fit."""
+def _exponent_table(exponents: Sequence[Exponents]) -> Table:
     return {
         "title": "Growth: the exponent p of cost ∝ T^p, by least squares in logarithms",
         "columns": ["kernel", "work", "time", "over T", "memory", "over T (memory)"],
@@ -93,8 +91,7 @@ def _exponent_cells(fit: Fit | None) -> tuple[Cell, Cell]:
     return round(fit["exponent"], 2), f"{fit['from_tokens']:,}–{fit['to_tokens']:,}"
 
 
-def crossing_table(crossings: Sequence[FoundCrossing]) -> Table:
-    """Where linear attention catches up with each rival."""
+def _crossing_table(crossings: Sequence[FoundCrossing]) -> Table:
     return {
         "title": "From which length on linear attention is at least as fast, forward",
         "columns": ["against", "T (tokens)", "slower up to T", "bisected between"],
@@ -111,8 +108,7 @@ def crossing_table(crossings: Sequence[FoundCrossing]) -> Table:
     }
 
 
-def long_table(long: Sequence[Measurement]) -> Table:
-    """Great lengths: totals, and what each token costs."""
+def _long_table(long: Sequence[Measurement]) -> Table:
     return {
         "title": "Linear attention where a T×T matrix is out of reach, forward",
         "columns": [
@@ -137,7 +133,7 @@ def _long_row(row: Measurement) -> list[Cell]:
     ]
 
 
-def named_figures(
+def _named_figures(
     measurements: Sequence[Measurement],
     long: Sequence[Measurement],
     exponents: Sequence[Exponents],
@@ -202,11 +198,11 @@ def report(
     settings: Mapping[str, Any],
 ) -> Report:
     """Put measurements into words; see `LinearAttentionDocument` for the arguments."""
-    figures = named_figures(measurements, long, exponents, crossings)
-    costs = [cost_table(measurements, work, settings["head_dim"]) for work in WORKS]
-    tables = [costs[1], exponent_table(exponents), crossing_table(crossings)]
+    figures = _named_figures(measurements, long, exponents, crossings)
+    costs = [_cost_table(measurements, work, settings["head_dim"]) for work in WORKS]
+    tables = [costs[1], _exponent_table(exponents), _crossing_table(crossings)]
     if long:
-        tables.append(long_table(long))
+        tables.append(_long_table(long))
     return {
         "table": costs[0],
         "tables": tables,
@@ -276,9 +272,7 @@ def _notes(
         "beyond the inputs and what the call returns (the output; with the backward pass also "
         "three gradients). Scratch that a mathematical library takes for itself is not seen.",
     ]
-    note = _memory_note(measurements)
-    if note:
-        notes.append(note)
+    notes += _memory_note(measurements)
     if "long_linear_tokens" in figures:
         tokens = figures["long_linear_tokens"]
         weights = as_bytes(KERNELS["plain"].matrices["forward"] * 4 * tokens**2)
@@ -314,7 +308,7 @@ def _notes(
     return notes
 
 
-def _memory_note(measurements: Sequence[Measurement]) -> str | None:
+def _memory_note(measurements: Sequence[Measurement]) -> list[str]:
     """How linear attention stands beside the kernel that also keeps no T×T matrix."""
     extra = {
         (row["kernel"], row["tokens"]): row["extra_bytes"]
@@ -323,16 +317,14 @@ def _memory_note(measurements: Sequence[Measurement]) -> str | None:
     }
     both = [tokens for name, tokens in extra if name == "fused" and ("linear", tokens) in extra]
     if not both:
-        return None
+        return []
     tokens = max(both)
     fused, linear = extra["fused", tokens], extra["linear", tokens]
     note = (
         f"The fused softmax keeps no T×T matrix either: forward at {tokens:,} tokens it takes "
         f"{as_bytes(fused)}, linear attention {as_bytes(linear)}."
     )
-    if linear < fused:
-        return note
-    return f"{note} Beside it linear attention saves no memory."
+    return [note if linear < fused else f"{note} Beside it linear attention saves no memory."]
 
 
 def _times(ratio: float) -> str:

@@ -122,10 +122,8 @@ def _draw_bars(
         axes.set_title(
             f"{_BARS_OF_MANY} of {len(class_names)} classes, most probable first", size=9
         )
-    shades = [colours[number] for number in classes]
-    axes.bar(
-        range(len(classes)), probabilities[classes], color=shades, edgecolor=INK, linewidth=0.5
-    )
+    places, shades = range(len(classes)), [colours[number] for number in classes]
+    axes.bar(places, probabilities[classes], color=shades, edgecolor=INK, linewidth=0.5)
     axes.set(xlim=(-0.6, len(classes) - 0.4), ylim=(0, 1))
     axes.grid(axis="y")
     names = [short_name(class_names[number], _NAME_LIMIT) for number in classes]

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from qkv.evaluation.metrics import log_softmax
 from qkv.figures.calibration import draw_accuracy_by_length, draw_reliability
 from qkv.figures.confusion import draw_confusion
 from qkv.figures.curves import draw_curves
@@ -75,12 +76,6 @@ def _image_figures(results: Tensors, class_names: Sequence[str]) -> dict[str, Fi
         if chosen is None or images is None or len(chosen) == 0:
             continue
         labels = results["test_labels"][chosen]
-        probabilities = _softmax(results["test_logits"][chosen])
+        probabilities = np.exp(log_softmax(results["test_logits"][chosen]))
         figures[name] = draw(images, labels, probabilities, class_names)
     return figures
-
-
-def _softmax(logits: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    shares: npt.NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
-    return shares

@@ -18,11 +18,7 @@ _BAR = 0.36
 
 @house_style()
 def draw_accuracy(document: Mapping[str, Any]) -> Figure:
-    """Test accuracy with its 95 % interval, and seconds an epoch, by sequence length.
-
-    Args:
-        document: of the study "quality"; its `arms`, `pairs` and `settings` are drawn.
-    """
+    """Test accuracy with its 95 % interval, and seconds an epoch, by sequence length."""
     arms, pairs = document["arms"], document["pairs"]
     place = {pair["patch_size"]: number for number, pair in enumerate(pairs)}
     width = max(8.6, 1.8 + 3.4 * len(pairs))  # inches; a label below the axis takes 1.5

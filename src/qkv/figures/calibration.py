@@ -25,10 +25,9 @@ from qkv.figures.style import (
 
 @house_style()
 def draw_reliability(calibration: Mapping[str, Any]) -> Figure:
-    """Accuracy against confidence, with the gap between them, above the number of examples.
+    """Accuracy against confidence, with their gap, above the number of examples.
 
-    Args:
-        calibration: the `calibration` part of an evaluation document.
+    `calibration` is the part of that name of an evaluation document.
     """
     bins = calibration["bins"]
     filled = [entry for entry in bins if entry["count"]]
@@ -78,11 +77,7 @@ def _brief(count: int) -> str:
 
 @house_style()
 def draw_accuracy_by_length(document: Mapping[str, Any]) -> Figure:
-    """Accuracy with its 95 % interval for each range of lengths, beside that of all texts.
-
-    Args:
-        document: of `qkv.evaluation.accuracy_by_length`.
-    """
+    """Accuracy with its 95 % interval by length, from `qkv.evaluation.accuracy_by_length`."""
     bins, overall = document["bins"], document["accuracy"]
     ends = [dict.fromkeys(f"{entry[end]:,}" for end in ("shortest", "longest")) for entry in bins]
     ranges = [" – ".join(two) for two in ends]  # one number where both are equal

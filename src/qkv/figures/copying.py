@@ -24,11 +24,7 @@ _SUPERSCRIPTS = str.maketrans("−0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 @house_style()
 def draw_copying(document: Mapping[str, Any]) -> Figure:
-    """Relative errors against β, exact and measured, with the law; and their ratios to it.
-
-    Args:
-        document: of the study "copying"; its `points` and `curves` are drawn.
-    """
+    """Relative errors against β, exact and measured, with the law; and their ratios to it."""
     figure = new_figure(10.5, 5.0)
     errors, ratios = figure.subplots(1, 2, width_ratios=(1.25, 1))
     curves, points = document["curves"], document["points"]

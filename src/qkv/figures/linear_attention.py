@@ -65,9 +65,6 @@ def draw_linear_attention(document: Mapping[str, Any]) -> Figure:
 
     At its right end every line is named with its fitted exponent; where the forward pass of linear
     attention catches up with softmax attention, a vertical line stands.
-
-    Args:
-        document: of the study "linear-attention".
     """
     lengths = document["settings"]["lengths"]
     figure = new_figure(13.5, 6.0)

@@ -32,9 +32,6 @@ def draw_recurrence(document: Mapping[str, Any]) -> Figure:
     """Signs of every x_k in every h_t, beside the values of h_t.
 
     Of more than 40 steps the first 40 are drawn, and the title says so.
-
-    Args:
-        document: of the study "recurrence"; its `sequence`, `states` and `figures` are drawn.
     """
     length = len(document["sequence"])
     values, states = document["sequence"][:_MAX_ROWS], document["states"][:_MAX_ROWS]

@@ -28,9 +28,7 @@ def draw_run_figures(
 ) -> list[Path]:
     """Draw a run into `folder`: curves, confusion, reliability, and what images or texts call for.
 
-    A run on images has predictions and mistakes; one on texts has mistakes and accuracy by length.
-    What a run does not have is left out: without a test it has its curves alone, without a mistake
-    no figure of mistakes. Such a figure of an earlier drawing is removed.
+    What a run does not have is left out, and such a figure of an earlier drawing is removed.
 
     Args:
         record: run.json.

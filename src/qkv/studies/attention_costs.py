@@ -104,12 +104,7 @@ _MIB = 2**20
 
 
 class Budget:
-    """Says what does not fit any more; it stops nothing by itself.
-
-    Args:
-        max_seconds: for everything from now on.
-        max_bytes: for everything held at one moment.
-        clock: seconds that only grow.
+    """Says what no longer fits seconds from now on, or bytes held at once; it stops nothing.
 
     Raises:
         StudyError: a limit is not positive.

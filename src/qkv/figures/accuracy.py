@@ -61,7 +61,7 @@ def _draw_accuracy(axes: Axes, arms: Sequence[Mapping[str, Any]], place: Mapping
         low, high = (100 * end for end in arm["interval_95"])
         colour = _COLOURS[arm["kernel"]]
         reach = [[value - low], [high - value]]
-        look = {"fmt": "o", "markersize": 7, "capsize": 4, "linewidth": 1.6}
+        look: dict[str, Any] = {"fmt": "o", "markersize": 7, "capsize": 4, "linewidth": 1.6}
         axes.errorbar(middle, value, reach, color=colour, **look)
         if len(arm["test_accuracies"]) > 1:
             seeds = [100 * share for share in arm["test_accuracies"]]

@@ -39,7 +39,12 @@ def draw_reliability(calibration: Mapping[str, Any]) -> Figure:
     figure = new_figure(5.4, 6.2)
     axes, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     axes.bar(left, accuracy, widths, align="edge", color=SKY, edgecolor="white", label="accuracy")
-    hatched = {"facecolor": "none", "edgecolor": VERMILLION, "hatch": "////", "linewidth": 1.0}
+    hatched: dict[str, Any] = {
+        "facecolor": "none",
+        "edgecolor": VERMILLION,
+        "hatch": "////",
+        "linewidth": 1.0,
+    }
     label = "gap to mean confidence"
     axes.bar(left, gaps, widths, bottom=accuracy, align="edge", label=label, **hatched)
     axes.plot([0, 1], [0, 1], color=INK, linestyle="--", linewidth=1, label="perfectly calibrated")
@@ -92,7 +97,7 @@ def draw_accuracy_by_length(document: Mapping[str, Any]) -> Figure:
     axes.axhline(
         overall, color=INK, linestyle="--", linewidth=1, label=f"all texts {percent(overall, 1)}"
     )
-    look = {"fmt": "o", "color": BLUE, "markersize": 7, "markeredgecolor": "white"}
+    look: dict[str, Any] = {"fmt": "o", "color": BLUE, "markersize": 7, "markeredgecolor": "white"}
     label = "of this length, with 95 % interval"
     axes.errorbar(places, shares, reaches, elinewidth=1.6, capsize=4, label=label, **look)
     names = [f"{one}\n({entry['count']:,})" for one, entry in zip(ranges, bins, strict=True)]

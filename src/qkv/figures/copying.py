@@ -28,7 +28,7 @@ def draw_copying(document: Mapping[str, Any]) -> Figure:
     figure = new_figure(10.5, 5.0)
     errors, ratios = figure.subplots(1, 2, width_ratios=(1.25, 1))
     curves, points = document["curves"], document["points"]
-    law = {"color": INK, "linestyle": "--", "linewidth": 1, "label": "law e^(−β²)"}
+    law: dict[str, Any] = {"color": INK, "linestyle": "--", "linewidth": 1, "label": "law e^(−β²)"}
     errors.plot(curves["beta"], curves["log10_law"], zorder=2.5, **law)
     for token, name, colour, marker, limit in _DRAWN:
         own = [point for point in points if point["token"] == token + 1]

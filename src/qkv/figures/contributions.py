@@ -53,7 +53,9 @@ def colours_of(values: Any, *, signed: bool) -> ScalarMappable:
 
 def label_bar(bar: Colorbar, unit: str, *, signed: bool) -> None:
     """Say on a colour bar what its colours mean."""
-    low, high = bar.mappable.norm.vmin or 0.0, bar.mappable.norm.vmax or 0.0
+    low, high = bar.mappable.get_clim()
+    assert low is not None, "colours of contributions have their limits"
+    assert high is not None
     ticks = [low, 0.0, high] if signed else [low, high]
     names = [short_number(tick, signed=signed) for tick in ticks]
     if signed:

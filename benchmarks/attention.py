@@ -16,11 +16,12 @@ from torch import Tensor
 from qkv.attention import linear_attention, softmax_attention
 from qkv.attention.feature_maps import ELU
 from qkv.attention.reference import (
+    Attend,
     naive_linear_attention,
     quadratic_linear_attention,
     quadratic_softmax_attention,
+    require_agreement,
 )
-from qkv.attention.twins import Attend, require_agreement
 from qkv.measurement.timing import crossing_tokens, interleaved, quartiles, round_ratios
 
 TOKENS, QUICK_TOKENS, HEAD_DIM = 16_384, 1024, 64

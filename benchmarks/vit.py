@@ -21,7 +21,7 @@ from qkv.data.dataset import ImageDataset, ImageSplit, IntArray
 from qkv.data.fashion_mnist import CLASS_NAMES
 from qkv.devices import autocast, resolve_device
 from qkv.errors import QKVError
-from qkv.evaluation.reported import S4
+from qkv.evaluation.reported import FASHION_MNIST
 from qkv.measurement.timing import interleaved, quartiles, round_ratios
 from qkv.progress import Progress, Silent
 from qkv.training.data import load_dataset
@@ -207,7 +207,9 @@ def _random_images() -> ImageDataset:
 class Pace:
     """How far a training goes and how often it is tested."""
 
-    target_accuracy: float = S4.epochs[-1].test_accuracy  # share of the test split to reach
+    target_accuracy: float = FASHION_MNIST.epochs[
+        -1
+    ].test_accuracy  # share of the test split to reach
     # training images between two tests; an epoch's end is tested too
     check_every_images: int = 10_000
     slice_images: int = 1_000  # training images before it is the other training's turn

@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from qkv.attention.linear import linear_attention
-from qkv.attention.multihead_cpu import Dropout
-from qkv.attention.short import short_multihead_attention
+from qkv.attention.multihead_cpu import Dropout, short_multihead_attention
 from qkv.errors import QKVError
 from qkv.recurrence.scan import recurrence_scan
 from qkv.text.gru import Packing, last_gru_states
-from qkv.vision.mlp import MLP
+from qkv.vision.vit import MLP
 
 SOURCE = Path(__file__).parents[1] / "src" / "qkv"
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qkv.attention.multihead_cpu import Dropout, keep_mask
-from qkv.vision.mlp import MLP
+from qkv.vision.vit import MLP
 
 SHAPES = st.lists(st.integers(0, 7), min_size=0, max_size=4).map(tuple)
 

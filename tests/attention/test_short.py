@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from qkv.attention.multihead import MultiHeadAttention
-from qkv.attention.short import short_multihead_attention
+from qkv.attention.multihead_cpu import short_multihead_attention
 from qkv.attention.softmax import softmax_attention
 
 DIM = 6

@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from qkv.attention.reference import quadratic_softmax_attention
+from qkv.attention.reference import quadratic_softmax_attention, require_agreement
 from qkv.attention.softmax import softmax_attention
-from qkv.attention.twins import require_agreement
 from qkv.errors import QKVError
 
 

@@ -11,12 +11,7 @@ from benchmarks.registry import run
 from benchmarks.serving import workload as workload_module
 from benchmarks.serving.baselines import TextPipeline, VisionPipeline
 from benchmarks.serving.search import SystemUnderTest
-from benchmarks.serving.servers import (
-    fastapi_setups,
-    litserve_setups,
-    qkv_setup,
-    require_packages,
-)
+from benchmarks.serving.servers import fastapi_setups, litserve_setups, qkv_setup, require_packages
 from benchmarks.serving.workload import (
     TOLERANCES,
     image_inputs,

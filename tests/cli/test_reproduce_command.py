@@ -1,4 +1,4 @@
-"""`qkv reproduce` beside the printed figures; the training itself is stood in for."""
+"""`qkv reproduce` beside the reported figures; the training itself is stood in for."""
 
 from __future__ import annotations
 
@@ -63,7 +63,8 @@ def test_a_finished_run_is_compared_without_training(
     assert (ours["seed"], ours["test_accuracy"]) == (42, 0.85)
     assert document["run"] == "runs/s4"
 
-    table = qkv("reproduce", "s4")
+    (tmp_path / "runs/s4").rename(tmp_path / "runs/fashion-mnist-reference")
+    table = qkv("reproduce", "fashion-mnist")
     lines = [line.split() for line in table.out.splitlines()]
     assert ["5", "0.4049", "0.1000", "84.97", "%", "85.00", "%"] in lines
     assert ["parameters", "598,794", "598,794"] in lines
@@ -72,7 +73,7 @@ def test_a_finished_run_is_compared_without_training(
 
 
 def _finish_s5(path: Path, *, encoder: str = "all-MiniLM-L6-v2", overrides: Any = ()) -> Run:
-    """A run folder as the reference recipe of S5 leaves it, with half the epochs."""
+    """A run folder as the reference recipe of imdb leaves it, with half the epochs."""
     record = {
         "status": "finished",
         "recipe": load_recipe("imdb", "reference", overrides).model_dump(mode="json"),
@@ -142,7 +143,7 @@ def test_s5_prints_splits_sizes_and_the_encoder_used(
     assert ["seconds", "of", "epoch", "1", "768", "350.50"] in lines
     assert "our encoder is all-MiniLM-L6-v2, not bert-base-uncased, so the numbers" in table
     assert "padding reached the GRU" in table
-    assert "printed: on a rented GPU" in table
+    assert "reported: on a rented GPU" in table
 
 
 def test_s5_with_the_printed_encoder_has_nothing_to_excuse(
@@ -219,9 +220,9 @@ def test_other_folders_and_studies_are_refused(qkv: Call, tmp_path: Path) -> Non
     (tmp_path / "notes.txt").write_text("mine")
     assert "is not a run folder" in qkv("reproduce", "s4", "--out", tmp_path).err
     for arguments, message in (
-        (("s6",), "no study 's6'; did you mean 's"),
-        ((), "takes one STUDY, and it is missing"),
-        (("s4", "s5"), "takes one STUDY, and there are 2: s4, s5"),
+        (("s6",), "no reported figures called 's6'; did you mean 's"),
+        ((), "takes one NAME, and it is missing"),
+        (("s4", "s5"), "takes one NAME, and there are 2: s4, s5"),
         (("s4", "--encoder", "bert-base-uncased"), "s4 has no encoder"),
         (("s4", "--set", "training.epoch=1"), "did you mean 'epochs'?"),
     ):

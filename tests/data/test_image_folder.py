@@ -35,9 +35,9 @@ def folder(root: Path, classes: dict[str, int], start: int = 0) -> Path:
 
 def load(root: Path, tmp_path: Path, **options: Any) -> ImageDataset:
     settings = options.pop("settings", SMALL)
-    return load_image_folder(
-        root, settings, seed=options.pop("seed", 3), cache_root=tmp_path / "cache", **options
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QKV_CACHE", str(tmp_path / "cache"))
+        return load_image_folder(root, settings, seed=options.pop("seed", 3), **options)
 
 
 def splits_of(dataset: ImageDataset) -> dict[str, ImageSplit]:
@@ -205,7 +205,7 @@ def test_nothing_but_bad_files(tmp_path: Path) -> None:
     with pytest.raises(BadFilesError, match="none of the 6 files can be decoded") as caught:
         load(tmp_path / "data", tmp_path, skip_bad=True)
     assert len(caught.value.files) == 6
-    assert list((tmp_path / "cache").glob("*-*")) == []
+    assert list((tmp_path / "cache" / "images").glob("*-*")) == []
 
 
 @pytest.mark.parametrize(

@@ -208,7 +208,7 @@ def test_doubts(columns: str, what: str, options: str) -> None:
 def test_a_table_without_a_header_is_shown_as_it_is_read() -> None:
     text = "I loved it because it" + " is very long" * 30
     with pytest.raises(
-        DataError, match=r"columns are 'I loved it because .{21}…', 'pos'; name"
+        DataError, match=r"columns are 'I loved it because .{41}…', 'pos'; name"
     ) as e:
         choose_columns([text, "pos"], None, None, where="a.csv")
     assert "first row" in str(e.value)

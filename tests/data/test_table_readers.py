@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qkv.data import table_readers
-from qkv.data.table_readers import BadRecord, DelimitedTable, JsonLinesTable, ParquetTable, Record
+from qkv.data.table_readers import DelimitedTable, JsonLinesTable, ParquetTable, Record
 from qkv.errors import DataError, MissingExtraError
 
 CELLS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30) | st.text(
@@ -30,12 +30,12 @@ def table(path: Path, content: str | bytes, delimiter: str = ",") -> DelimitedTa
     return DelimitedTable(path, delimiter)
 
 
-def rows(found: DelimitedTable, *names: str) -> list[Record | BadRecord]:
+def rows(found: DelimitedTable, *names: str) -> list[Record]:
     return list(found.read(names or found.columns, lambda _: None))
 
 
 def values(found: DelimitedTable) -> list[tuple[object, ...]]:
-    return [row.values for row in rows(found) if isinstance(row, Record)]
+    return [row.values for row in rows(found) if isinstance(row.values, tuple)]
 
 
 @given(st.lists(st.tuples(CELLS, CELLS)), st.sampled_from(["\r\n", "\n"]), st.booleans())
@@ -70,12 +70,12 @@ def test_bad_rows_between_good_ones(
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, quoting=csv.QUOTE_ALL)
     writer.writerow(["text", "label"])
-    expected: list[Record | BadRecord] = []
+    expected: list[Record] = []
     for row in given_rows:
         line = buffer.getvalue().count("\n") + 1
         if isinstance(row, str):
             buffer.write(f"{row}\r\n")
-            expected.append(BadRecord(line, BAD[row]))
+            expected.append(Record(line, BAD[row]))
         else:
             writer.writerow(row)
             expected.append(Record(line, row))
@@ -87,8 +87,8 @@ def test_an_open_quote_costs_one_row_only(tmp_path: Path) -> None:
     good = "".join(f'{number},"word ""{number}"""\n' for number in range(1000))
     content = f'x,y\n7,"open\n{good}8,"open too\n9,plain\n10,last\n'
     found = rows(table(tmp_path / "a.csv", content))
-    assert [row.line for row in found if isinstance(row, BadRecord)] == [2, 1003]
-    assert sum(isinstance(row, Record) for row in found) == 1002
+    assert [row.line for row in found if isinstance(row.values, str)] == [2, 1003]
+    assert sum(isinstance(row.values, tuple) for row in found) == 1002
     assert found[-2:] == [Record(1004, ("9", "plain")), Record(1005, ("10", "last"))]
 
 
@@ -112,7 +112,7 @@ def test_a_quote_open_for_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     finally:
         monkeypatch.undo()
         csv.field_size_limit(limit)
-    assert found[0] == BadRecord(2, "has a quoted cell without an end")
+    assert found[0] == Record(2, "has a quoted cell without an end")
     assert found[1:] == [Record(line, ("2", "b")) for line in range(3, 33)]
 
 
@@ -174,7 +174,7 @@ def test_tsv_where_quotes_are_letters(tmp_path: Path) -> None:
 def test_tsv_rows_of_a_wrong_width(tmp_path: Path) -> None:
     found = table(tmp_path / "a.tsv", 'text\tlabel\n"a" b\nc\td\te\n"f" g\th\ti\n', "\t")
     assert [row.line for row in rows(found)] == [2, 3, 4]
-    assert all(isinstance(row, BadRecord) for row in rows(found))
+    assert all(isinstance(row.values, str) for row in rows(found))
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ BAD_JSON = {
 }
 
 
-def json_rows(path: Path, *names: str) -> list[Record | BadRecord]:
+def json_rows(path: Path, *names: str) -> list[Record]:
     return list(JsonLinesTable(path).read(names, lambda _: None))
 
 
@@ -257,12 +257,12 @@ def test_objects_come_back_from_the_right_lines(
     end: str,
 ) -> None:
     written = [json.dumps({"text": "first", "label": 0})]
-    expected: list[Record | BadRecord] = [Record(1, ("first", 0))]
+    expected: list[Record] = [Record(1, ("first", 0))]
     for line, row in enumerate(given_rows, start=2):
         if isinstance(row, str):
             written.append(row)
             if reason := BAD_JSON[row]:
-                expected.append(BadRecord(line, reason))
+                expected.append(Record(line, reason))
         else:
             text, label = row
             # Without escapes a surrogate cannot be written.
@@ -280,9 +280,9 @@ def _is_plain(word: object) -> bool:
     return not isinstance(word, str) or not any(0xD800 <= ord(c) < 0xE000 for c in word)
 
 
-def _comparable(row: Record | BadRecord) -> object:
-    if isinstance(row, BadRecord):  # where in a line it broke is the business of json
-        return row.line, row.reason.partition(" (")[0]
+def _comparable(row: Record) -> object:
+    if isinstance(row.values, str):  # where in a line it broke is the business of json
+        return row.line, row.values.partition(" (")[0]
     return row.line, row.values, [type(value) for value in row.values]
 
 
@@ -291,7 +291,7 @@ def test_columns_are_the_keys_of_the_first_objects(tmp_path: Path) -> None:
     path.write_text('\n[1]\n{"a": 1}\n{"b": 2, "a": 3}\n')
     assert JsonLinesTable(path).columns == ("a", "b")
     assert json_rows(path, "b", "a") == [
-        BadRecord(2, "is an array, not a JSON object"),
+        Record(2, "is an array, not a JSON object"),
         Record(3, (None, 1)),
         Record(4, (2, 3)),
     ]
@@ -325,7 +325,7 @@ def parquet(path: Path, **columns: Any) -> Path:
     return path
 
 
-def read(path: Path, *names: str) -> list[Record | BadRecord]:
+def read(path: Path, *names: str) -> list[Record]:
     return list(ParquetTable(path).read(names, lambda _: None))
 
 
@@ -379,8 +379,8 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     path = parquet(tmp_path / "a.parquet", text=array)
     assert read(path, "text") == [
         Record(1, ("fine",)),
-        BadRecord(2, "has a byte 0xe9 that is not UTF-8"),
-        BadRecord(3, "has a byte 0xff that is not UTF-8"),
+        Record(2, "has a byte 0xe9 that is not UTF-8"),
+        Record(3, "has a byte 0xff that is not UTF-8"),
     ]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from readability import assert_readable, text_box
 
-from qkv import figures
+from qkv.figures.accuracy import draw_accuracy
 
 
 def some_accuracy(seeds: int = 1, sizes: tuple[int, ...] = (4, 2)) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def some_accuracy(seeds: int = 1, sizes: tuple[int, ...] = (4, 2)) -> dict[str, 
 @pytest.mark.parametrize("seeds", [1, 3])
 @pytest.mark.parametrize("sizes", [(4,), (4, 2), (14, 7, 4, 2)])
 def test_quality_can_be_read(seeds: int, sizes: tuple[int, ...]) -> None:
-    figure = figures.draw_accuracy(some_accuracy(seeds, sizes))
+    figure = draw_accuracy(some_accuracy(seeds, sizes))
     assert_readable(figure)
     for axes in figure.axes:
         labels = axes.texts
@@ -63,7 +63,7 @@ def test_quality_can_be_read(seeds: int, sizes: tuple[int, ...]) -> None:
 
 def test_quality_shows_its_numbers() -> None:
     document = some_accuracy(3)
-    accuracy, time = figures.draw_accuracy(document).axes
+    accuracy, time = draw_accuracy(document).axes
     shares = [100 * arm["test_accuracy"] for arm in document["arms"]]
     assert [text.get_text() for text in accuracy.texts] == [f"{value:.2f} %" for value in shares]
     points = [bars.lines[0].get_ydata() for bars in accuracy.containers]
@@ -84,7 +84,7 @@ def test_quality_shows_its_numbers() -> None:
 
 
 def test_one_seed_shows_no_spread() -> None:
-    one, three = (figures.draw_accuracy(some_accuracy(seeds)) for seeds in (1, 3))
+    one, three = (draw_accuracy(some_accuracy(seeds)) for seeds in (1, 3))
     words = [[text.get_text() for text in f.legends[0].get_texts()] for f in (one, three)]
     assert words[0] == ["softmax attention", "linear attention"]
     assert words[1] == [*words[0], "one seed"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from readability import assert_readable
 
-from qkv import figures
+from qkv.figures.copying import draw_copying
 from qkv.studies.copying import study_copying
 
 BETAS = {
@@ -22,11 +22,11 @@ BETAS = {
 
 @pytest.mark.parametrize("betas", BETAS.values(), ids=BETAS.keys())
 def test_every_text_can_be_read(betas: list[float]) -> None:
-    assert_readable(figures.draw_copying(study_copying(betas)))
+    assert_readable(draw_copying(study_copying(betas)))
 
 
 def test_lines_and_points_are_the_law_the_closed_form_and_the_measured() -> None:
-    errors, ratios = figures.draw_copying(study_copying([2.0, 1.0])).axes
+    errors, ratios = draw_copying(study_copying([2.0, 1.0])).axes
     lines = {line.get_label(): line for line in errors.lines}
     law = lines["law e^(−β²)"]
     beta = np.asarray(law.get_xdata())
@@ -41,7 +41,7 @@ def test_lines_and_points_are_the_law_the_closed_form_and_the_measured() -> None
 
 
 def test_what_float64_cannot_hold_is_marked() -> None:
-    errors, ratios = figures.draw_copying(study_copying([5.0, 30.0])).axes
+    errors, ratios = draw_copying(study_copying([5.0, 30.0])).axes
     labels = [line.get_label() for line in errors.lines]
     assert "x2, not measurable" in labels
     assert [text.get_text() for text in errors.texts][-1].startswith("below: smaller than float64")
@@ -51,5 +51,5 @@ def test_what_float64_cannot_hold_is_marked() -> None:
 
 
 def test_far_apart_norms_get_a_logarithmic_axis() -> None:
-    assert figures.draw_copying(study_copying([1.0, 8.0])).axes[0].get_xscale() == "linear"
-    assert figures.draw_copying(study_copying([0.1, 8.0])).axes[0].get_xscale() == "log"
+    assert draw_copying(study_copying([1.0, 8.0])).axes[0].get_xscale() == "linear"
+    assert draw_copying(study_copying([0.1, 8.0])).axes[0].get_xscale() == "log"

@@ -8,7 +8,7 @@ import pytest
 from made_up import some_epochs, some_steps
 from readability import assert_readable
 
-from qkv import figures
+from qkv.figures.curves import draw_curves
 
 
 @pytest.mark.parametrize(
@@ -24,12 +24,12 @@ from qkv import figures
     ids=["five", "one epoch", "hundreds", "stopped early", "no steps", "nothing"],
 )
 def test_curves_are_readable(steps: Any, epochs: Any) -> None:
-    assert_readable(figures.draw_curves(steps, epochs))
+    assert_readable(draw_curves(steps, epochs))
 
 
 def test_curves_show_the_figures_they_are_given() -> None:
     epochs = some_epochs(3, test_loss=None, test_accuracy=None)
-    loss, accuracy = figures.draw_curves(some_steps(3, 20), epochs).axes
+    loss, accuracy = draw_curves(some_steps(3, 20), epochs).axes
     lines = {line.get_label(): line for line in loss.lines}
     assert set(lines) == {
         *("train, each logged step", "train, smoothed"),
@@ -52,5 +52,5 @@ def test_a_resumed_step_counts_once_and_a_loss_of_nan_not_at_all() -> None:
         {"step": 3, "epoch": 1, "loss": 1.0},
         {"step": 3, "epoch": 1, "loss": math.nan},
     ]
-    loss, _ = figures.draw_curves(steps, []).axes
+    loss, _ = draw_curves(steps, []).axes
     assert loss.lines[0].get_xydata().tolist() == [[1.0, 3.0], [2.0, 2.0]]

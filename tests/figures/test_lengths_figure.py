@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from readability import assert_readable
 
-from qkv import figures
 from qkv.evaluation import accuracy_by_length
+from qkv.figures.calibration import draw_accuracy_by_length
 
 
 def some_lengths(texts: int, bins: int, wrong: float = 0.1, longest: float = 7.0) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def some_lengths(texts: int, bins: int, wrong: float = 0.1, longest: float = 7.0
     ("texts", "bins", "longest"), [(1, 10, 7.0), (30, 3, 7.0), (25_000, 10, 8.5), (600, 20, 13.0)]
 )
 def test_it_can_be_read(texts: int, bins: int, longest: float, wrong: float) -> None:
-    figure = figures.draw_accuracy_by_length(some_lengths(texts, bins, wrong, longest))
+    figure = draw_accuracy_by_length(some_lengths(texts, bins, wrong, longest))
     assert_readable(figure)
     (axes,) = figure.axes
     low, high = axes.get_ylim()
@@ -38,7 +38,7 @@ def test_it_can_be_read(texts: int, bins: int, longest: float, wrong: float) -> 
 
 def test_it_shows_its_numbers() -> None:
     document = some_lengths(500, 5)
-    figure = figures.draw_accuracy_by_length(document)
+    figure = draw_accuracy_by_length(document)
     (axes,) = figure.axes
     (container,) = axes.containers
     points, _, bars = container.lines
@@ -59,5 +59,5 @@ def test_it_shows_its_numbers() -> None:
 def test_one_length_is_named_once() -> None:
     labels = np.array([0, 1, 1])
     document = accuracy_by_length(np.full(3, 1234), labels, labels)
-    axes = figures.draw_accuracy_by_length(document).axes[0]
+    axes = draw_accuracy_by_length(document).axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1,234\n(3)"]

@@ -10,8 +10,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from readability import assert_readable
 
-from qkv import figures
 from qkv.errors import ShapeError
+from qkv.figures.predictions import draw_mistakes, draw_predictions
 from qkv.figures.style import short_name
 
 
@@ -20,12 +20,12 @@ from qkv.figures.style import short_name
 def test_predictions_are_readable(names: Sequence[str], channels: int) -> None:
     labels = np.array([0, len(names) - 1, 1])
     shares = some_probabilities(3, len(names))
-    assert_readable(figures.draw_predictions(some_images(3, channels), labels, shares, names))
+    assert_readable(draw_predictions(some_images(3, channels), labels, shares, names))
 
 
 def test_predictions_are_the_figure_of_the_source() -> None:
     images, labels, shares = some_images(4), np.array([9, 2, 1, 0]), some_probabilities(4, 10)
-    figure = figures.draw_predictions(images, labels, shares, FASHION)
+    figure = draw_predictions(images, labels, shares, FASHION)
     pictures, charts = figure.axes[:3], figure.axes[3:]
     titles = [axes.get_title() for axes in pictures]
     assert titles == ["Truth: Ankle boot", "Truth: Pullover", "Truth: Trouser"]
@@ -42,7 +42,7 @@ def test_predictions_are_the_figure_of_the_source() -> None:
 def test_predictions_of_many_classes_keep_the_truth_in_sight() -> None:
     shares = some_probabilities(1, 100)
     truth = int(shares.argmin())
-    figure = figures.draw_predictions(some_images(1), np.array([truth]), shares, HUNDRED)
+    figure = draw_predictions(some_images(1), np.array([truth]), shares, HUNDRED)
     labels = figure.axes[1].get_xticklabels()
     heights = [bar.get_height() for bar in figure.axes[1].patches]
     np.testing.assert_allclose(heights[:-1], np.sort(shares[0])[::-1][:11])
@@ -56,7 +56,7 @@ def test_predictions_of_many_classes_keep_the_truth_in_sight() -> None:
 def test_mistakes_are_readable(names: Sequence[str], count: int) -> None:
     labels = np.arange(count) % len(names)
     shares = some_probabilities(count, len(names))
-    figure = figures.draw_mistakes(some_images(count, 3, 4, 9), labels, shares, names)
+    figure = draw_mistakes(some_images(count, 3, 4, 9), labels, shares, names)
     assert_readable(figure)
     captions = [[text.get_text() for text in axes.texts] for axes in figure.axes]
     said = [short_name(names[number], 20) for number in shares.argmax(axis=1)]
@@ -67,7 +67,7 @@ def test_mistakes_are_readable(names: Sequence[str], count: int) -> None:
     assert captions[0][2] == f"{100 * shares[0].max():.1f} %"
 
 
-@pytest.mark.parametrize("draw", [figures.draw_predictions, figures.draw_mistakes])
+@pytest.mark.parametrize("draw", [draw_predictions, draw_mistakes])
 @pytest.mark.parametrize(
     ("images", "labels", "shares"),
     [

@@ -7,7 +7,7 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 from readability import assert_readable
 
-from qkv import figures
+from qkv.figures.recurrence import draw_recurrence
 from qkv.figures.style import BLUE, ORANGE, short_integer
 from qkv.studies.recurrence import study_recurrence
 
@@ -27,13 +27,13 @@ SEQUENCES = {
 
 @pytest.mark.parametrize("values", SEQUENCES.values(), ids=SEQUENCES.keys())
 def test_every_text_can_be_read(values: list[int]) -> None:
-    assert_readable(figures.draw_recurrence(study_recurrence(values)))
+    assert_readable(draw_recurrence(study_recurrence(values)))
 
 
 def test_signs_are_those_of_the_unrolled_sum() -> None:
     values = SEQUENCES["default"]
     document = study_recurrence(values)
-    signs, path = figures.draw_recurrence(document).axes
+    signs, path = draw_recurrence(document).axes
     drawn: dict[int, int] = {}
     for patch in signs.patches:
         assert isinstance(patch, Rectangle)
@@ -48,13 +48,13 @@ def test_signs_are_those_of_the_unrolled_sum() -> None:
 
 def test_the_values_of_huge_states_are_drawn_in_their_unit() -> None:
     document = study_recurrence(SEQUENCES["beyond floats"])
-    path = figures.draw_recurrence(document).axes[1]
+    path = draw_recurrence(document).axes[1]
     assert "10^3999" in path.get_xlabel()
     assert list(path.lines[1].get_xdata()) == pytest.approx([1, -1, 1, -1])
 
 
 def test_a_long_sequence_is_drawn_in_part_and_says_so() -> None:
-    figure = figures.draw_recurrence(study_recurrence(SEQUENCES["long"]))
+    figure = draw_recurrence(study_recurrence(SEQUENCES["long"]))
     assert figure.get_suptitle().endswith("(the first 40 of T = 1,002 steps are drawn)")
     assert len(figure.axes[1].texts) == 40
     assert "h_T" not in figure.axes[0].get_yticklabels()[-1].get_text()

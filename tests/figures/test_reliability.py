@@ -4,14 +4,14 @@ import numpy as np
 from made_up import some_logits
 from readability import assert_readable
 
-from qkv import figures
 from qkv.evaluation import evaluate_predictions
+from qkv.figures.calibration import draw_reliability
 
 
 def test_reliability_shows_bins_and_scores() -> None:
     labels = np.random.default_rng(0).integers(0, 4, 300)
     document = evaluate_predictions(some_logits(labels, 4), labels, list("abcd"))["calibration"]
-    figure = figures.draw_reliability(document)
+    figure = draw_reliability(document)
     assert_readable(figure)
     filled = [entry for entry in document["bins"] if entry["count"]]
     accuracy, gaps = figure.axes[0].containers

@@ -9,8 +9,8 @@ import pytest
 from made_up import FASHION, some_epochs, some_images, some_logits, some_steps
 from PIL import Image
 
-from qkv import figures
 from qkv.evaluation import accuracy_by_length, evaluate_predictions
+from qkv.figures.run import draw_run_figures
 
 
 def a_run(mistakes: bool = True) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]:
@@ -35,9 +35,9 @@ def a_run(mistakes: bool = True) -> tuple[dict[str, Any], list[dict[str, Any]], 
 
 def test_a_run_is_drawn_twice_to_the_same_bytes(tmp_path: Path) -> None:
     names = ("curves", "confusion", "reliability", "predictions", "mistakes")
-    once = figures.draw_run_figures(*a_run(), tmp_path / "once")
+    once = draw_run_figures(*a_run(), tmp_path / "once")
     with mpl.rc_context({"font.size": 30, "svg.hashsalt": None, "axes.grid": True}):
-        twice = figures.draw_run_figures(*a_run(), tmp_path / "twice")
+        twice = draw_run_figures(*a_run(), tmp_path / "twice")
     assert [path.name for path in once] == [f"{n}.{kind}" for n in names for kind in ("png", "svg")]
     assert [path.read_bytes() for path in once] == [path.read_bytes() for path in twice]
     assert sorted((tmp_path / "once").iterdir()) == sorted(once)  # nothing temporary stays
@@ -55,7 +55,7 @@ def test_what_a_run_lacks_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "mistakes.png").write_bytes(b"of an earlier test")
     record, log, results = a_run(mistakes=False)
     assert len(results["mistake_indices"]) == 0
-    drawn = figures.draw_run_figures({**record, "test": None}, log, results, tmp_path)
+    drawn = draw_run_figures({**record, "test": None}, log, results, tmp_path)
     assert [path.stem for path in drawn] == ["curves", "curves", "predictions", "predictions"]
     assert sorted(tmp_path.iterdir()) == sorted(drawn)
 
@@ -80,22 +80,22 @@ def a_text_run() -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]:
 
 def test_a_text_run_has_its_own_figures(tmp_path: Path) -> None:
     (tmp_path / "predictions.png").write_bytes(b"of another run")
-    drawn = figures.draw_run_figures(*a_text_run(), tmp_path)
+    drawn = draw_run_figures(*a_text_run(), tmp_path)
     names = ("curves", "confusion", "reliability", "lengths", "mistakes")
     assert [path.name for path in drawn] == [
         f"{name}.{kind}" for name in names for kind in ("png", "svg")
     ]
     assert sorted(tmp_path.iterdir()) == sorted(drawn)
-    again = figures.draw_run_figures(*a_text_run(), tmp_path / "again")
+    again = draw_run_figures(*a_text_run(), tmp_path / "again")
     assert [path.read_bytes() for path in drawn] == [path.read_bytes() for path in again]
 
 
 def test_a_text_run_without_test_or_mistakes(tmp_path: Path) -> None:
     record, log, results = a_text_run()
-    figures.draw_run_figures(record, log, results, tmp_path)
-    drawn = figures.draw_run_figures({**record, "mistakes": []}, log, results, tmp_path)
+    draw_run_figures(record, log, results, tmp_path)
+    drawn = draw_run_figures({**record, "mistakes": []}, log, results, tmp_path)
     assert [path.stem for path in drawn[::2]] == ["curves", "confusion", "reliability", "lengths"]
     assert sorted(tmp_path.iterdir()) == sorted(drawn)
     untested = {key: record[key] for key in ("data", "epochs")}
-    drawn = figures.draw_run_figures(untested, log, {}, tmp_path / "untested")
+    drawn = draw_run_figures(untested, log, {}, tmp_path / "untested")
     assert [path.stem for path in drawn] == ["curves", "curves"]

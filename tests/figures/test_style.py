@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from qkv import figures
-from qkv.figures.style import class_colours, ink_on, percent, short_name
+from qkv.figures.confusion import draw_confusion
+from qkv.figures.style import class_colours, ink_on, percent, save_figure, short_name
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "a\\b", "../a"])
 def test_a_figure_stays_in_its_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="not a plain file name"):
-        figures.save_figure(Figure(), tmp_path, name)
+        save_figure(Figure(), tmp_path, name)
 
 
 def test_a_failed_write_leaves_the_old_figure(
@@ -27,14 +27,14 @@ def test_a_failed_write_leaves_the_old_figure(
 
     monkeypatch.setattr("os.fsync", fail)
     with pytest.raises(OSError, match="disk full"):
-        figures.save_figure(Figure((1, 1)), tmp_path, "a")
+        save_figure(Figure((1, 1)), tmp_path, "a")
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
     assert (tmp_path / "a.png").read_bytes() == b"old"
 
 
 def test_drawing_leaves_no_trace_in_matplotlib() -> None:
     before = dict(mpl.rcParams)
-    figures.draw_confusion([[1, 0], [0, 1]], ["一", "\U0001f98a"])  # no such letters in the font
+    draw_confusion([[1, 0], [0, 1]], ["一", "\U0001f98a"])  # no such letters in the font
     assert dict(mpl.rcParams) == before
 
 

@@ -12,8 +12,9 @@ from made_up import LONG
 from matplotlib.figure import Figure
 from readability import assert_readable
 
-from qkv import figures
 from qkv.errors import ShapeError
+from qkv.figures.style import save_figure
+from qkv.figures.text_mistakes import draw_text_mistakes
 
 NAMES = ["neg", "pos"]
 WORDS = [
@@ -58,14 +59,14 @@ def test_it_can_be_read(count: int, names: list[str]) -> None:
         mistake(some_text(20 + 70 * i, i), names[i % len(names)], names[(i + 1) % len(names)])
         for i in range(count)
     ]
-    figure = figures.draw_text_mistakes(mistakes, names)
+    figure = draw_text_mistakes(mistakes, names)
     assert_readable(figure)
     assert sum(line.startswith("Truth: ") for line in lines_of(figure)) == min(count, 8)
 
 
 def test_it_says_truth_prediction_and_probability() -> None:
     mistakes = [mistake("Fine\nwords.", sure=0.99996), mistake("Bad.", "pos", "neg", 0.731)]
-    written = lines_of(figures.draw_text_mistakes(mistakes, NAMES))
+    written = lines_of(draw_text_mistakes(mistakes, NAMES))
     assert written == [
         *("Truth: neg", "Predicted: pos, > 99.9 %", "Truth: pos", "Predicted: neg, 73.1 %"),
         *("Fine words.", "Bad."),
@@ -74,7 +75,7 @@ def test_it_says_truth_prediction_and_probability() -> None:
 
 def test_a_long_text_shows_its_beginning_and_end() -> None:
     text = f"It begins here {some_text(800)} and ends there."
-    written = lines_of(figures.draw_text_mistakes([mistake(text)], NAMES))[2:]
+    written = lines_of(draw_text_mistakes([mistake(text)], NAMES))[2:]
     assert 5 <= len(written) <= 7
     assert written[0].startswith("It begins here ")
     assert written[-1].endswith(" and ends there.")
@@ -88,24 +89,22 @@ def test_a_long_text_shows_its_beginning_and_end() -> None:
 @pytest.mark.parametrize("text", ODD)
 def test_odd_texts_are_drawn_without_a_warning(text: str, tmp_path: Path) -> None:
     names = ["很好", "🙂" * 40]
-    figure = figures.draw_text_mistakes([mistake(text, *names)], names)
+    figure = draw_text_mistakes([mistake(text, *names)], names)
     assert_readable(figure)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         figure.savefig(tmp_path / "outside the house style.png")
-    figures.save_figure(figure, tmp_path, "inside")
+    save_figure(figure, tmp_path, "inside")
 
 
 def test_letters_without_a_font_are_boxes() -> None:
-    written = lines_of(figures.draw_text_mistakes([mistake("ab \U00010600\U00010601 cé")], NAMES))
+    written = lines_of(draw_text_mistakes([mistake("ab \U00010600\U00010601 cé")], NAMES))
     assert written[2:] == ["ab ▯▯ cé"]
-    assert lines_of(figures.draw_text_mistakes([mistake(" \n")], NAMES))[2:] == [
-        "(no visible letter)"
-    ]
+    assert lines_of(draw_text_mistakes([mistake(" \n")], NAMES))[2:] == ["(no visible letter)"]
 
 
 def test_wrong_mistakes_are_refused() -> None:
     with pytest.raises(ShapeError, match="no mistake"):
-        figures.draw_text_mistakes([], NAMES)
+        draw_text_mistakes([], NAMES)
     with pytest.raises(ShapeError, match="predicted 'good', which is no class; use the names neg"):
-        figures.draw_text_mistakes([mistake("x", predicted="good")], NAMES)
+        draw_text_mistakes([mistake("x", predicted="good")], NAMES)

@@ -3,19 +3,167 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple, overload
+from typing import Any, Literal, NamedTuple, Protocol, overload
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from qkv.attention import bidirectional, causal
-from qkv.attention.blocks import NO_PAST, Attended, Past, least_sum, sum_dtype
+from qkv.attention import linear_bidirectional as bidirectional
+from qkv.attention import linear_causal as causal
+from qkv.attention.blocks import NO_PAST, Attended, Pair, Past, least_sum, sum_dtype
 from qkv.attention.checks import check_heads, check_mask
 from qkv.attention.feature_maps import FeatureMap, FeatureMapName, feature_map_for
-from qkv.attention.normaliser import magnitudes, require_normaliser
-from qkv.attention.recorded import Form, Recorded
-from qkv.errors import ShapeError
+from qkv.autograd import without_second_derivative
+from qkv.errors import NormaliserError, ShapeError
+
+# With signed weights, the least share of Σ|φ(q)|·|φ(k)| that must be left after they cancel. A
+# float32 quotient then still has three digits.
+SAFE_SHARE = 1e-3
+
+
+def require_normaliser(
+    normaliser: Float[Tensor, "rows queries"],
+    query: Float[Tensor, "rows queries head_dim"],
+    key: Float[Tensor, "rows keys head_dim"],
+    mask: Bool[Tensor, "rows keys"] | None,
+    past: Past,
+    features: FeatureMap,
+    is_causal: bool,
+) -> None:
+    """Refuse sums that a quotient cannot rest on, of queries that see any key at all.
+
+    Raises:
+        NormaliserError: a sum is infinite, or too small where φ cannot be zero, or what is left
+            where signed weights have cancelled.
+    """
+    rows, queries = normaliser.shape
+    seen = normaliser.new_ones(rows, key.shape[1]) if mask is None else mask.to(normaliser)
+    seen = seen.cumsum(dim=1) if is_causal else seen.sum(dim=1, keepdim=True)
+    # Without a positive feature, a query may well see keys and match none.
+    visible = (seen > 0).expand(rows, queries) & (features.sign != "non-negative")
+    least = torch.full_like(normaliser, least_sum(normaliser.dtype))
+    if past.magnitudes is not None:
+        came_before = (past.magnitudes != 0).any(dim=-1, keepdim=True)
+        visible = visible | (came_before & (features.sign != "non-negative"))
+    share = torch.ones_like(normaliser)
+    if features.sign == "any":
+        with torch.no_grad():
+            sizes = features(query.to(normaliser.dtype)).abs()
+            bound = (sizes * magnitudes(key, mask, past, features, is_causal=is_causal)).sum(-1)
+        least = torch.maximum(SAFE_SHARE * bound, least)
+        share = normaliser / bound.masked_fill(bound == 0, 1.0)
+    # Written so that NaN passes, as it does through softmax attention.
+    failing = ((normaliser < least) & visible) | normaliser.isinf()
+    if not bool(failing.any()):
+        return
+    row, place = (int(index) for index in failing.nonzero()[0])
+    where = f"query {place} of row {row}" if rows > 1 else f"query {place}"
+    found = f"the weights of {where} sum to {float(normaliser[row, place]):.3g}"
+    if features.sign == "any" and share[row, place] < SAFE_SHARE:
+        raise NormaliserError(
+            f"{found}, which leaves {float(share[row, place]):.2g} of their magnitudes and is not "
+            f"safely positive (feature map {features.name!r})",
+            remedy="make all dot products positive, or use a positive feature map such as 'elu'",
+        )
+    raise NormaliserError(
+        f"{found} in {normaliser.dtype} (feature map {features.name!r})",
+        remedy="scale queries and keys down",
+    )
+
+
+def magnitudes(
+    key: Tensor, mask: Tensor | None, past: Past, features: FeatureMap, *, is_causal: bool
+) -> Float[Tensor, "rows sums features"]:
+    """Σ_j |φ(k_j)| over the keys that a query sees: what sums would be if nothing cancelled."""
+    offers = features(key.to(sum_dtype(key))).abs()
+    if mask is not None:
+        offers = offers.masked_fill(~mask[..., None], 0.0)
+    totals = offers.cumsum(dim=1) if is_causal else offers.sum(dim=1, keepdim=True)
+    return totals if past.magnitudes is None else totals + past.magnitudes[:, None]
+
+
+class Form(Protocol):
+    """A module that attends, off the record, and pulls gradients back: bidirectional or causal."""
+
+    def attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None,
+        state: Tensor | None,
+        sums: Tensor | None,
+        feature_map: FeatureMap,
+    ) -> tuple[Attended, Pair]:
+        """The result, and what the backward pass needs of state and sums."""
+        ...
+
+    def pull_back(
+        self,
+        feature_map: FeatureMap,
+        inputs: tuple[Tensor, Tensor, Tensor, Tensor | None],
+        kept: Pair,
+        results: Pair,
+        incoming: tuple[Tensor, Tensor, Tensor],
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Gradients of query, key, value, state and sums.
+
+        Args:
+            feature_map: φ.
+            inputs: query, key, value and mask.
+            kept: what `attend` kept.
+            results: output and normaliser.
+            incoming: the gradients of output, state and sums; it may overwrite the last two.
+        """
+        ...
+
+
+class Recorded(torch.autograd.Function):
+    """(form, query, key, value, mask, state, sums, φ) to `Attended`, differentiable once."""
+
+    @staticmethod
+    def forward(ctx: Any, form: Form, *arguments: Any) -> Attended:
+        """Attend; the normaliser has no gradient."""
+        attended, kept = form.attend(*arguments)
+        *inputs, state, _, ctx.feature_map = arguments
+        ctx.form = form
+        ctx.has_start = state is not None
+        ctx.shapes = attended.state.shape, attended.sums.shape
+        ctx.save_for_backward(*inputs, *kept, attended.output, attended.normaliser)
+        ctx.mark_non_differentiable(attended.normaliser)
+        ctx.set_materialize_grads(False)
+        return attended
+
+    @staticmethod
+    @without_second_derivative("linear attention")
+    def backward(
+        ctx: Any,
+        to_output: Tensor | None,
+        _normaliser: Tensor | None,
+        to_state: Tensor | None,
+        to_sums: Tensor | None,
+        _is_safe: None,
+    ) -> tuple[Tensor | None, ...]:
+        """Gradients of everything but form, mask and φ."""
+        query, key, value, mask, *kept, output, normaliser = ctx.saved_tensors
+        state_shape, sums_shape = ctx.shapes
+        # Copies, for the sums are gathered in them.
+        incoming = (
+            torch.zeros_like(output) if to_output is None else to_output,
+            output.new_zeros(state_shape) if to_state is None else to_state.clone(),
+            output.new_zeros(sums_shape) if to_sums is None else to_sums.clone(),
+        )
+        with torch.autocast(output.device.type, enabled=False):
+            *to_inputs, to_state, to_sums = ctx.form.pull_back(
+                ctx.feature_map,
+                (query, key, value, mask),
+                tuple(kept),
+                (output, normaliser),
+                incoming,
+            )
+        to_start = (to_state, to_sums) if ctx.has_start else (None, None)
+        return None, *to_inputs, None, *to_start, None
 
 
 class LinearAttentionState(NamedTuple):

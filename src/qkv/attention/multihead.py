@@ -10,8 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from qkv.attention.linear import linear_attention, linear_attention_weights
-from qkv.attention.multihead_cpu import Dropout
-from qkv.attention.short import short_multihead_attention
+from qkv.attention.multihead_cpu import Dropout, short_multihead_attention
 from qkv.attention.softmax import softmax_attention, softmax_attention_weights
 
 AttentionKernel = Literal["softmax", "linear"]

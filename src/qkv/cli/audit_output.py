@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from qkv.cli.console import counted, percent, print_table, printable, results_console
+from qkv.cli.console import counted, percent, print_facts, print_table, printable, results_console
 
 PRINTED_GROUPS = 5
 """Groups of equal texts that are named; the document has more."""
@@ -79,9 +79,7 @@ def _print_facts_and_classes(
     console: Console, document: dict[str, Any], facts: dict[str, str], title: str
 ) -> None:
     splits = list(document["splits"])
-    for name, text in facts.items():
-        if text:
-            console.print(f"{name:<10}{printable(text)}", soft_wrap=True)
+    print_facts(console, {name: text for name, text in facts.items() if text}, 10)
     for note in document.get("notes", ()):
         console.print(printable(note), soft_wrap=True)
     rows = [

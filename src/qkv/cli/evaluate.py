@@ -36,16 +36,10 @@ def evaluate(
             metavar="N",
             min=1,
             help="With --explanations: how many examples, drawn at random.  [default: 100]",
-            show_default=False,
         ),
     ] = None,
     methods: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A,B",
-            help="With --explanations: only these methods.",
-            show_default=False,
-        ),
+        str | None, typer.Option(metavar="A,B", help="With --explanations: only these methods.")
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -67,16 +61,17 @@ def evaluate(
             "--text-column and --label-column say how a table of texts is read",
             remedy="leave them out, or name such a table with --data for a model of texts",
         )
+    given = {"text_column": text_column, "label_column": label_column}
     if explanations:
         from qkv.cli.explanation_output import print_explanation_scores
         from qkv.explanation.evaluate import SAMPLE, evaluate_explanations
 
-        given = {"text_column": text_column, "label_column": label_column}
+        names = None if methods is None else [one.strip() for one in methods.split(",")]
         with make_reporter() as reporter:
             scores = evaluate_explanations(
                 run,
                 data=data,
-                methods=None if methods is None else _names(methods),
+                methods=names and list(filter(None, names)),
                 sample=sample or SAMPLE,
                 skip_bad=skip_bad,
                 columns={key: name for key, name in given.items() if name is not None},
@@ -87,21 +82,10 @@ def evaluate(
     from qkv.evaluation.evaluate import evaluate as evaluate_run
 
     with make_reporter() as reporter:
-        document = evaluate_run(
-            run,
-            data=data,
-            skip_bad=skip_bad,
-            text_column=text_column,
-            label_column=label_column,
-            reporter=reporter,
-        )
+        document = evaluate_run(run, data=data, skip_bad=skip_bad, reporter=reporter, **given)
     if as_json:
         print_json(document)
         return
     from qkv.cli.run_output import print_evaluation
 
     print_evaluation(document, "text" if task == "text" else "image")
-
-
-def _names(methods: str) -> list[str]:
-    return [name.strip() for name in methods.split(",") if name.strip()]

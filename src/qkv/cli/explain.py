@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import errno
-import io
 import json
 import sys
-import tempfile
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from qkv.cli.console import draws, messages_console, printable
-from qkv.cli.options import JsonFlag, RunArgument
+from qkv.cli.options import JsonFlag, RunArgument, check_out
 from qkv.errors import DataError, QKVError
 
 STANDARD_INPUT = "-"
 ATTENTION = "attention"
+SUFFIXES = (".png", ".svg", ".json")
 
 
 def explain(
@@ -29,7 +27,6 @@ def explain(
         typer.Argument(
             metavar="INPUT",
             help="An image; for a model of texts, a text, or - for one on standard input.",
-            show_default=False,
         ),
     ],
     method: Annotated[
@@ -37,24 +34,18 @@ def explain(
         typer.Option(
             metavar="NAME",
             help="How it is explained; the default is the method that measured best.",
-            show_default=False,
         ),
     ] = None,
     label: Annotated[
         str | None,
         typer.Option(
-            "--class",
-            metavar="LABEL",
-            help="The class that is explained; the answer if left out.",
-            show_default=False,
+            "--class", metavar="LABEL", help="The class that is explained; the answer if left out."
         ),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="FIGURE",
-            help="Write a .png or .svg figure, or all numbers as .json.",
-            show_default=False,
+            metavar="FIGURE", help="Write a .png or .svg figure, or all numbers as .json."
         ),
     ] = None,
     layer: Annotated[
@@ -63,7 +54,6 @@ def explain(
             metavar="N",
             min=1,
             help="Show the attention of this layer, from 1, the lowest; for texts, of the encoder.",
-            show_default=False,
         ),
     ] = None,
     head: Annotated[
@@ -72,7 +62,6 @@ def explain(
             metavar="N",
             min=0,
             help="With --layer: of this head, from 0.  [default: the mean of all]",
-            show_default=False,
         ),
     ] = None,
     query: Annotated[
@@ -80,7 +69,6 @@ def explain(
         typer.Option(
             metavar="PART",
             help="With --layer: from this patch, as ROW,COLUMN from 1, or from this word.",
-            show_default=False,
         ),
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of what is drawn at random.")] = 0,
@@ -99,9 +87,10 @@ def explain(
             f"--layer is for attention, not for {method}", remedy="leave out the one or the other"
         )
     if out is not None:
-        check_explanation_file(out)
+        check_out(out, SUFFIXES)
     asked = _text(given) if task_of(run) == "text" else _image(given)
-    with _busy():
+    busy = messages_console().status("explaining") if draws(sys.stderr) else nullcontext()
+    with busy:
         classifier = ready_classifier(run)
         if layer is None:
             from qkv.explanation.explain import explain as explain_input
@@ -115,9 +104,9 @@ def explain(
             )
         document = explanation.document()
         if out is not None:
-            write_explanation(out, document)
+            _write(out, document)
     if as_json:
-        sys.stdout.write(json_line(document))
+        sys.stdout.write(_json_line(document))
         return
     from qkv.cli.explanation_output import print_explanation
 
@@ -127,12 +116,9 @@ def explain(
 
 
 def _text(given: str) -> str:
-    """The text itself, or all of standard input as one.
-
-    Raises:
-        DataError: it is empty, not UTF-8, or the name of a file.
-    """
+    """The text itself, or all of standard input as one."""
     from qkv.cli.predict import refuse_file, standard_input
+    from qkv.data.table_readers import not_utf8
 
     text, name = given, "the text"
     if given == STANDARD_INPUT:
@@ -140,10 +126,7 @@ def _text(given: str) -> str:
         try:
             text = standard_input().read().decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise DataError(
-                f"standard input has a byte 0x{error.object[error.start]:02x} that is not UTF-8",
-                remedy="give it as UTF-8",
-            ) from None
+            raise DataError(f"{name} {not_utf8(error)}", remedy="give it as UTF-8") from None
     else:
         refuse_file(text)
     if not text.strip():
@@ -160,68 +143,20 @@ def _image(given: str) -> Path:
     return path
 
 
-def _busy() -> AbstractContextManager[object]:
-    """A sign that something goes on, on a terminal."""
-    if not draws(sys.stderr):
-        return nullcontext()
-    return messages_console().status("explaining")
-
-
-FIGURES = (".png", ".svg")
-SUFFIXES = (*FIGURES, ".json")
-
-
-def check_explanation_file(path: Path) -> None:
-    """Refuse, before any work, a file that could not be written in the end.
-
-    Raises:
-        DataError: its suffix is unknown, or it is a folder, or its own folder cannot be written.
-    """
-    if path.suffix.lower() not in SUFFIXES:
-        raise DataError(
-            f"--out {path} does not say its format",
-            remedy=f"end its name in one of {', '.join(SUFFIXES)}",
-        )
-    try:
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "it is a folder")
-        with tempfile.TemporaryFile(dir=path.absolute().parent):
-            pass
-    except OSError as error:
-        reason = error.strerror or str(error)
-        if not path.absolute().parent.is_dir():
-            reason = f"there is no folder {path.parent}"
-        raise DataError(f"cannot write {path}: {reason}", remedy="choose another --out") from None
-
-
-def write_explanation(path: Path, document: Mapping[str, Any]) -> None:
-    """Write a checked path as a whole; its suffix chooses the format.
-
-    Raises:
-        RunError: the disk is full or the folder cannot be written after all.
-    """
+def _write(path: Path, document: Mapping[str, Any]) -> None:
+    """Write the document or its figure, as the suffix says."""
+    from qkv.figures.explanation import draw_explanation
+    from qkv.figures.style import figure_bytes
     from qkv.files import replace_file
 
     kind = path.suffix.lower()
-    if kind in FIGURES:
-        content = _picture(document, kind.removeprefix("."))
+    if kind == ".json":
+        content = _json_line(document).encode()
     else:
-        content = json_line(document).encode()
+        content = figure_bytes(draw_explanation(document), kind[1:], title="explanation")
     replace_file(path, content)
 
 
-def json_line(document: Mapping[str, Any]) -> str:
+def _json_line(document: Mapping[str, Any]) -> str:
     """A document on one line: an image indented would be a line a pixel."""
     return json.dumps(document, allow_nan=False) + "\n"
-
-
-def _picture(document: Mapping[str, Any], kind: str) -> bytes:
-    from qkv.figures.explanation import draw_explanation
-    from qkv.figures.style import PNG_DPI, house_style
-
-    figure = draw_explanation(document)
-    metadata = {"Title": "explanation", **({"Date": None} if kind == "svg" else {})}
-    buffer = io.BytesIO()
-    with house_style():
-        figure.savefig(buffer, format=kind, dpi=PNG_DPI, metadata=metadata)
-    return buffer.getvalue()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from itertools import chain, zip_longest
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,15 @@ from qkv.cli.console import (
     draws,
     duration,
     percent,
+    print_facts,
     print_table,
     printable,
     results_console,
+    shown_interval,
 )
-from qkv.figures.contributions import colours_of
+from qkv.figures.contributions import colours_of, method_name, short_number
 from qkv.figures.explanation import tinted
+from qkv.figures.faithfulness import faithfulness_sentence
 from qkv.figures.style import ink_on
 from qkv.figures.text_layout import pieces_of, shortened
 
@@ -33,30 +37,20 @@ def print_explanation(document: Mapping[str, Any]) -> None:
     """Print the answer, what speaks for it, and whether to believe that.
 
     A terminal with colours shows the image or the text itself; elsewhere there are lists only.
-
-    Args:
-        document: `Explanation.document()`.
     """
-    from qkv.figures.contributions import method_name
-    from qkv.figures.faithfulness import faithfulness_sentence
-
     console = results_console()
     probabilities, label = document["probabilities"], document["label"]
     answer = max(probabilities, key=probabilities.__getitem__)
     lines = {"answer": f"{answer}  {percent(probabilities[answer])}"}
     if answer != label:
         lines["explained"] = f"{label}  {percent(document['probability'])}"
-    took = (
-        f"{document['seconds']:.2f} s" if document["seconds"] < 1 else duration(document["seconds"])
-    )
-    lines["method"] = f"{method_name(document['method'])}, {took}"
+    lines["method"] = f"{method_name(document['method'])}, {_seconds(document['seconds'])}"
     if document["completeness_gap"] is not None:
         lines["gap"] = f"{document['completeness_gap']:+.2g} {document['unit']} from complete"
     if document["coarsened"] is not None:
         lines["coarsened"] = document["coarsened"]
     lines["faithfulness"] = faithfulness_sentence(document["faithfulness"], "this explanation")
-    for name, text in lines.items():
-        console.print(f"{name:<14}{printable(text)}", soft_wrap=True)
+    print_facts(console, lines, 14)
     if draws(sys.stdout) and console.color_system is not None:
         picture = image_picture if document["task"] == "vision" else text_picture
         console.print()
@@ -65,11 +59,7 @@ def print_explanation(document: Mapping[str, Any]) -> None:
 
 
 def print_explanation_scores(document: Mapping[str, Any]) -> None:
-    """Print a row a method, the most faithful first.
-
-    Args:
-        document: of `qkv.explanation.evaluate`.
-    """
+    """Print a row a method of `qkv.explanation.evaluate`, the most faithful first."""
     console = results_console()
     default = document["default_method"]
     methods = sorted(document["methods"].items(), key=lambda item: -item[1]["score"])
@@ -86,7 +76,7 @@ def print_explanation_scores(document: Mapping[str, Any]) -> None:
                 f"{scores['score']:.3f}",
                 f"{scores['random_score']:.3f}",
                 percent(scores["beats_random"]),
-                " to ".join(map(percent, scores["beats_random_interval_95"])),
+                shown_interval(scores["beats_random_interval_95"]),
                 _seconds(scores["median_seconds"]),
             ]
             for name, scores in methods
@@ -95,12 +85,9 @@ def print_explanation_scores(document: Mapping[str, Any]) -> None:
 
 
 def _print_strongest(console: Console, document: Mapping[str, Any]) -> None:
-    from qkv.figures.contributions import short_number
-
     values = np.asarray(document["contributions"], dtype=np.float64)
     signed = bool(document["signed"])
-    part = "patch" if document["task"] == "vision" else "word"
-    plural = "patches" if part == "patch" else "words"
+    part, plural = ("patch", "patches") if document["task"] == "vision" else ("word", "words")
     order = np.argsort(-values, kind="stable")
     sides = [order[values[order] > 0][:STRONGEST]]
     heads = [part, document["unit"]]
@@ -108,24 +95,18 @@ def _print_strongest(console: Console, document: Mapping[str, Any]) -> None:
         against = order[::-1]
         sides.append(against[values[against] < 0][:STRONGEST])
         heads = ["for", document["unit"], "against", document["unit"]]
-    rows = []
-    for number in range(max(map(len, sides))):
-        row = []
-        for side in sides:
-            known = number < len(side)
-            row += [
-                part_name(document, int(side[number])) if known else "",
-                short_number(float(values[side[number]]), signed=signed) if known else "",
-            ]
-        rows.append(row)
+    cells = [
+        [(_part_name(document, int(one)), short_number(values[one], signed=signed)) for one in side]
+        for side in sides
+    ]
+    rows = (chain(*row) for row in zip_longest(*cells, fillvalue=("", "")))
     print_table(console, f"Strongest {plural}", heads, rows)
 
 
-def part_name(document: Mapping[str, Any], part: int) -> str:
+def _part_name(document: Mapping[str, Any], part: int) -> str:
     """A word, or the place of a patch counted from 1."""
     if document["task"] == "text":
-        word: str = document["words"][part]["text"]
-        return word
+        return str(document["words"][part]["text"])
     row, column = divmod(part, document["grid_size"])
     return f"row {row + 1}, column {column + 1}"
 

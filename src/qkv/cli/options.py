@@ -1,11 +1,15 @@
-"""Options that several commands share, so that they read and behave the same everywhere."""
+"""Options that several commands share, and the check of a file to write."""
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from qkv.errors import DataError
 
 JsonFlag = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on standard output.")
@@ -14,16 +18,13 @@ SkipBadFlag = Annotated[
     bool,
     typer.Option("--skip-bad", help="Leave out files or rows that cannot be used and record them."),
 ]
-RunArgument = Annotated[
-    Path, typer.Argument(metavar="RUN", help="A folder made by qkv train.", show_default=False)
-]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A folder made by qkv train.")]
 DataOption = Annotated[
     Path | None,
     typer.Option(
         "--data",
         metavar="PATH",
         help="A folder of images, a table or folder of texts, or the data set's files.",
-        show_default=False,
     ),
 ]
 TextColumnOption = Annotated[
@@ -32,7 +33,6 @@ TextColumnOption = Annotated[
         "--text-column",
         metavar="NAME",
         help="The column of a table that holds the texts; guessed where its name is clear.",
-        show_default=False,
     ),
 ]
 LabelColumnOption = Annotated[
@@ -41,7 +41,6 @@ LabelColumnOption = Annotated[
         "--label-column",
         metavar="NAME",
         help="The column that holds the classes; guessed where its name is clear.",
-        show_default=False,
     ),
 ]
 SettingsOption = Annotated[
@@ -50,6 +49,31 @@ SettingsOption = Annotated[
         "--set",
         metavar="KEY=VALUE",
         help="Change a setting of the recipe, such as training.epochs=3. More may follow.",
-        show_default=False,
     ),
 ]
+
+
+def check_out(path: Path, suffixes: Iterable[str]) -> None:
+    """Refuse, before any work, a file for `--out` that could not be written in the end.
+
+    Raises:
+        DataError: its suffix is none of these, it is a folder, or its folder cannot be written.
+    """
+    if path.suffix.lower() not in suffixes:
+        raise DataError(
+            f"--out {path} does not say its format",
+            remedy=f"end its name in one of {', '.join(suffixes)}",
+        )
+    folder = path.absolute().parent
+    if path.is_dir():
+        reason = "it is a folder"
+    elif not folder.is_dir():
+        reason = f"there is no folder {path.parent}"
+    else:
+        try:
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            reason = error.strerror or str(error)
+        else:
+            return
+    raise DataError(f"cannot write {path}: {reason}", remedy="choose another --out")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NoReturn, cast
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, cast
 
 import typer
 
@@ -30,14 +29,6 @@ STANDARD_INPUT = "-"
 CHUNK_BYTES = 1 << 16
 LONGEST_LINE_BYTES = 1 << 26
 """A longer line must be something else than a text; the rest of it is passed over."""
-
-
-class _MissingInputError(typer.TyperException):
-    """There is no input: only the command knows when one must be there."""
-
-    def __init__(self, context: typer.Context) -> None:
-        super().__init__("Missing argument 'INPUT...'")
-        self.ctx = context
 
 
 @dataclass(frozen=True)
@@ -66,15 +57,12 @@ def predict(
             metavar="INPUT",
             help="Images, or folders of images; for a model of texts, texts, or - for the lines "
             "of standard input.",
-            show_default=False,
         ),
     ] = None,
     file: Annotated[
         Path | None,
         typer.Option(
-            metavar="TABLE",
-            help="Classify the texts of a .csv, .tsv, .jsonl or .parquet table.",
-            show_default=False,
+            metavar="TABLE", help="Classify the texts of a .csv, .tsv, .jsonl or .parquet table."
         ),
     ] = None,
     text_column: TextColumnOption = None,
@@ -82,9 +70,7 @@ def predict(
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE",
-            help="Write every probability to a .csv, .jsonl or .parquet file.",
-            show_default=False,
+            metavar="FILE", help="Write every probability to a .csv, .jsonl or .parquet file."
         ),
     ] = None,
     batch_size: Annotated[
@@ -99,10 +85,10 @@ def predict(
     Inputs that cannot be read do not stop the others. Put -- before texts that begin with a dash.
     """
     if not inputs and file is None:
-        raise _MissingInputError(context)
-    from qkv.cli.prediction_output import check_prediction_file
-
+        context.fail("Missing argument 'INPUT...'")
     if out is not None:
+        from qkv.cli.prediction_output import check_prediction_file
+
         check_prediction_file(out)
     read = text_inputs if task_of(run) == "text" else image_inputs
     found = read(inputs or [], file, text_column)
@@ -165,7 +151,7 @@ def task_of(run: Path) -> str:
 
 
 def ready_classifier(run: Path) -> Classifier[Any, Any]:
-    """The classifier of a run, ready to predict: what it lacks is found before it begins.
+    """The classifier of a run, its encoder at hand.
 
     Raises:
         QKVError: the run is damaged, or its encoder is not to be had.
@@ -205,8 +191,7 @@ def image_inputs(
 def expand_inputs(inputs: Sequence[Path]) -> list[Path]:
     """Files as they are named, and the images below each folder, sorted.
 
-    Hidden files and folders are left out of folders. A file that is named stays in the list even if
-    it is not there, so that it gets its own error among the answers.
+    A file that is named stays in the list even if it is not there: it gets an error of its own.
 
     Raises:
         DataError: a folder has no image, or no input exists.
@@ -221,28 +206,21 @@ def expand_inputs(inputs: Sequence[Path]) -> list[Path]:
 
 
 def _images_below(root: Path) -> list[Path]:
+    from qkv.cli.data import visible_files
     from qkv.data.image_decode import SUFFIXES
 
-    found: list[Path] = []
-    for folder, folders, names in os.walk(root, onerror=_refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            Path(folder, name)
-            for name in names
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
-        ]
+    try:
+        found = [path for path in visible_files(root) if path.suffix.lower() in SUFFIXES]
+    except OSError as error:
+        raise DataError(
+            f"{error.filename} cannot be listed ({error.strerror})",
+            remedy="correct its permissions",
+        ) from None
     if not found:
         raise DataError(
             f"{root} holds no image", remedy=f"images end in {', '.join(sorted(SUFFIXES))}"
         )
     return sorted(found)
-
-
-def _refuse(error: OSError) -> NoReturn:
-    raise DataError(
-        f"{error.filename} cannot be listed ({error.strerror})",
-        remedy="correct its permissions",
-    ) from None
 
 
 # --- texts ----------------------------------------------------------------------------------
@@ -363,6 +341,7 @@ def standard_input() -> BinaryIO:
 
 def _decoded(line: bytes, number: int) -> str | FailedInput:
     """The text of a line, or why it has none."""
+    from qkv.data.table_readers import not_utf8
     from qkv.predictions import FailedInput
 
     name = f"line {number:,}"
@@ -371,5 +350,5 @@ def _decoded(line: bytes, number: int) -> str | FailedInput:
     try:
         text = line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
-        return FailedInput(name, f"{name} has a byte 0x{line[error.start]:02x} that is not UTF-8")
+        return FailedInput(name, f"{name} {not_utf8(error)}")
     return text if text.strip() else FailedInput(name, f"{name} is empty")

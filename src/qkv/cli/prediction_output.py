@@ -11,23 +11,24 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from qkv.cli.console import printable
+from qkv.cli.options import check_out
 from qkv.errors import DataError, MissingExtraError
 from qkv.files import replacing
 from qkv.predictions import FailedInput, Prediction
 
-Answer = Prediction | FailedInput
-Write = Callable[[Answer], object]
+Result = Prediction | FailedInput
+Write = Callable[[Result], object]
 WIDEST_INPUT = 60
 
 
 @contextmanager
 def json_document(stream: TextIO) -> Iterator[Write]:
-    """What writes one document, `{"predictions": [...]}`, an answer a line."""
+    """What writes one document, `{"predictions": [...]}`, a prediction a line."""
     separator = ""
 
-    def write(answer: Answer) -> None:
+    def write(result: Result) -> None:
         nonlocal separator
-        stream.write(f"{separator}\n  {json.dumps(vars(answer))}")
+        stream.write(f"{separator}\n  {json.dumps(vars(result))}")
         separator = ","
 
     stream.write('{"predictions": [')
@@ -65,14 +66,14 @@ def table(
         cells = [f"{printable(label):<{label_width}}  {share:>11}" for label, share in classes]
         stream.write("  ".join([cell(name), *cells]) + "\n")
 
-    def write(answer: Answer) -> None:
-        if isinstance(answer, FailedInput):
-            name, reason = printable(answer.input), printable(answer.error)
+    def write(result: Result) -> None:
+        if isinstance(result, FailedInput):
+            name, reason = printable(result.input), printable(result.error)
             reason = reason.removeprefix(name).removeprefix(":").lstrip()
-            stream.write(f"{cell(answer.input)}  error: {reason}\n")
+            stream.write(f"{cell(result.input)}  error: {reason}\n")
             return
-        ranked = sorted(answer.probabilities.items(), key=lambda item: -item[1])[:shown]
-        write_row(answer.input, [(name, f"{100 * share:.2f} %") for name, share in ranked])
+        ranked = sorted(result.probabilities.items(), key=lambda item: -item[1])[:shown]
+        write_row(result.input, [(name, f"{100 * share:.2f} %") for name, share in ranked])
 
     write_row("input", [("class", "probability")] * shown)
     return write
@@ -97,16 +98,16 @@ FIXED_COLUMNS = ("input", "label", "probability", "error")
 def _jsonl(path: Path, class_names: Sequence[str]) -> Iterator[Write]:  # noqa: ARG001
     """One JSON object a line, as in the `--json` document."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
-        yield lambda answer: file.write(json.dumps(vars(answer)) + "\n")
+        yield lambda result: file.write(json.dumps(vars(result)) + "\n")
 
 
 @contextmanager
 def _csv(path: Path, class_names: Sequence[str]) -> Iterator[Write]:
-    """A head, then a row an answer; what does not apply is left empty."""
+    """A head, then a row an input; what does not apply is left empty."""
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(columns(class_names))
-        yield lambda answer: rows.writerow(row(answer, class_names))
+        yield lambda result: rows.writerow(row(result, class_names))
 
 
 @contextmanager
@@ -115,23 +116,19 @@ def _parquet(path: Path, class_names: Sequence[str]) -> Iterator[Write]:
     import pyarrow  # type: ignore[import-untyped]
     import pyarrow.parquet  # type: ignore[import-untyped]
 
-    text, number = pyarrow.string(), pyarrow.float64()
+    names, text, number = columns(class_names), pyarrow.string(), pyarrow.float64()
     kinds = [text, text, number, text, *(number for _ in class_names)]
-    schema = pyarrow.schema(list(zip(columns(class_names), kinds, strict=True)))
-    waiting: list[list[Any]] = []
+    schema = pyarrow.schema(list(zip(names, kinds, strict=True)))
+    waiting: list[dict[str, Any]] = []
 
     with pyarrow.parquet.ParquetWriter(path, schema) as file:
 
         def write_group() -> None:
-            arrays = [
-                pyarrow.array(list(values), type=kind)
-                for values, kind in zip(zip(*waiting, strict=True), kinds, strict=True)
-            ]
-            file.write_table(pyarrow.Table.from_arrays(arrays, schema=schema))
+            file.write_table(pyarrow.Table.from_pylist(waiting, schema=schema))
             waiting.clear()
 
-        def write(answer: Answer) -> None:
-            waiting.append(row(answer, class_names))
+        def write(result: Result) -> None:
+            waiting.append(dict(zip(names, row(result, class_names), strict=True)))
             if len(waiting) == ROWS_IN_GROUP:
                 write_group()
 
@@ -151,19 +148,11 @@ def check_prediction_file(path: Path) -> None:
     """Refuse, before any work, a file that could not be written in the end.
 
     Raises:
-        DataError: its suffix is unknown, or it is a folder or in none.
+        DataError: see `check_out`.
         MissingExtraError: Parquet is asked for and pyarrow is not installed.
     """
-    suffix = path.suffix.lower()
-    if suffix not in FORMATS:
-        raise DataError(
-            f"--out {path} does not say its format",
-            remedy=f"end its name in one of {', '.join(FORMATS)}",
-        )
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        why = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
-        raise DataError(f"cannot write {path}: {why}", remedy="choose another --out")
-    if suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+    check_out(path, FORMATS)
+    if path.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:
         raise MissingExtraError(
             "a Parquet file needs pyarrow", remedy="pip install 'qkv[parquet]', or write .csv"
         )
@@ -171,11 +160,7 @@ def check_prediction_file(path: Path) -> None:
 
 @contextmanager
 def prediction_file(path: Path, class_names: Sequence[str]) -> Iterator[Write]:
-    """What writes answers to a file that appears, or is replaced, once it is complete.
-
-    Args:
-        path: the file; its suffix chooses the format.
-        class_names: the classes, in column order.
+    """What writes to a file, of the format of its suffix, that appears once it is complete.
 
     Raises:
         DataError: it cannot be written.
@@ -196,16 +181,16 @@ def prediction_file(path: Path, class_names: Sequence[str]) -> Iterator[Write]:
 
 
 def columns(class_names: Sequence[str]) -> list[str]:
-    """The head of a flat table of answers."""
+    """The head of a flat table of predictions."""
     return [*FIXED_COLUMNS, *(f"probability_{name}" for name in class_names)]
 
 
-def row(answer: Answer, class_names: Sequence[str]) -> list[str | float | None]:
-    """An answer under that head."""
-    if isinstance(answer, FailedInput):
-        return [_text(answer.input), None, None, _text(answer.error), *(None for _ in class_names)]
-    shares = (answer.probabilities[name] for name in class_names)
-    return [_text(answer.input), answer.label, answer.probability, None, *shares]
+def row(result: Result, class_names: Sequence[str]) -> list[str | float | None]:
+    """A prediction under that head."""
+    if isinstance(result, FailedInput):
+        return [_text(result.input), None, None, _text(result.error), *(None for _ in class_names)]
+    shares = (result.probabilities[name] for name in class_names)
+    return [_text(result.input), result.label, result.probability, None, *shares]
 
 
 def _text(name: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from types import TracebackType
 from typing import Any, Self
 
 from rich.progress import BarColumn, TaskID, TextColumn
@@ -23,10 +22,8 @@ from qkv.cli.console import (
 from qkv.progress import Estimate, Progress, StepReport
 
 SECONDS_BETWEEN_LINES = 5.0
-BAR_COLUMNS = 16
-
-
 SECONDS_BEFORE_RATE = 1.0
+BAR_COLUMNS = 16
 
 
 class PlainReporter:
@@ -35,12 +32,7 @@ class PlainReporter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         pass
 
     def note(self, message: str) -> None:
@@ -64,7 +56,13 @@ class PlainReporter:
 
     def estimate(self, estimate: Estimate) -> None:
         """Print what the training will cost."""
-        say(_estimate_line(estimate))
+        memory = estimate.memory_bytes
+        self.note(
+            f"estimate: {counted(estimate.total_steps, 'step')} in about "
+            f"{duration(estimate.train_seconds)}"
+            f"{'' if memory is None else f', memory {mebibytes(memory)}'}, "
+            f"disk {mebibytes(estimate.disk_bytes)}"
+        )
 
     def step(self, report: StepReport, *, logged: bool) -> None:
         """Print a line for a logged step."""
@@ -76,19 +74,23 @@ class PlainReporter:
 
     def epoch(self, entry: dict[str, Any]) -> None:
         """Print the results of the epoch."""
-        say(_epoch_line(entry))
+        parts = [f"epoch {entry['epoch']}"]
+        for split in ("train", "validation", "test"):
+            loss, accuracy = entry.get(f"{split}_loss"), entry.get(f"{split}_accuracy")
+            if loss is not None and accuracy is not None:
+                parts.append(f"{split} loss {loss:.4f} accuracy {percent(accuracy)}")
+        self.note("  ".join([*parts, duration(entry["seconds"])]))
 
 
-class TerminalReporter:
+class TerminalReporter(PlainReporter):
     """A bar for each kind of work and one for training, redrawn in place; epochs stay as lines."""
 
     def __init__(self) -> None:
-        self._console = messages_console()
         self._bars = Bars(
             TextColumn("{task.description}"),
             BarColumn(bar_width=BAR_COLUMNS),
             TextColumn("{task.fields[state]}"),
-            console=self._console,
+            console=messages_console(),
             transient=True,
             redirect_stdout=False,
             redirect_stderr=False,
@@ -99,17 +101,12 @@ class TerminalReporter:
         self._bars.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._bars.stop()
 
     def note(self, message: str) -> None:
         """Print the line above the bars."""
-        self._print(message)
+        self._bars.console.print(printable(message), soft_wrap=True)
 
     def progress(self, what: str, unit: str) -> Progress:
         """What moves a bar, and takes it away when all is done."""
@@ -128,10 +125,6 @@ class TerminalReporter:
 
         return show
 
-    def estimate(self, estimate: Estimate) -> None:
-        """Print what the training will cost."""
-        self._print(_estimate_line(estimate))
-
     def step(self, report: StepReport, *, logged: bool) -> None:  # noqa: ARG002
         """Move the training bar."""
         if self._training is None:
@@ -143,25 +136,14 @@ class TerminalReporter:
             state=_step_text(report),
         )
 
-    def epoch(self, entry: dict[str, Any]) -> None:
-        """Print the results of the epoch above the bar."""
-        self._print(_epoch_line(entry))
 
-    def _print(self, line: str) -> None:
-        self._console.print(printable(line), soft_wrap=True)
-
-
-def make_reporter() -> PlainReporter | TerminalReporter:
+def make_reporter() -> PlainReporter:
     """The reporter that suits standard error; use it as a context manager."""
     return TerminalReporter() if draws(sys.stderr) else PlainReporter()
 
 
 class _Pace:
-    """Amounts in words, with the rate and the time left once there is a rate to speak of.
-
-    Args:
-        unit: what is counted, in the plural.
-    """
+    """Amounts of `unit`, a plural, with the rate and the time left once there is a rate."""
 
     def __init__(self, unit: str) -> None:
         self._unit = unit
@@ -175,13 +157,15 @@ class _Pace:
     def words(self, done: int, total: int) -> str:
         """The amount, the rate since it was first seen, and the time left."""
         assert self._first is not None, "see comes first"
-        now = time.monotonic()
-        since, before = self._first
-        rate = (done - before) / (now - since) if now - since > SECONDS_BEFORE_RATE else 0.0
-        if not rate:
-            return _amount(done, total, self._unit)
-        left = duration((total - done) / rate)
-        return f"{_amount(done, total, self._unit)}  {_speed(rate, self._unit)}  {left} left"
+        if self._unit == "bytes":
+            amount = f"{mebibytes(done)} of {mebibytes(total)}"
+        else:
+            amount = f"{done:,} of {counted(total, self._unit.removesuffix('s'))}"
+        seconds, before = time.monotonic() - self._first[0], self._first[1]
+        if seconds <= SECONDS_BEFORE_RATE or done == before:
+            return amount
+        rate = (done - before) / seconds
+        return f"{amount}  {_speed(rate, self._unit)}  {duration((total - done) / rate)} left"
 
 
 def _speed(rate: float, unit: str) -> str:
@@ -193,32 +177,9 @@ def _speed(rate: float, unit: str) -> str:
     return f"{rate:.1f} {unit}/s" if rate < 9.95 else f"{rate:,.0f} {unit}/s"
 
 
-def _amount(done: int, total: int, unit: str) -> str:
-    if unit == "bytes":
-        return f"{mebibytes(done)} of {mebibytes(total)}"
-    return f"{done:,} of {counted(total, unit.removesuffix('s'))}"
-
-
-def _estimate_line(estimate: Estimate) -> str:
-    memory = "" if estimate.memory_bytes is None else f", memory {mebibytes(estimate.memory_bytes)}"
-    return (
-        f"estimate: {counted(estimate.total_steps, 'step')} in about "
-        f"{duration(estimate.train_seconds)}{memory}, disk {mebibytes(estimate.disk_bytes)}"
-    )
-
-
 def _step_text(report: StepReport) -> str:
     return (
         f"loss {report.loss:.4f}  "
         f"accuracy {percent(report.accuracy)}  {report.examples_per_second:,.0f} {report.unit}/s  "
         f"{duration(report.seconds_left)} left"
     )
-
-
-def _epoch_line(entry: dict[str, Any]) -> str:
-    parts = [f"epoch {entry['epoch']}"]
-    for split in ("train", "validation", "test"):
-        loss, accuracy = entry.get(f"{split}_loss"), entry.get(f"{split}_accuracy")
-        if loss is not None and accuracy is not None:
-            parts.append(f"{split} loss {loss:.4f} accuracy {percent(accuracy)}")
-    return "  ".join([*parts, duration(entry["seconds"])])

@@ -1,4 +1,4 @@
-"""`qkv reproduce`: run what the source ran, and set its printed figures beside ours."""
+"""`qkv reproduce`: a reference recipe, with the reported figures beside ours."""
 
 from __future__ import annotations
 
@@ -22,26 +22,28 @@ from qkv.errors import QKVError, RunError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from qkv.evaluation.reported import PrintedRun
+    from qkv.evaluation.reported import ReportedRun
     from qkv.runs import Run
     from qkv.training.training_settings import Recipe
 
 
-# The family of recipes whose `reference` repeats the printed run.
-STUDIES = {"s4": "fashion-mnist", "s5": "imdb"}
+# The family of recipes whose `reference` repeats a reported run; s4 and s5 are their old names.
+FAMILY_OF = {"fashion-mnist": "fashion-mnist", "imdb": "imdb", "s4": "fashion-mnist", "s5": "imdb"}
 # All else makes two recipes different experiments.
 NOT_DECIDING = {"description", "expected", "promise", "seed"}
 
 
 def reproduce(
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="STUDY", help="s4 or s5.", show_default=False)
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="fashion-mnist or imdb.", show_default=False),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
             metavar="RUN",
-            help="The run's folder, runs/STUDY if not given; gone on with if it was stopped.",
+            help="The run's folder, runs/NAME-reference if not given; gone on with if it was "
+            "stopped.",
             show_default=False,
         ),
     ] = None,
@@ -50,7 +52,7 @@ def reproduce(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="s5: the encoder, such as bert-base-uncased (the printed one); the same as "
+            help="imdb: the encoder, such as bert-base-uncased (the reported one); the same as "
             "--set encoder.name=NAME.",
             show_default=False,
         ),
@@ -58,36 +60,39 @@ def reproduce(
     settings: SettingsOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Train as the source did and set its figures beside ours.
+    """Train by a reference recipe and set the reported figures beside ours.
 
-    s4 is a Vision Transformer on Fashion-MNIST, s5 a GRU on a frozen encoder on IMDB.
+    fashion-mnist is a Vision Transformer, imdb a GRU on a frozen encoder.
     """
-    from qkv.evaluation.reported import S4, S5
+    from qkv.evaluation.reported import REPORTED
 
     overrides = [*(settings or ()), *(word for word in words or () if "=" in word)]
-    name = _named_study([word for word in words or () if "=" not in word])
-    printed = {"s4": S4, "s5": S5}[name]
+    name = _named_run([word for word in words or () if "=" not in word])
+    family = FAMILY_OF[name]
+    printed = REPORTED[family]
     if encoder is not None:
         if printed.encoder is None:
             raise QKVError(f"{name} has no encoder", remedy="leave out --encoder")
         overrides.append(f"encoder.name={encoder}")
-    run = _reference_run(STUDIES[name], overrides, out or Path("runs") / name, data)
+    folder = name if name != family else f"{name}-reference"  # `qkv train` has the plain name
+    run = _reference_run(family, overrides, out or Path("runs") / folder, data)
     document = comparison(name, printed, run, overrides)
     (print_json if as_json else print_comparison)(document)
 
 
-def _named_study(names: list[str]) -> str:
+def _named_run(names: list[str]) -> str:
     if len(names) != 1:
         found = f"there are {len(names)}: {', '.join(names)}" if names else "it is missing"
         raise QKVError(
-            f"qkv reproduce takes one STUDY, and {found}",
-            remedy=f"name one of {', '.join(STUDIES)}",
+            f"qkv reproduce takes one NAME, and {found}",
+            remedy="name one of fashion-mnist, imdb",
         )
-    if names[0] not in STUDIES:
+    if names[0] not in FAMILY_OF:
         from qkv.settings import nearest
 
         raise QKVError(
-            f"there is no study {names[0]!r}", remedy=nearest(names[0], STUDIES, what="studies")
+            f"there are no reported figures called {names[0]!r}",
+            remedy=nearest(names[0], FAMILY_OF, what="names"),
         )
     return names[0]
 
@@ -124,13 +129,13 @@ SPLITS = {"train": "Train", "validation": "Validation", "test": "Test"}
 
 
 def comparison(
-    study: str, printed: PrintedRun, run: Run, overrides: list[str] | None = None
+    study: str, printed: ReportedRun, run: Run, overrides: list[str] | None = None
 ) -> dict[str, Any]:
     """The document of `qkv reproduce`: `printed` and `ours` have the same keys, as far as printed.
 
     Args:
         study: its name.
-        printed: what the source prints.
+        printed: what was reported.
         run: the finished run that repeats it.
         overrides: what was changed of the recipe that repeats it exactly.
     """
@@ -175,7 +180,7 @@ def print_comparison(document: dict[str, Any]) -> None:
     """Print the document: the epochs split by split, the test, size and cost."""
     printed, ours = document["printed"], document["ours"]
     console = results_console()
-    console.print(f"{document['study'].upper()}: {document['title']}")
+    console.print(f"{document['study']}: {document['title']}")
     for split, title in SPLITS.items():
         if f"{split}_loss" in printed["epochs"][0]:
             rows = [
@@ -187,12 +192,12 @@ def print_comparison(document: dict[str, Any]) -> None:
         _print_figures(
             console, "Test split, kept weights", "", [["test", *_figures("test", printed, ours)]]
         )
-    print_table(console, "Size and cost", ("", "printed", "ours"), _costs(printed, ours))
+    print_table(console, "Size and cost", ("", "reported", "ours"), _costs(printed, ours))
     accuracy = accuracy_with_interval(ours["test_accuracy"], ours["test_accuracy_interval_95"])
     machine = ours["machine"]
     lines = [
         f"ours: {accuracy}, seed {ours['seed']}, on {machine.get('processor')} "
-        f"({machine.get('threads')} threads, {machine.get('device')}); printed: on "
+        f"({machine.get('threads')} threads, {machine.get('device')}); reported: on "
         f"{printed['machine']}",
         *document["remarks"],
         *(f"changed: {override}" for override in document["changed"]),
@@ -204,19 +209,19 @@ def print_comparison(document: dict[str, Any]) -> None:
 
 
 def _encoder_remark(
-    study: str, printed: PrintedRun, identity: dict[str, Any] | None
+    study: str, printed: ReportedRun, identity: dict[str, Any] | None
 ) -> tuple[str, ...]:
     # The hub's names have an owner before them.
     if not printed.encoder or not identity or identity["name"].split("/")[-1] == printed.encoder:
         return ()
     return (
         f"our encoder is {identity['name']}, not {printed.encoder}, so the numbers of parameters "
-        f"differ; qkv reproduce {study} --encoder {printed.encoder} takes the printed one",
+        f"differ; qkv reproduce {study} --encoder {printed.encoder} takes the reported one",
     )
 
 
 def _print_figures(console: Console, title: str, first: str, rows: list[list[str]]) -> None:
-    columns = (first, "printed", "ours", "printed", "ours")
+    columns = (first, "reported", "ours", "reported", "ours")
     print_table(console, f"{title}: loss and accuracy", columns, rows)
 
 

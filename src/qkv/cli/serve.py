@@ -17,8 +17,7 @@ NEEDED = ("fastapi", "httptools", "prometheus_client", "python_multipart", "uvic
 
 def serve(
     runs: Annotated[
-        list[Path],
-        typer.Argument(metavar="RUN...", help="Folders made by qkv train.", show_default=False),
+        list[Path], typer.Argument(metavar="RUN...", help="Folders made by qkv train.")
     ],
     host: Annotated[
         str,
@@ -37,7 +36,6 @@ def serve(
             "--allow-host",
             metavar="NAME",
             help="A further name that requests may give this server. May be repeated.",
-            show_default=False,
         ),
     ] = None,
     api_key_file: Annotated[
@@ -45,7 +43,6 @@ def serve(
         typer.Option(
             metavar="FILE",
             help="Serve only those who send a key of this file, which has one on each line.",
-            show_default=False,
         ),
     ] = None,
     no_auth: Annotated[
@@ -53,12 +50,10 @@ def serve(
     ] = False,
     device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda or mps.")] = "auto",
     threads: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="Threads of one prediction.", show_default=False),
+        int | None, typer.Option(metavar="N", min=1, help="Threads of one prediction.")
     ] = None,
     workers: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="Predictions side by side.", show_default=False),
+        int | None, typer.Option(metavar="N", min=1, help="Predictions side by side.")
     ] = None,
     processes: Annotated[
         bool,
@@ -84,33 +79,19 @@ def serve(
 
     Stop it with Ctrl-C: what has begun is answered first.
     """
-    _require_extra()
-    from qkv.serving.server import serve as serve_runs
-    from qkv.serving.settings import MEBIBYTE, ServingSettings
-
-    given: dict[str, Any] = {
-        "host": host,
-        "port": port,
-        "allowed_hosts": tuple(allow_host or ()),
-        "api_key_file": api_key_file,
-        "no_auth": no_auth,
-        "device": device,
-        "threads": threads,
-        "workers": workers,
-        "processes": processes,
-        "max_body_bytes": max_body * MEBIBYTE,
-        "queue_size": queue_size,
-        "drain_seconds": drain_seconds,
-    }
-    settings = ServingSettings.parse(given, where="qkv serve")
-    code = serve_runs(runs, settings, say=lambda line: say(printable(line)))
-    if code:
-        raise typer.Exit(code)
-
-
-def _require_extra() -> None:
+    given: dict[str, Any] = dict(locals())
+    del given["runs"]
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise MissingExtraError(
             f"qkv serve needs {', '.join(missing)}", remedy="pip install 'qkv[serve]'"
         )
+    from qkv.serving.server import serve as serve_runs
+    from qkv.serving.settings import MEBIBYTE, ServingSettings
+
+    given["max_body_bytes"] = given.pop("max_body") * MEBIBYTE
+    given["allowed_hosts"] = tuple(given.pop("allow_host") or ())
+    settings = ServingSettings.parse(given, where="qkv serve")
+    code = serve_runs(runs, settings, say=lambda line: say(printable(line)))
+    if code:
+        raise typer.Exit(code)

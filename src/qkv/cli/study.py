@@ -12,7 +12,7 @@ from qkv.cli.console import print_json, printable, results_console, say
 from qkv.cli.options import DataOption, JsonFlag, SettingsOption
 
 if TYPE_CHECKING:
-    from qkv.progress import Progress
+    from qkv.progress import Reporter
     from qkv.studies.study import Cell, StudyDocument
 
 # Of a longer table the terminal gets the beginning and the end; study.json has it whole.
@@ -24,7 +24,6 @@ OutOption = Annotated[
         "--out",
         metavar="FOLDER",
         help="Where study.json and the figure go; studies/NAME by default.",
-        show_default=False,
     ),
 ]
 
@@ -66,14 +65,13 @@ def recurrence(
     from qkv.studies.recurrence import parse_sequence, study_recurrence
 
     numbers = parse_sequence(sequence)
-    _deliver("recurrence", lambda _: study_recurrence(numbers), out, as_json)
+    _deliver("recurrence", lambda *_: study_recurrence(numbers), out, as_json)
 
 
 @study.command()
 def copying(
     beta: Annotated[
-        str,
-        typer.Option(metavar="NORMS", help="Norms of the four vectors, with commas between."),
+        str, typer.Option(metavar="NORMS", help="Norms of the four vectors, with commas between.")
     ] = "1,2,4,8",
     out: OutOption = None,
     as_json: JsonFlag = False,
@@ -82,7 +80,7 @@ def copying(
     from qkv.studies.copying import parse_betas, study_copying
 
     betas = parse_betas(beta)
-    _deliver("copying", lambda _: study_copying(betas), out, as_json)
+    _deliver("copying", lambda *_: study_copying(betas), out, as_json)
 
 
 @study.command()
@@ -100,7 +98,6 @@ def quality(
             metavar="N",
             help="Train on N images, the same share of every class; the others are the validation "
             "split.",
-            show_default=False,
         ),
     ] = None,
     settings: SettingsOption = None,
@@ -109,16 +106,12 @@ def quality(
     as_json: JsonFlag = False,
 ) -> None:
     """The same ViT with softmax and with linear attention. The same command goes on if stopped."""
-    from qkv.cli.progress import make_reporter
     from qkv.studies.accuracy import parse_patch_sizes, study_accuracy
-    from qkv.studies.registry import require_writable
 
     sizes = parse_patch_sizes(patch_sizes)
-    folder = Path("studies") / "quality" if out is None else out
-    require_writable(folder)
-    # Minutes of training report by themselves, in more than a count.
-    with make_reporter() as reporter:
-        document = study_accuracy(
+    _deliver(
+        "quality",
+        lambda folder, reporter: study_accuracy(
             folder,
             patch_sizes=sizes,
             epochs=epochs,
@@ -127,8 +120,10 @@ def quality(
             data=data,
             overrides=settings or (),
             reporter=reporter,
-        )
-    _deliver("quality", lambda _: document, folder, as_json)
+        ),
+        out,
+        as_json,
+    )
 
 
 @study.command("linear-attention")
@@ -148,12 +143,10 @@ def linear_attention(
         typer.Option(
             metavar="MIB",
             help="Skip what would hold more; 4096 by default, or half of what is free.",
-            show_default=False,
         ),
     ] = None,
     long: Annotated[
-        int,
-        typer.Option(metavar="TOKENS", help="A length for linear attention alone; 0 for none."),
+        int, typer.Option(metavar="TOKENS", help="A length for linear attention alone; 0 for none.")
     ] = 1_000_000,
     out: OutOption = None,
     as_json: JsonFlag = False,
@@ -165,13 +158,13 @@ def linear_attention(
     tokens = parse_lengths(lengths)
     _deliver(
         "linear-attention",
-        lambda progress: study_linear_attention(
+        lambda _, reporter: study_linear_attention(
             tokens,
             head_dim=head_dim,
             max_seconds=max_seconds,
             max_memory_mib=max_memory_mib,
             long=long,
-            progress=progress,
+            progress=reporter.progress("linear-attention", "steps"),
         ),
         out,
         as_json,
@@ -179,10 +172,7 @@ def linear_attention(
 
 
 def _deliver(
-    name: str,
-    measure: Callable[[Progress], StudyDocument],
-    out: Path | None,
-    as_json: bool,
+    name: str, measure: Callable[[Path, Reporter], StudyDocument], out: Path | None, as_json: bool
 ) -> None:
     """Run a study, write its files, print it."""
     from qkv.cli.progress import make_reporter
@@ -191,7 +181,7 @@ def _deliver(
     folder = Path("studies") / name if out is None else out
     require_writable(folder)
     with make_reporter() as reporter:
-        document = measure(reporter.progress(name, "steps"))
+        document = measure(folder, reporter)
     written = write_study(document, folder)
     if as_json:
         print_json(document)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,9 +31,7 @@ def train(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="TASK",
-            help="fashion-mnist, imdb, or with --data PATH vision or text.",
-            show_default=False,
+            metavar="TASK", help="fashion-mnist, imdb, or with --data PATH vision or text."
         ),
     ] = None,
     recipe: Annotated[
@@ -40,24 +39,18 @@ def train(
         typer.Option(
             metavar="NAME",
             help="A recipe of the task, or a TOML file; the task's default otherwise.",
-            show_default=False,
         ),
     ] = None,
     data: DataOption = None,
     out: Annotated[
-        Path | None,
-        typer.Option(metavar="RUN", help="The run's folder, new or empty.", show_default=False),
+        Path | None, typer.Option(metavar="RUN", help="The run's folder, new or empty.")
     ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="The same as --set seed=N.", show_default=False),
-    ] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="The same as --set seed=N.")] = None,
     text_column: TextColumnOption = None,
     label_column: LabelColumnOption = None,
     settings: SettingsOption = None,
     resume: Annotated[
-        Path | None,
-        typer.Option(metavar="RUN", help="Go on with a stopped run.", show_default=False),
+        Path | None, typer.Option(metavar="RUN", help="Go on with a stopped run.")
     ] = None,
     skip_bad: SkipBadFlag = False,
     as_json: JsonFlag = False,
@@ -66,29 +59,38 @@ def train(
     tasks = [word for word in words or () if "=" not in word]
     overrides = [*(settings or ()), *(word for word in words or () if "=" in word)]
     if resume is not None:
-        _refuse_with_resume(
-            {
-                "TASK": bool(tasks),
-                "--recipe": recipe is not None,
-                "--out": out is not None,
-                "--seed": seed is not None,
-                "--set": bool(overrides),
-                "--text-column": text_column is not None,
-                "--label-column": label_column is not None,
-                "--skip-bad": skip_bad,
-            }
-        )
-        run = _resume(resume, data)
+        given = {
+            "TASK": bool(tasks),
+            "--recipe": recipe is not None,
+            "--out": out is not None,
+            "--seed": seed is not None,
+            "--set": bool(overrides),
+            "--text-column": text_column is not None,
+            "--label-column": label_column is not None,
+            "--skip-bad": skip_bad,
+        }
+        if extra := [name for name, there in given.items() if there]:
+            raise QKVError(
+                "--resume goes on with a run as it was started and takes no " + ", ".join(extra),
+                remedy="leave out all but --data, or start a new run without --resume",
+            )
+        from qkv.cli.progress import make_reporter
+        from qkv.training import train as experiment
+
+        with make_reporter() as reporter:
+            run = experiment.resume(resume, data=data, reporter=reporter)
     elif len(tasks) != 1:
         found = f"there are {len(tasks)}: {', '.join(tasks)}" if tasks else "it is missing"
-        raise QKVError(
-            f"qkv train takes one TASK, and {found}",
-            remedy=TRY,
-        )
+        raise QKVError(f"qkv train takes one TASK, and {found}", remedy=TRY)
     else:
         if seed is not None:
             overrides.append(f"seed={seed}")
-        columns = _columns(text_column, label_column)
+        # Names are quoted, as one may look like a number.
+        columns = [
+            f"data.{key}={json.dumps(name, ensure_ascii=False)}"
+            for key, name in (("text_column", text_column), ("label_column", label_column))
+            if name is not None
+        ]
         run = _train(tasks[0], recipe, overrides, columns, data, out, skip_bad)
 
     from qkv.cli.run_output import print_run
@@ -124,32 +126,3 @@ def _train(
         refuse_other_kind(data, chosen)
     with make_reporter() as reporter:
         return experiment.train(chosen, out=out, data=data, skip_bad=skip_bad, reporter=reporter)
-
-
-def _columns(text: str | None, label: str | None) -> list[str]:
-    """The columns as settings; quoted, because a name may look like a number."""
-    import json
-
-    named = {"text_column": text, "label_column": label}
-    return [
-        f"data.{key}={json.dumps(name, ensure_ascii=False)}"
-        for key, name in named.items()
-        if name is not None
-    ]
-
-
-def _resume(path: Path, data: Path | None) -> Run:
-    from qkv.cli.progress import make_reporter
-    from qkv.training import train as experiment
-
-    with make_reporter() as reporter:
-        return experiment.resume(path, data=data, reporter=reporter)
-
-
-def _refuse_with_resume(given: dict[str, bool]) -> None:
-    extra = [name for name, there in given.items() if there]
-    if extra:
-        raise QKVError(
-            f"--resume goes on with a run as it was started and takes no {', '.join(extra)}",
-            remedy="leave out all but --data, or start a new run without --resume",
-        )

@@ -46,14 +46,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from qkv.data.class_folders import FolderFile
+from qkv.data.class_folders import ClassFolders, FolderFile
 from qkv.data.dataset import (
     ImageDataset,
     IntArray,
@@ -66,7 +65,7 @@ from qkv.data.image_decode import ImageFacts, decode, probe
 from qkv.data.image_folder import scan_image_folder
 from qkv.data.image_store import ordered_map, read_file
 from qkv.data.table_columns import in_order, refuse_what_are_no_classes
-from qkv.data.text_files import TextTableSettings, gather
+from qkv.data.text_files import Gathered, TextTableSettings, gather
 from qkv.progress import Progress
 
 SHOWN_GROUPS = 20
@@ -97,17 +96,16 @@ class _Example(NamedTuple):
 
 
 _Group = Sequence[_Example]
-_Classes = dict[str, dict[str, int]]
 
 
 class _Found(NamedTuple):
-    """What an audit goes by; `classes` is `{class: {split: 0}}` of all that a split could have."""
+    """What an audit goes by; `owned` are the classes that each split could have."""
 
     source: str
     layout: str
     examples: _Group
-    splits: Sequence[str]
-    classes: _Classes
+    owned: Mapping[str, Collection[str]]
+    class_names: Sequence[str]
     bad: Sequence[tuple[str, str]]
 
 
@@ -128,29 +126,23 @@ def audit_images(
     Raises:
         DataError: there is no folder, or no class folder in it.
     """
-    layout = scan_image_folder(root)
-    shown = partial(_split_name, has_splits=layout.has_splits)
+    folder = scan_image_folder(root)
     examples: list[_Example] = []
     facts: list[ImageFacts] = []
-    bad = list(layout.bad)
-    for file, result in zip(
-        layout.files, ordered_map(_examine, layout.files, progress), strict=True
-    ):
+    bad = list(folder.bad)
+    results = ordered_map(_examine, folder.files, progress)
+    for file, result in zip(folder.files, results, strict=True):
         if isinstance(result, str):
             bad.append((file.name, result))
         else:
+            split = file.split if folder.has_splits else "undivided"
             facts.append(result[1])
-            examples.append(_Example(file.name, shown(file.split), file.class_name, result[0]))
-    owned = {shown(split): set(names) for split, names in layout.class_folders.items()}
-    found = _Found(
-        source=str(layout.root),
-        layout="splits" if layout.has_splits else "classes",
-        examples=examples,
-        splits=list(owned),
-        classes=_empty_counts(sorted(set().union(*owned.values())), owned),
-        bad=sorted(bad),
+            examples.append(_Example(file.name, split, file.class_name, result[0]))
+    layout, owned = _divided(folder, "classes", "splits")
+    names = sorted(set().union(*owned.values()))
+    return _image_document(
+        _Found(str(folder.root), layout, examples, owned, names, sorted(bad)), facts
     )
-    return _image_document(found, facts)
 
 
 def audit_dataset(dataset: ImageDataset) -> dict[str, Any]:
@@ -202,27 +194,22 @@ def audit_texts(
         MissingExtraError: a Parquet file is read without pyarrow.
     """
     found = gather(path, settings or TextTableSettings(), progress=progress)
-    shown = partial(_split_name, has_splits=found.has_splits)
-    if columns := found.columns:
-        labels = [row.label for row in found.rows]
+    columns, rows = found.columns, found.rows
+    if columns:
+        labels = [row.label for row in rows]
         refuse_what_are_no_classes(labels, column=columns.label, where=found.root.name)
         # A table says nothing of classes that it lacks: the first split knows them all.
-        first = {row.label for row in found.rows if row.split == found.splits[0]}
-        owned = {shown(split): set(first) for split in found.splits}
-        for row in found.rows:
-            owned[shown(row.split)].add(row.label)
-    else:
-        owned = {shown(split): set(names) for split, names in found.class_folders.items()}
-    whole, divided = ("file", "files") if columns else ("classes", "splits")
+        first = {row.label for row in rows if row.split == found.splits[0]}
+        found.class_folders = {
+            split: tuple(first | {row.label for row in rows if row.split == split})
+            for split in found.splits
+        }
+    layout, owned = _divided(found, *(("file", "files") if columns else ("classes", "splits")))
+    undivided = None if found.has_splits else "undivided"
+    examples = [_Example(row.name, undivided or row.split, row.label, row.text) for row in rows]
+    names = in_order(set().union(*owned.values()))
     return _text_document(
-        _Found(
-            source=str(found.root),
-            layout=divided if found.has_splits else whole,
-            examples=[_Example(r.name, shown(r.split), r.label, r.text) for r in found.rows],
-            splits=[shown(split) for split in found.splits],
-            classes=_empty_counts(in_order(set().union(*owned.values())), owned),
-            bad=found.bad,
-        ),
+        _Found(str(found.root), layout, examples, owned, names, found.bad),
         columns={"text": columns.text, "label": columns.label} if columns else None,
         notes=found.notes,
         token_counts=token_counts,
@@ -252,18 +239,19 @@ def audit_text_dataset(
 
 
 def _loaded(dataset: ImageDataset | TextDataset, examples: _Group) -> _Found:
-    classes = {name: dict.fromkeys(dataset.splits, 0) for name in dataset.class_names}
+    names = dataset.class_names
     bad = [(skipped.path, skipped.reason) for skipped in dataset.skipped]
-    return _Found(dataset.source, "loaded", examples, list(dataset.splits), classes, bad)
+    owned = dict.fromkeys(dataset.splits, names)
+    return _Found(dataset.source, "loaded", examples, owned, names, bad)
 
 
-def _split_name(split: str, *, has_splits: bool) -> str:
-    return split if has_splits else "undivided"
-
-
-def _empty_counts(names: Iterable[str], owned: Mapping[str, set[str]]) -> _Classes:
-    """`{class: {split: 0}}` of every class that a split could have."""
-    return {name: {split: 0 for split in owned if name in owned[split]} for name in names}
+def _divided(
+    found: ClassFolders | Gathered, whole: str, divided: str
+) -> tuple[str, dict[str, tuple[str, ...]]]:
+    """The layout, and the classes that each split could have."""
+    if found.has_splits:
+        return divided, {str(split): names for split, names in found.class_folders.items()}
+    return whole, {"undivided": found.class_folders["train"]}
 
 
 def _examine(file: FolderFile) -> tuple[str, ImageFacts] | str:
@@ -276,21 +264,13 @@ def _examine(file: FolderFile) -> tuple[str, ImageFacts] | str:
 
 
 def _image_document(found: _Found, facts: Sequence[ImageFacts]) -> dict[str, Any]:
-    splits = _count(found)
-    copies = _equal(found.examples, lambda content: content)
     return {
-        "source": found.source,
-        "layout": found.layout,
-        "images": len(found.examples),
-        "splits": splits,
-        "classes": found.classes,
+        **_document("image", found, near=[], bad_kind="file"),
         "width": _spread([one.width for one in facts]),
         "height": _spread([one.height for one in facts]),
         "modes": dict(Counter(one.mode for one in facts).most_common()),
         "formats": dict(Counter(one.format for one in facts if one.format).most_common()),
-        "duplicates": _by_reach(copies, "image"),
         "bad_files": [{"path": path, "reason": reason} for path, reason in found.bad],
-        "warnings": _warnings("image", found, copies, [], bad_kind="file"),
     }
 
 
@@ -302,42 +282,51 @@ def _text_document(
     token_counts: TokenCounts | None,
     positions: int | None,
 ) -> dict[str, Any]:
-    splits, examples = _count(found), found.examples
-    copies = _equal(examples, lambda content: content)
-    near = [group for group in _equal(examples, loose_key) if len({e.content for e in group}) > 1]
-    lengths = np.array([len(one.content) for one in examples])
-    tokens = token_counts([one.content for one in examples]) if token_counts and examples else None
+    texts = [one.content for one in found.examples]
+    copies = _equal(found.examples, texts)
+    near = _equal(found.examples, map(loose_key, texts))
+    near = [group for group in near if len({one.content for one in group}) > 1]
+    tokens = token_counts(texts) if token_counts and texts else None
+    too_long = None
+    if tokens is not None and positions is not None:
+        over = int((tokens + SPECIAL_TOKENS > positions).sum())
+        too_long = {"positions": positions, "texts": over, "share": over / len(tokens)}
     return {
-        "source": found.source,
-        "layout": found.layout,
+        **_document("text", found, near, bad_kind="row" if columns else "file"),
         "columns": columns,
-        "texts": len(examples),
-        "splits": splits,
-        "classes": found.classes,
-        "characters": _quantiles(lengths),
+        "characters": _quantiles(np.array([len(text) for text in texts])),
         "tokens": None if tokens is None else _quantiles(tokens),
-        "too_long": _too_long(tokens, positions),
-        "duplicates": _by_reach(copies, "text"),
+        "too_long": too_long,
         "near_duplicates": _by_reach(near, "text"),
         "conflicting_labels": _shown([group for group in copies if _is_torn(group)], "text"),
         "bad_rows": [{"path": path, "reason": reason} for path, reason in found.bad],
         "notes": list(notes),
-        "warnings": _warnings("text", found, copies, near, bad_kind="row" if columns else "file"),
     }
 
 
-def _count(found: _Found) -> dict[str, int]:
-    """The examples of each split; they are counted in `classes` too."""
-    counts = dict.fromkeys(found.splits, 0)
+def _document(noun: str, found: _Found, near: Sequence[_Group], *, bad_kind: str) -> dict[str, Any]:
+    """The entries that images and texts have in common."""
+    classes = {
+        name: {split: 0 for split, owned in found.owned.items() if name in owned}
+        for name in found.class_names
+    }
     for one in found.examples:
-        counts[one.split] += 1
-        found.classes[one.class_name][one.split] += 1
-    return counts
+        classes[one.class_name][one.split] += 1
+    in_split = Counter(one.split for one in found.examples)
+    copies = _equal(found.examples, (one.content for one in found.examples))
+    return {
+        "source": found.source,
+        "layout": found.layout,
+        f"{noun}s": len(found.examples),
+        "splits": {split: in_split[split] for split in found.owned},
+        "classes": classes,
+        "duplicates": _by_reach(copies, noun),
+        "warnings": _warnings(noun, found, classes, copies, near, bad_kind=bad_kind),
+    }
 
 
-def _equal(examples: _Group, key: Callable[[str], Hashable]) -> list[_Group]:
-    groups = groups_of_equals(key(one.content) for one in examples)
-    return [[examples[index] for index in group] for group in groups]
+def _equal(examples: _Group, keys: Iterable[Hashable]) -> list[_Group]:
+    return [[examples[index] for index in group] for group in groups_of_equals(keys)]
 
 
 def _crosses(group: _Group) -> bool:
@@ -357,16 +346,15 @@ def _by_reach(groups: Sequence[_Group], noun: str) -> dict[str, Any]:
 
 def _shown(groups: Sequence[_Group], noun: str) -> dict[str, Any]:
     first = groups[:SHOWN_GROUPS]
-    shown: list[Any] = [[one.name for one in group] for group in first]
-    if noun == "text":
-        shown = [
-            {
-                "texts": len(group),
-                "names": [one.name for one in _most_telling_first(group)[:SHOWN_NAMES]],
-                "beginning": group[0].content[:BEGINNING],
-            }
-            for group in first
-        ]
+    texts = [
+        {
+            "texts": len(group),
+            "names": [one.name for one in _most_telling_first(group)[:SHOWN_NAMES]],
+            "beginning": group[0].content[:BEGINNING],
+        }
+        for group in first
+    ]
+    shown = texts if noun == "text" else [[one.name for one in group] for group in first]
     return {"groups": len(groups), f"{noun}s": sum(map(len, groups)), "shown": shown}
 
 
@@ -398,17 +386,16 @@ def _quantiles(lengths: npt.NDArray[np.integer[Any]]) -> dict[str, float] | None
     }
 
 
-def _too_long(tokens: IntArray | None, positions: int | None) -> dict[str, float] | None:
-    if tokens is None or positions is None:
-        return None
-    over = int((tokens + SPECIAL_TOKENS > positions).sum())
-    return {"positions": positions, "texts": over, "share": over / len(tokens)}
-
-
 def _warnings(
-    noun: str, data: _Found, copies: Sequence[_Group], near: Sequence[_Group], *, bad_kind: str
+    noun: str,
+    data: _Found,
+    classes: Mapping[str, dict[str, int]],
+    copies: Sequence[_Group],
+    near: Sequence[_Group],
+    *,
+    bad_kind: str,
 ) -> list[str]:
-    classes, first = data.classes, data.splits[0]
+    first = next(iter(data.owned))
     found: list[str] = []
     if leaks := sum(map(_crosses, copies)):
         found.append(f"{_times(leaks, noun)} in more than one split: the test is not honest")

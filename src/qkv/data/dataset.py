@@ -146,6 +146,25 @@ class Dataset(Generic[SplitT]):
         named = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: split for name, split in named.items() if split is not None}
 
+    def with_validation(self, fraction: float, seed: int) -> Self:
+        """With this share of every class of train as the validation split; as it is for 0.
+
+        Raises:
+            DataError: a class has a single example, which cannot be on both sides.
+        """
+        if fraction == 0:
+            return self
+        carved = carve_splits(
+            self.train.labels,
+            range(len(self.train)),
+            {"validation": fraction},
+            class_names=self.class_names,
+            seed=seed,
+            noun=self.train.example,
+        )
+        validation = self.train.subset(carved["validation"])
+        return replace(self, train=self.train.subset(carved["train"]), validation=validation)
+
 
 @dataclass(frozen=True)
 class TextDataset(Dataset[TextSplit]):
@@ -174,6 +193,10 @@ class SplitFractions(Settings):
 
     @model_validator(mode="after")
     def _leave_some_to_train(self) -> Self:
+        return self.require_some_to_train()
+
+    def require_some_to_train(self) -> Self:
+        """Refuse fractions that leave nothing for train."""
         if self.validation_fraction + self.test_fraction >= 1:
             raise ValueError("validation_fraction and test_fraction leave nothing to train on")
         return self
@@ -187,32 +210,6 @@ class SplitFractions(Settings):
         return {split: share for split, share in asked.items() if split not in given}
 
 
-def stratified_split(labels: IntArray, fraction: float, seed: int) -> tuple[IntArray, IntArray]:
-    """Split example indices into (kept, carved), the same share of every class.
-
-    Each class gives `round(fraction × count)` examples, at least one and never all, drawn by a
-    generator seeded with `seed`. Both results are sorted, so the split is a function of labels,
-    fraction and seed alone.
-
-    Raises:
-        DataError: a class has a single example, which cannot be on both sides.
-    """
-    generator = np.random.default_rng(seed)
-    carved: list[IntArray] = []
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        if len(members) < 2:
-            raise DataError(
-                f"class number {label} has one example, too few to split",
-                remedy="add examples of that class or remove it",
-            )
-        count = min(max(1, round(fraction * len(members))), len(members) - 1)
-        carved.append(generator.permutation(members)[:count])
-    taken = np.sort(np.concatenate(carved)).astype(np.int64)
-    kept = np.setdiff1d(np.arange(len(labels), dtype=np.int64), taken, assume_unique=True)
-    return kept, taken
-
-
 def carve_splits(
     labels: IntArray,
     keys: Sequence[Hashable],
@@ -223,20 +220,12 @@ def carve_splits(
     noun: str,
     names: Sequence[str] = (),
 ) -> dict[SplitName, IntArray]:
-    """Divide a pool into train and the asked splits, the same share of every class.
+    """Divide a pool into train and the splits of `fractions`, the same share of every class.
 
     Examples of equal key are copies and go to one side together; they count as one example of the
     class of their first. Each split takes its fraction of every class (rounded, at least one, and
-    never the last that another split needs), in the order of `fractions`.
-
-    Args:
-        labels: int64 (examples,).
-        keys: equal for examples that must stay together.
-        fractions: of the whole pool, by split; the rest is `"train"`.
-        class_names: for messages.
-        seed: rules the draw.
-        noun: what an example is called in messages.
-        names: where each example is, for messages.
+    never the last that another split needs), in the order of `fractions`. `class_names`, `noun` and
+    `names` (where each example is) are for messages.
 
     Returns:
         Sorted indices into the pool, for `"train"` and each key of `fractions`; together they are
@@ -312,12 +301,7 @@ def refuse_bad(
 ) -> None:
     """Stop where rows or files cannot be used, or, going on without them, where none can.
 
-    Args:
-        bad: (place, reason) of each.
-        good: how many can be used.
-        kind: what they are called: "row" or "file".
-        root: where they are.
-        skip_bad: whether to go on without them.
+    `bad` are (place, reason) pairs, `good` counts the others, `kind` is "row" or "file".
 
     Raises:
         BadFilesError: it lists all of them.

@@ -7,6 +7,7 @@ import hashlib
 import mmap
 import random
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import sleep
@@ -131,12 +132,7 @@ def download(
 
     The transfer grows in `NAME.part`. After a cut, in this call or a later one, it goes on from
     there if the server can. A file that is there already and intact is not fetched again.
-
-    Args:
-        file: what to fetch; its addresses are tried in order.
-        folder: made if missing.
-        progress: called with (done, total) bytes of the transfer.
-        policy: timeouts and retries.
+    `progress` is called with (done, total) bytes of the transfer.
 
     Returns:
         The path of the verified, unpacked file.
@@ -155,12 +151,14 @@ def download(
     reasons = []
     try:
         with locked(folder / f".{file.name}.lock", busy=busy, timeout_seconds=seconds):
-            if _is_intact(file, final):
+            with suppress(DataError):
+                read_verified(file, final)
                 return final
+            final.unlink(missing_ok=True)
             with _client(policy) as client:
                 for url in file.urls:
                     try:
-                        _fetch(_Transfer(client, url, file, folder, progress), policy)
+                        _fetch(client, url, file, folder, progress, policy)
                     except DownloadError as error:
                         reasons.append(f"{url}: {error.problem}")
                     else:
@@ -174,16 +172,6 @@ def download(
         f"{file.name} could not be downloaded ({'; '.join(reasons) or 'it has no address'})",
         remedy=_TRY_AGAIN,
     )
-
-
-def _is_intact(file: RemoteFile, path: Path) -> bool:
-    """Whether `path` holds the file; what is there and is something else is deleted."""
-    try:
-        read_verified(file, path)
-    except DataError:
-        path.unlink(missing_ok=True)
-        return False
-    return True
 
 
 def _client(policy: RetryPolicy) -> httpx.Client:
@@ -202,19 +190,26 @@ def _client(policy: RetryPolicy) -> httpx.Client:
 
 
 class _RetryError(Exception):
-    """One request failed; the next may not. The server may have named a wait."""
+    """One request failed; the next may not."""
 
-    def __init__(self, reason: str, wait: str = "") -> None:
+    def __init__(self, reason: str, asked_wait: str = "") -> None:
         super().__init__(reason)
-        self.wait_seconds = float(wait) if wait.isdecimal() else 0.0
+        self.wait_seconds = float(asked_wait) if asked_wait.isdecimal() else 0.0
 
 
-def _fetch(transfer: _Transfer, policy: RetryPolicy) -> None:
+def _fetch(
+    client: httpx.Client,
+    url: str,
+    file: RemoteFile,
+    folder: Path,
+    progress: Progress | None,
+    policy: RetryPolicy,
+) -> None:
     """Request until the file is in its place, or the policy ends it with a DownloadError."""
     for attempt in range(1, policy.attempts + 1):
         most, asked_wait = policy.attempts, 0.0
         try:
-            return transfer.request()
+            return _request(client, url, file, folder, progress)
         except (httpx.UnsupportedProtocol, httpx.TooManyRedirects) as error:
             raise DownloadError(str(error), remedy=_TRY_AGAIN) from error
         except httpx.TransportError as error:
@@ -233,67 +228,47 @@ def _fetch(transfer: _Transfer, policy: RetryPolicy) -> None:
     raise DownloadError(f"{reason}, after {tries}", remedy=_TRY_AGAIN)
 
 
-@dataclass(frozen=True)
-class _Transfer:
-    """One file on its way from one address."""
-
-    client: httpx.Client
-    url: str
-    file: RemoteFile
-    folder: Path
-    progress: Progress | None
-
-    @property
-    def part(self) -> Path:
-        return self.folder / f"{self.file.name}.part"
-
-    def request(self) -> None:
-        """Make one request, take what comes, and install the file if it is whole.
-
-        Raises:
-            httpx.TransportError: the connection failed; what came is kept.
-            _RetryError: the server asks to come back, or the resumed bytes do not fit together.
-            DownloadError: this address will not give the file.
-        """
-        offset = self.part.stat().st_size if self.part.is_file() else 0
-        headers = {"Range": f"bytes={offset}-"} if offset else {}
-        with self.client.stream("GET", self.url, headers=headers) as response:
-            status = response.status_code
-            if status == httpx.codes.TOO_MANY_REQUESTS or status >= 500:
-                wait = response.headers.get("Retry-After", "")
-                raise _RetryError(f"the server answered {status}", wait)
-            stated = response.headers.get("Content-Range", "")
-            resumed = status == 206 and stated.startswith(f"bytes {offset}-")
-            if offset and not resumed and status in (206, 416):
-                self.part.unlink()
-                raise _RetryError(f"the server sent another range than asked for ({stated!r})")
-            if not resumed and status != httpx.codes.OK:
-                raise DownloadError(f"the server answered {status}", remedy=_TRY_AGAIN)
-            self._receive(response, offset if resumed else 0)
-        try:
-            install(self.file, self.part, self.folder)
-        except DataError as error:
-            reason = f"the bytes received are wrong: {error.problem}"
-            if resumed:  # the halves may come from two versions of the file: from the start again
-                raise _RetryError(reason) from error
-            raise DownloadError(reason, remedy=_TRY_AGAIN) from error
-        finally:
-            self.part.unlink()
-
-    def _receive(self, response: httpx.Response, done: int) -> None:
+def _request(
+    client: httpx.Client, url: str, file: RemoteFile, folder: Path, progress: Progress | None
+) -> None:
+    """Make one request, keep what comes in `NAME.part`, and install the file if it is whole."""
+    part = folder / f"{file.name}.part"
+    done = part.stat().st_size if part.is_file() else 0
+    # Incompressible content grows by 5 bytes a block when packed; the header may hold a name.
+    limit = file.size + (file.size // 1000 + 4096 if file.gzipped else 0)
+    with client.stream("GET", url, headers={"Range": f"bytes={done}-"} if done else {}) as response:
+        status = response.status_code
+        if status == httpx.codes.TOO_MANY_REQUESTS or status >= 500:
+            wait = response.headers.get("Retry-After", "")
+            raise _RetryError(f"the server answered {status}", wait)
+        stated = response.headers.get("Content-Range", "")
+        resumed = status == 206 and stated.startswith(f"bytes {done}-")
+        if done and not resumed and status in (206, 416):
+            part.unlink()
+            raise _RetryError(f"the server sent another range than asked for ({stated!r})")
+        if not resumed and status != httpx.codes.OK:
+            raise DownloadError(f"the server answered {status}", remedy=_TRY_AGAIN)
+        done = done if resumed else 0
         length = response.headers.get("Content-Length", "")
-        total = done + int(length) if length.isdecimal() else self.file.size
-        # Incompressible content grows by 5 bytes a block when packed; the header may hold a name.
-        limit = self.file.size + (self.file.size // 1000 + 4096 if self.file.gzipped else 0)
-        with self.part.open("ab" if done else "wb") as out:
+        total = done + int(length) if length.isdecimal() else file.size
+        with part.open("ab" if done else "wb") as out:
             for chunk in response.iter_raw():
                 done += len(chunk)
                 if done > limit:
-                    self.part.unlink()
+                    part.unlink()
                     raise DownloadError(
-                        f"the server sends more than the {limit} bytes of {self.file.name}",
+                        f"the server sends more than the {limit} bytes of {file.name}",
                         remedy=_TRY_AGAIN,
                     )
                 out.write(chunk)
-                if self.progress:
-                    self.progress(done, max(done, total))
+                if progress:
+                    progress(done, max(done, total))
+    try:
+        install(file, part, folder)
+    except DataError as error:
+        reason = f"the bytes received are wrong: {error.problem}"
+        if resumed:  # the halves may come from two versions of the file: from the start again
+            raise _RetryError(reason) from error
+        raise DownloadError(reason, remedy=_TRY_AGAIN) from error
+    finally:
+        part.unlink()

@@ -75,7 +75,6 @@ def load_image_folder(
     *,
     seed: int,
     skip_bad: bool = False,
-    cache_root: Path | None = None,
     progress: Progress | None = None,
 ) -> ImageDataset:
     """Read a folder of images, decoding it into the cache the first time.
@@ -88,7 +87,6 @@ def load_image_folder(
         settings: the defaults if None.
         seed: rules which images go to which carved split.
         skip_bad: leave out files that cannot be used and record them in `skipped`.
-        cache_root: where decoded images are kept; qkv's cache folder if None.
         progress: called with (files done, all files) while decoding.
 
     Raises:
@@ -100,20 +98,20 @@ def load_image_folder(
     settings = settings or ImageFolderSettings()
     layout = scan_image_folder(root)
     class_names = _classes(layout)
-    store, skipped = _decoded(
-        layout,
-        layout.files,
-        image_size=settings.image_size,
-        channels=settings.channels,
-        skip_bad=skip_bad,
-        cache_root=cache_root,
-        progress=progress,
+    shape = settings.image_size, settings.channels
+    store, everything, skipped = _decoded(
+        layout, layout.files, class_names, *shape, skip_bad=skip_bad, progress=progress
     )
     by_name = {file.name: file for file in layout.files}
     files = [by_name[name] for name in store.names]
     copies = [[files[i] for i in group] for group in groups_of_equals(store.contents)]
-    _refuse_copies_across_splits(copies)
-    everything = _as_split(store, files, class_names)
+    # The same file in two splits: a test on it would prove nothing.
+    pairs = [(first, file) for first, *more in copies for file in more if file.split != first.split]
+    if pairs:
+        raise DataError(
+            f"the same image lies in two splits: {_equals(pairs)}", remedy="remove one copy of each"
+        )
+    torn = [group for group in copies if len({file.class_name for file in group}) > 1]
     rows = {
         split: np.flatnonzero([file.split == split for file in files])
         for split in layout.class_folders
@@ -138,7 +136,10 @@ def load_image_folder(
         source=f"folder {layout.root}",
         sha256={"store": store.sha256},
         skipped=skipped,
-        notes=(*carve_notes(carved, noun="image", seed=seed), *_copies_across_classes(copies)),
+        notes=(
+            *carve_notes(carved, noun="image", seed=seed),
+            *([f"the same image under different labels: {_equals(torn)}"] if torn else []),
+        ),
     )
 
 
@@ -149,7 +150,6 @@ def load_labelled_images(
     image_size: int,
     channels: Channels,
     skip_bad: bool = False,
-    cache_root: Path | None = None,
     progress: Progress | None = None,
 ) -> tuple[ImageSplit, tuple[Skipped, ...]]:
     """The images of a folder as one split labelled by a model's classes, to evaluate it on.
@@ -162,7 +162,6 @@ def load_labelled_images(
         image_size: side of the model's input, in pixels.
         channels: channels of the model's input.
         skip_bad: leave out files that cannot be used and return them.
-        cache_root: where decoded images are kept; qkv's cache folder if None.
         progress: called with (files done, all files) while decoding.
 
     Raises:
@@ -183,49 +182,38 @@ def load_labelled_images(
             f"{layout.root} has no test images",
             remedy="name a folder with a test split, or one with a folder for each class",
         )
-    store, skipped = _decoded(
-        layout,
-        chosen,
-        image_size=image_size,
-        channels=channels,
-        skip_bad=skip_bad,
-        cache_root=cache_root,
-        progress=progress,
+    _, split, skipped = _decoded(
+        layout, chosen, class_names, image_size, channels, skip_bad=skip_bad, progress=progress
     )
-    by_name = {file.name: file for file in chosen}
-    return _as_split(store, [by_name[name] for name in store.names], class_names), skipped
+    return split, skipped
 
 
 def _decoded(
     layout: ClassFolders,
     files: Sequence[FolderFile],
-    *,
+    class_names: Sequence[str],
     image_size: int | None,
     channels: Literal["auto", 1, 3],
+    *,
     skip_bad: bool,
-    cache_root: Path | None,
     progress: Progress | None,
-) -> tuple[ImageStore, tuple[Skipped, ...]]:
+) -> tuple[ImageStore, ImageSplit, tuple[Skipped, ...]]:
+    """The store of the files, all its images as one split, and what was left out."""
     store = open_store(
         files,
         root=layout.root,
         image_size=image_size,
         channels=channels,
-        cache_root=cache_root or cache_dir() / "images",
+        cache_root=cache_dir() / "images",
         progress=progress,
     )
     bad = sorted((*layout.bad, *store.bad))
     good = len(layout.files) - len(store.bad)
     refuse_bad(bad, good, kind="file", root=layout.root, skip_bad=skip_bad)
-    return store, tuple(Skipped(name, reason) for name, reason in bad)
-
-
-def _as_split(
-    store: ImageStore, files: Sequence[FolderFile], class_names: Sequence[str]
-) -> ImageSplit:
-    numbers = {name: number for number, name in enumerate(class_names)}
-    labels = np.array([numbers[file.class_name] for file in files], dtype=np.int64)
-    return ImageSplit(store.pixels, np.arange(len(files), dtype=np.int64), labels, store.names)
+    class_of = {file.name: class_names.index(file.class_name) for file in files}
+    labels = np.array([class_of[name] for name in store.names], dtype=np.int64)
+    split = ImageSplit(store.pixels, np.arange(len(labels), dtype=np.int64), labels, store.names)
+    return store, split, tuple(Skipped(name, reason) for name, reason in bad)
 
 
 def _classes(layout: ClassFolders) -> tuple[str, ...]:
@@ -254,28 +242,9 @@ def _classes(layout: ClassFolders) -> tuple[str, ...]:
     return names
 
 
-def _refuse_copies_across_splits(copies: Sequence[Sequence[FolderFile]]) -> None:
-    """Refuse a folder that gives the same file in two splits: a test on it would prove nothing."""
-    pairs = [
-        f"{group[0].name} = {file.name}"
-        for group in copies
-        for file in group[1:]
-        if file.split != group[0].split
-    ]
-    if pairs:
-        raise DataError(
-            f"the same image lies in two splits: {', '.join(pairs[:_SHOWN])}"
-            + _more(pairs[_SHOWN:]),
-            remedy="remove one copy of each",
-        )
-
-
-def _copies_across_classes(copies: Sequence[Sequence[FolderFile]]) -> list[str]:
-    """At most one remark, naming the first files that carry different labels with equal content."""
-    torn = [group for group in copies if len({file.class_name for file in group}) > 1]
-    shown = ", ".join(" = ".join(file.name for file in group) for group in torn[:_SHOWN])
-    words = f"the same image under different labels: {shown}" + _more(torn[_SHOWN:])
-    return [words] if torn else []
+def _equals(groups: Sequence[Sequence[FolderFile]]) -> str:
+    shown = [" = ".join(file.name for file in group) for group in groups[:_SHOWN]]
+    return ", ".join(shown) + _more(groups[_SHOWN:])
 
 
 def _more(rest: Sequence[object]) -> str:

@@ -9,7 +9,7 @@ import re
 import tarfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -90,25 +90,26 @@ def load(
 
     Texts, labels, order and hashes are the same wherever the data set comes from. The hashes are
     those of the texts as published; in the splits breaks are newlines, see `lines_for_breaks`.
-    There is no validation split; the recipe may carve one out of the training reviews. Arguments
-    and errors as of `locate`.
+    There is no validation split. Arguments and errors as of `locate`.
     """
     found = locate(folder, progress=progress, local_only=local_only, facts=facts)
+    train, test = (
+        TextSplit(
+            tuple(lines_for_breaks(text) for text, _ in found.content[split]),
+            np.array([label for _, label in found.content[split]], dtype=np.int64),
+        )
+        for split in _SPLITS
+    )
     return TextDataset(
         name="imdb",
         class_names=CLASS_NAMES,
-        train=_split(found.content["train"]),
+        train=train,
         validation=None,
-        test=_split(found.content["test"]),
+        test=test,
         source=found.source,
         sha256=digests(found.content),
         notes=found.notes,
     )
-
-
-def _split(reviews: Sequence[tuple[str, int]]) -> TextSplit:
-    texts = tuple(lines_for_breaks(text) for text, _ in reviews)
-    return TextSplit(texts, np.array([label for _, label in reviews], dtype=np.int64))
 
 
 def locate(
@@ -145,9 +146,17 @@ def locate(
         path = download(facts.archive, cache, progress=progress, policy=facts.policy)
         return gather(_read_archive({"archive": path}, facts), facts, path)
 
+    def from_hub(*, local_only: bool = False) -> Reviews:
+        assert facts.repository is not None
+        files = [f"plain_text/{name}" for name in _TABLES.values()]
+        place = hub_files(
+            facts.repository, files, revision=facts.revision, kind="dataset", local_only=local_only
+        )
+        return _read(place, facts).content
+
     def from_hub_cache() -> Located[Reviews] | None:
         try:
-            return _keep(cache, "hub's cache", lambda: _from_hub(facts, local_only=True), facts)
+            return _keep(cache, "hub's cache", partial(from_hub, local_only=True), facts)
         except (DownloadError, MissingExtraError):
             return None
 
@@ -162,7 +171,7 @@ def locate(
         if facts.repository:
             places.append(from_hub_cache)
         if facts.repository and not local_only:
-            ways.append(lambda: _keep(cache, "hub", lambda: _from_hub(facts), facts))
+            ways.append(lambda: _keep(cache, "hub", from_hub, facts))
         remedy = f"download {address} into a folder and pass --data FOLDER"
         found = nearest("IMDB", places, ways, remedy=remedy)
     hashes = digests(found.content)
@@ -180,10 +189,9 @@ def locate(
 
 
 def lines_for_breaks(text: str) -> str:
-    r"""A review with each `<br />` or `<br/>` as one newline, and nothing else changed.
+    r"""A review with each `<br />` or `<br/>`, the one tag left in them, as one newline.
 
-    The reviews were cut out of web pages, and this is the one tag that is left in them. Other
-    angle brackets, blanks at either end and doubled newlines are the writer's and stay.
+    Other angle brackets, blanks at either end and doubled newlines are the writer's and stay.
 
     >>> lines_for_breaks("Bad.<br /><br />Really <bad>.")
     'Bad.\n\nReally <bad>.'
@@ -196,12 +204,7 @@ def gather(reviews: Reviews, facts: ImdbFacts, where: Path) -> Reviews:
 
     The places that offer IMDB have it in different orders. Here the order is that of the texts'
     hashes: it is the same wherever the texts came from, so that a seed means the same, and any
-    stretch of it is a fair sample of both classes.
-
-    Args:
-        reviews: in any order.
-        facts: how many there must be.
-        where: names the place in errors.
+    stretch of it is a fair sample of both classes. `where` names the place in errors.
 
     Raises:
         DataError: a split has not as many reviews of each label as it must have.
@@ -244,7 +247,7 @@ def _read(folder: Path, facts: ImdbFacts, remedy: str = _REMEDY) -> Located[Revi
         "neither plain_text/{train,test}-*.parquet nor aclImdb/{train,test}/{neg,pos} is in it"
     )
     forms: list[tuple[str, dict[str, str], Callable[..., Reviews]]] = [
-        ("plain_text", _TABLES, _read_tables),
+        ("plain_text", _TABLES, lambda files: {s: _read_table(files[s]) for s in _SPLITS}),
         ("aclImdb", _FOLDERS, _read_folders),
         ("", {"archive": facts.archive.name}, partial(_read_archive, facts=facts)),
         ("", {"reviews": KEPT}, lambda files: _read_kept(files["reviews"], facts)[0]),
@@ -259,11 +262,6 @@ def _read(folder: Path, facts: ImdbFacts, remedy: str = _REMEDY) -> Located[Revi
                 missing = [name for key, name in names.items() if key not in files]
                 lacking = f"{', '.join(missing)} is missing"
     raise DataError(f"{folder} does not hold IMDB: {lacking}", remedy=remedy)
-
-
-def _read_tables(files: Mapping[str, Path]) -> Reviews:
-    """The hub's two Parquet files, with the columns `text` and `label`."""
-    return {split: _read_table(path) for split, path in files.items()}
 
 
 def _read_table(path: Path) -> list[tuple[str, int]]:
@@ -353,6 +351,17 @@ def _read_kept(path: Path, facts: ImdbFacts) -> tuple[Reviews, str]:
         raise DataError(f"{path} is damaged ({error})", remedy="delete it") from error
 
 
+def _write_kept(reviews: Reviews, path: Path, source: str) -> None:
+    head = {"format": _FORMAT, "source": source, "sha256": digests(reviews)}
+    rows = [
+        {"split": split, "label": CLASS_NAMES[label], "text": text}
+        for split, pairs in reviews.items()
+        for text, label in pairs
+    ]
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in [head, *rows])
+    replace_file(path, gzip.compress(lines.encode(), 6, mtime=0))
+
+
 def _keep(
     cache: Path, source: str, read: Callable[[], Reviews], facts: ImdbFacts
 ) -> Located[Reviews]:
@@ -379,23 +388,3 @@ def _keep(
             f"cannot write to {cache}: {error.strerror or error}",
             remedy="free some space there, or set QKV_CACHE to another folder",
         ) from error
-
-
-def _write_kept(reviews: Reviews, path: Path, source: str) -> None:
-    head = {"format": _FORMAT, "source": source, "sha256": digests(reviews)}
-    rows = [
-        {"split": split, "label": CLASS_NAMES[label], "text": text}
-        for split, pairs in reviews.items()
-        for text, label in pairs
-    ]
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in [head, *rows])
-    replace_file(path, gzip.compress(lines.encode(), 6, mtime=0))
-
-
-def _from_hub(facts: ImdbFacts, *, local_only: bool = False) -> Reviews:
-    assert facts.repository is not None
-    names = [f"plain_text/{name}" for name in _TABLES.values()]
-    folder = hub_files(
-        facts.repository, names, revision=facts.revision, kind="dataset", local_only=local_only
-    )
-    return _read(folder, facts).content

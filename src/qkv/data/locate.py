@@ -58,25 +58,21 @@ def nearest(
         DownloadError: the data set is nowhere and cannot be fetched; says why.
     """
     notes: list[str] = []
-    for read in places:
+    reasons: list[str] = []
+    for number, get in enumerate((*places, *ways)):
         try:
-            located = read()
-        except DataError as error:
-            notes.append(f"passed over a damaged copy: {error.problem}")
+            located = get()
+        except (DataError, MissingExtraError) as error:
+            if number < len(places):
+                notes.append(f"passed over a damaged copy: {error.problem}")
+            else:
+                reasons.append(error.problem)
         else:
             if located is not None:
                 return replace(located, notes=(*notes, *located.notes))
-    reasons = list(notes)
-    for fetch in ways:
-        try:
-            located = fetch()
-        except (DataError, MissingExtraError) as error:
-            reasons.append(error.problem)
-        else:
-            return replace(located, notes=(*notes, *located.notes))
     raise DownloadError(
         f"{title} is not on this machine and could not be fetched "
-        f"({'; '.join(reasons) or 'it has no address'})",
+        f"({'; '.join(notes + reasons) or 'it has no address'})",
         remedy=remedy,
     )
 
@@ -99,12 +95,7 @@ def require_folder(folder: Path, title: str) -> None:
 
 @dataclass(frozen=True)
 class DebianPackage:
-    """A system package that carries files.
-
-    Attributes:
-        name: the package.
-        folder: absolute folder where it installs them, each as `NAME` or `NAME.gz`.
-    """
+    """A system package that installs files in a folder, each as `NAME` or `NAME.gz`."""
 
     name: str
     folder: Path
@@ -132,13 +123,10 @@ def locate_files(
 ) -> Located[dict[str, Content]]:
     """Find or fetch the files of a data set and verify every one.
 
-    A folder that the user names is the only place looked at. Otherwise: the cache, the folder of
-    the system package, the official download into the cache, the package fetched into the cache.
-
-    Args:
-        dataset: what to find.
-        folder: the user's own copy, files as `NAME` or `NAME.gz`.
-        progress: called with (done, total) bytes of content while downloading, over all files.
+    A folder that the user names, with files as `NAME` or `NAME.gz`, is the only place looked at.
+    Otherwise: the cache, the folder of the system package, the official download into the cache,
+    the package fetched into the cache. `progress` is called with (done, total) bytes of content,
+    over all files, while downloading.
 
     Raises:
         DataError: the user's folder lacks a file or holds a wrong one.
@@ -163,7 +151,16 @@ def locate_files(
         return read(place, source) if all(file.copy_in(place) for file in dataset.files) else None
 
     def downloaded() -> Located[dict[str, Content]]:
-        _download_all(dataset.files, cache, progress)
+        total, before = sum(file.size for file in dataset.files), 0
+        for file in dataset.files:
+
+            def scaled(done: int, size: int, before: int = before, file: RemoteFile = file) -> None:
+                if progress:
+                    progress(before + file.size * done // max(size, 1), total)
+
+            download(file, cache, progress=scaled)
+            scaled(1, 1)
+            before += file.size
         return read(cache, "official download")
 
     if folder is not None:
@@ -184,19 +181,6 @@ def locate_files(
     return nearest(dataset.title, places, ways, remedy=remedy)
 
 
-def _download_all(files: Sequence[RemoteFile], cache: Path, progress: Progress | None) -> None:
-    total, before = sum(file.size for file in files), 0
-    for file in files:
-
-        def scaled(done: int, transfer: int, before: int = before, size: int = file.size) -> None:
-            if progress:
-                progress(before + size * done // max(transfer, 1), total)
-
-        download(file, cache, progress=scaled)
-        before += file.size
-        scaled(0, 1, before)
-
-
 # --- Debian packages ------------------------------------------------------------------------
 
 _APT = (
@@ -215,13 +199,8 @@ def fetch_debian(
 ) -> None:
     """Take files out of a package, fetched by the system's own tools, without root.
 
-    Nothing is installed on the system; of the package only the verified files are kept.
-
-    Args:
-        package: where the files are.
-        files: what to keep in `folder`.
-        folder: made if missing.
-        timeout_seconds: for each of the system's tools.
+    Nothing is installed on the system; of the package only the verified files are kept in
+    `folder`. The timeout holds for each of the system's tools.
 
     Raises:
         DownloadError: the tools are not here, they fail, the package lacks a file or holds other
@@ -305,7 +284,7 @@ def hub_files(
     """Bring the matching files of a repository into the hub's cache, or find them there.
 
     The hub's own variables apply (`HF_HOME`, `HF_HUB_OFFLINE`, `HF_TOKEN`). Where the hub cannot
-    be reached, the cache answers.
+    be reached, or with `local_only`, the cache answers.
 
     Args:
         repository: `OWNER/NAME`, or `NAME` for the hub's oldest models.
@@ -313,7 +292,7 @@ def hub_files(
             have them all: the caller checks for those it cannot do without.
         revision: a commit, a tag or a branch; None is the main branch.
         kind: which of the hub's two name spaces the repository is in.
-        local_only: look into the hub's cache and nowhere else.
+        local_only: do not use the network.
 
     Returns:
         The folder that holds the files at their paths in the repository, named by the commit (40
@@ -369,18 +348,16 @@ def hub_files(
 def _hub_reason(error: BaseException, unanswered: BaseException | None) -> str:
     """One short sentence; the hub's own messages run over many lines."""
     kinds = [kind.__name__ for each in (error, unanswered) for kind in type(each).__mro__]
-    for kind in kinds:
-        if kind in _HUB_SAYS:
-            return _HUB_SAYS[kind]
-    if "LocalEntryNotFoundError" not in kinds:
-        return _first_line(error)
+    if known := next((kind for kind in kinds if kind in _HUB_SAYS), None):
+        return _HUB_SAYS[known]
+    absent = "LocalEntryNotFoundError" in kinds
+    source = unanswered if absent else error
+    lines = str(source).strip().splitlines() or [type(source).__name__]
+    said = lines[0].strip().rstrip(".")
+    if not absent:
+        return said
     in_part = "IncompleteSnapshotError" in kinds
     held = "the hub's cache holds it in part" if in_part else "it is not in the hub's cache"
     if unanswered is None or "OfflineModeIsEnabled" in kinds:
         return f"{held} and the network was not to be used"
-    return f"{held} and the hub could not be reached: {_first_line(unanswered)}"
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].strip().rstrip(".") if lines else type(error).__name__
+    return f"{held} and the hub could not be reached: {said}"

@@ -11,7 +11,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qkv.data.dataset import quoted
 from qkv.errors import DataError
@@ -35,22 +35,15 @@ FEW_CLASSES = 20
 _INDEX_NAMES = re.compile(r"|id|ids|idx|index|row|row_id|uid|uuid|unnamed_\d+")
 _NAMES = {"text": TEXT_NAMES, "label": LABEL_NAMES}
 _OPTIONS = {"text": "--text-column", "label": "--label-column"}
-_SHOWN, _SHOWN_LETTERS = 20, 40
+_SHOWN = 20
 _WHOLE = re.compile(r"([+-]?)(0|[1-9][0-9]*)(?:\.0*)?")
 _DECIMAL = re.compile(r"[+-]?(?:0|[1-9][0-9]*)\.[0-9]{1,17}")
 _EXPONENT_FROM = 10**16
 """Floats from here on are written with an exponent, in files as here."""
 
 
-@dataclass(frozen=True)
-class Columns:
-    """The columns to read.
-
-    Attributes:
-        text: the column of texts.
-        label: the column of labels.
-        note: which were guessed, and of what; empty if none.
-    """
+class Columns(NamedTuple):
+    """The columns to read; `note` says which were guessed, and of what."""
 
     text: str
     label: str
@@ -60,17 +53,11 @@ class Columns:
 def choose_columns(
     columns: Sequence[str], text_column: str | None, label_column: str | None, *, where: str
 ) -> Columns:
-    """The columns that are named, or whose own names leave no doubt.
+    """The columns that the user named, or whose own names leave no doubt.
 
     A role that is not named goes to the one column whose name is like `TEXT_NAMES` or
     `LABEL_NAMES`. If there is none and the table has two columns, apart from an index, one of them
-    known, it goes to the other.
-
-    Args:
-        columns: all columns of the table.
-        text_column: as the user named it; None guesses.
-        label_column: likewise.
-        where: the file, for messages.
+    known, it goes to the other. `where` is the file, for messages.
 
     Raises:
         DataError: a named column is missing or there twice, or a guess would be in doubt; lists
@@ -89,12 +76,13 @@ def choose_columns(
         )
     found = dict(known)
     for role in asked.keys() - known.keys():
-        fits = _matching(columns, _NAMES[role], apart_from=known.values())
+        fits = [name for name in _matching(columns, _NAMES[role]) if name not in known.values()]
         if len(fits) == 1:
             found[role] = fits[0]
     if len(found) == 1:
         (role,) = asked.keys() - found.keys()
-        others = [name for name in columns if not _is_index(name) and name not in found.values()]
+        taken = {*found.values(), *_matching(columns, _INDEX_NAMES)}
+        others = [name for name in columns if name not in taken]
         if len(others) == 1:
             found[role] = others[0]
     if len(found) < 2:
@@ -112,11 +100,8 @@ def choose_text_column(columns: Sequence[str], text_column: str | None, *, where
     """
     if text_column is not None:
         return find_column(columns, text_column, _OPTIONS["text"], where=where)
-    fits = _matching(columns, TEXT_NAMES) or [
-        name
-        for name in columns
-        if not _is_index(name) and not LABEL_NAMES.fullmatch(_normalised(name))
-    ]
+    others = {*_matching(columns, _INDEX_NAMES), *_matching(columns, LABEL_NAMES)}
+    fits = _matching(columns, TEXT_NAMES) or [name for name in columns if name not in others]
     if len(fits) != 1:
         raise _in_doubt(columns, ["text"], where)
     return fits[0]
@@ -145,10 +130,6 @@ def find_column(columns: Sequence[str], name: str, option: str, *, where: str) -
 
 class BadCellError(Exception):
     """A cell that is no text or no label, and why."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 def text_of(value: object) -> str:
@@ -193,11 +174,16 @@ def label_of(value: object) -> str:
         case float() if math.isinf(value):
             raise BadCellError("has an infinite label")
         case float() if not math.isnan(value):  # nan: how tables of numbers write a missing value
-            whole = value.is_integer() and abs(value) < _EXPONENT_FROM
-            return str(int(value)) if whole else repr(value)
+            plain = value.is_integer() and abs(value) < _EXPONENT_FROM
+            return str(int(value)) if plain else repr(value)
         case str() if word := value.strip():
             _check_characters(word, "label")
-            return _label_of_word(word)
+            if whole := _WHOLE.fullmatch(word):
+                sign, digits = whole.groups()
+                return f"-{digits}" if sign == "-" and digits != "0" else digits
+            if _DECIMAL.fullmatch(word):
+                return repr(float(word))
+            return word.lower() if word.lower() in {"true", "false"} else word
         case None | float() | str():
             raise BadCellError("has no label")
     raise BadCellError(f"has {_kind(value)} for a label")
@@ -242,13 +228,7 @@ def refuse_what_are_no_classes(labels: Sequence[str], *, column: str, where: str
 def refuse_unknown(
     rows: Iterable[tuple[str, str]], known: Collection[str], *, problem: str, remedy: str
 ) -> None:
-    """Refuse labels beyond the known ones.
-
-    Args:
-        rows: the label of each row, and where it is.
-        known: the labels that may occur.
-        problem: how the sentence about the label ends.
-        remedy: what to do.
+    """Refuse (label, place) rows of labels beyond the known ones; `problem` ends the sentence.
 
     Raises:
         DataError: naming the first such label with its first row, and how many others there are.
@@ -263,19 +243,9 @@ def refuse_unknown(
         raise DataError(f"{name} has the label {quoted(label)}, {problem}{more}", remedy=remedy)
 
 
-def _matching(
-    columns: Sequence[str], names: re.Pattern[str], apart_from: Collection[str] = ()
-) -> list[str]:
-    fits = [name for name in columns if names.fullmatch(_normalised(name))]
-    return [name for name in fits if name not in apart_from]
-
-
-def _normalised(name: str) -> str:
-    return re.sub(r"[\W_]+", "_", name.casefold()).strip("_")
-
-
-def _is_index(name: str) -> bool:
-    return _INDEX_NAMES.fullmatch(_normalised(name)) is not None
+def _matching(columns: Sequence[str], names: re.Pattern[str]) -> list[str]:
+    words = {name: re.sub(r"[\W_]+", "_", name.casefold()).strip("_") for name in columns}
+    return [name for name in columns if names.fullmatch(words[name])]
 
 
 def _in_doubt(columns: Sequence[str], roles: Sequence[str], where: str) -> DataError:
@@ -290,21 +260,8 @@ def _in_doubt(columns: Sequence[str], roles: Sequence[str], where: str) -> DataE
 
 
 def _listed(columns: Sequence[str]) -> str:
-    shown = [
-        repr(name if len(name) <= _SHOWN_LETTERS else name[:_SHOWN_LETTERS] + "…")
-        for name in columns[:_SHOWN]
-    ]
     more = f" and {len(columns) - _SHOWN} more" if len(columns) > _SHOWN else ""
-    return ", ".join(shown) + more
-
-
-def _label_of_word(word: str) -> str:
-    if whole := _WHOLE.fullmatch(word):
-        sign, digits = whole.groups()
-        return f"-{digits}" if sign == "-" and digits != "0" else digits
-    if _DECIMAL.fullmatch(word):
-        return repr(float(word))
-    return word.lower() if word.lower() in {"true", "false"} else word
+    return ", ".join(map(quoted, columns[:_SHOWN])) + more
 
 
 def _value(label: str) -> float | None:
@@ -328,13 +285,5 @@ def _check_characters(text: str, what: str) -> None:
 
 
 def _kind(value: object) -> str:
-    match value:
-        case bool():
-            return "true or false"
-        case int() | float():
-            return "a number"
-        case list():
-            return "a list"
-        case dict():
-            return "an object"
-    return f"a {type(value).__name__}"
+    kinds = {bool: "true or false", int: "a number", float: "a number", dict: "an object"}
+    return kinds.get(type(value), f"a {type(value).__name__}")

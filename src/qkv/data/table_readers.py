@@ -42,6 +42,12 @@ _FOREIGN_STARTS = (
     (b"PAR1", "is a Parquet file, not text", "end its name in .parquet"),
 )
 _JSON_KINDS = {list: "an array", str: "a string", bool: "true or false", type(None): "null"}
+_CSV_PROBLEMS = {
+    "unexpected end of data": "has a quoted cell without an end",
+    "larger than field limit": "has a quoted cell without an end",
+    "expected after": "has letters after a closing quote (a quote within a cell is written twice)",
+    "new-line character": "has a carriage return outside quotes",
+}
 _REMEDIES = {
     ".json": "write one JSON object a line and end its name in .jsonl",
     ".xlsx": "export it as CSV UTF-8",
@@ -57,18 +63,12 @@ class Record(NamedTuple):
 
     Attributes:
         line: the line on which it starts, from 1; in a Parquet file the row, from 1.
-        values: the values of the columns asked for, in that order; None where there is none.
+        values: the values of the columns asked for, in that order, None where there is none; or
+            why the row cannot be read.
     """
 
     line: int
-    values: tuple[object, ...]
-
-
-class BadRecord(NamedTuple):
-    """A row that cannot be read, and why."""
-
-    line: int
-    reason: str
+    values: tuple[object, ...] | str
 
 
 class Table(ABC):
@@ -87,7 +87,7 @@ class Table(ABC):
         self.notes: list[str] = []
 
     @abstractmethod
-    def read(self, names: Sequence[str], advance: Advance) -> Iterator[Record | BadRecord]:
+    def read(self, names: Sequence[str], advance: Advance) -> Iterator[Record]:
         """Every row in its order, one at a time: the values of the columns `names`.
 
         Raises:
@@ -138,7 +138,7 @@ class DelimitedTable(Table):
                     break
         self.columns = tuple(name.strip() for name in header)
 
-    def read(self, names: Sequence[str], advance: Advance) -> Iterator[Record | BadRecord]:
+    def read(self, names: Sequence[str], advance: Advance) -> Iterator[Record]:
         """Every row under the header; see `Table.read`."""
         indices = [self.columns.index(name) for name in names]
         width, plain = len(self.columns), 0
@@ -149,10 +149,10 @@ class DelimitedTable(Table):
                 for number, one in enumerate(lines, start=line):
                     yield _record(number, _split(one), indices)
             elif isinstance(cells, str):
-                yield BadRecord(line, cells)
+                yield Record(line, cells)
             elif not good:
                 count = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
-                yield BadRecord(line, f"has {count} where the header has {width}")
+                yield Record(line, f"has {count} where the header has {width}")
             else:
                 yield _record(line, cells, indices)
         if plain:
@@ -221,11 +221,11 @@ class JsonLinesTable(Table):
                 remedy="write one JSON object a line",
             )
 
-    def read(self, names: Sequence[str], advance: Advance) -> Iterator[Record | BadRecord]:
+    def read(self, names: Sequence[str], advance: Advance) -> Iterator[Record]:
         """Every object; see `Table.read`. A key that an object lacks gives None."""
         for line, found in self._objects(advance):
             if isinstance(found, str):
-                yield BadRecord(line, found)
+                yield Record(line, found)
             else:
                 yield Record(line, tuple([found.get(name) for name in names]))
 
@@ -252,7 +252,7 @@ class ParquetTable(Table):
         with self._opened() as file:
             self.columns = tuple(file.schema_arrow.names)
 
-    def read(self, names: Sequence[str], advance: Advance) -> Iterator[Record | BadRecord]:
+    def read(self, names: Sequence[str], advance: Advance) -> Iterator[Record]:
         """Every row; see `Table.read`.
 
         Raises:
@@ -265,13 +265,15 @@ class ParquetTable(Table):
             casts = [self._plain_type(*pair) for pair in zip(names, kinds, strict=True)]
             total, row = file.metadata.num_rows, 0
             for batch in file.iter_batches(_ROWS_IN_BATCH, columns=list(dict.fromkeys(names))):
-                columns = [
-                    _dense(batch.column(name)).cast(cast).to_pylist()
-                    for name, cast in zip(names, casts, strict=True)
-                ]
+                columns = []
+                for name, cast in zip(names, casts, strict=True):
+                    column = batch.column(name)
+                    if hasattr(column, "dictionary_decode"):
+                        column = column.dictionary_decode()
+                    columns.append(column.cast(cast).to_pylist())
                 for values in zip(*columns, strict=True):
                     row += 1
-                    yield _decoded(row, values)
+                    yield Record(row, _decoded(values))
                 advance(size * row // max(total, 1))
 
     def _plain_type(self, name: str, kind: Any) -> Any:
@@ -387,22 +389,15 @@ def _bad_byte(text: str) -> str | None:
     return None
 
 
-def _record(line: int, cells: Sequence[str], indices: Sequence[int]) -> Record | BadRecord:
-    if problem := _bad_byte("\n".join(cells)):
-        return BadRecord(line, problem)
-    return Record(line, tuple([cells[index] for index in indices]))
+def _record(line: int, cells: Sequence[str], indices: Sequence[int]) -> Record:
+    return Record(line, _bad_byte("\n".join(cells)) or tuple([cells[index] for index in indices]))
 
 
-def _dense(column: Any) -> Any:
-    return column.dictionary_decode() if hasattr(column, "dictionary_decode") else column
-
-
-def _decoded(row: int, values: Sequence[object]) -> Record | BadRecord:
+def _decoded(values: Sequence[object]) -> tuple[object, ...] | str:
     try:
-        texts = [value.decode("utf-8") if isinstance(value, bytes) else value for value in values]
+        return tuple(v.decode("utf-8") if isinstance(v, bytes) else v for v in values)
     except UnicodeDecodeError as error:
-        return BadRecord(row, not_utf8(error))
-    return Record(row, tuple(texts))
+        return not_utf8(error)
 
 
 def _split(line: str) -> list[str]:
@@ -410,14 +405,8 @@ def _split(line: str) -> list[str]:
 
 
 def _csv_problem(error: csv.Error) -> str:
-    words = str(error)
-    if "unexpected end of data" in words or "larger than field limit" in words:
-        return "has a quoted cell without an end"
-    if "expected after" in words:
-        return "has letters after a closing quote (a quote within a cell is written twice)"
-    if "new-line character" in words:
-        return "has a carriage return outside quotes"
-    return f"is not well formed ({words})"
+    known = (reason for words, reason in _CSV_PROBLEMS.items() if words in str(error))
+    return next(known, f"is not well formed ({error})")
 
 
 def _parse(line: str) -> dict[str, Any] | str:

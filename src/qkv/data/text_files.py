@@ -13,9 +13,8 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Self, TypeVar
+from typing import NamedTuple, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -30,17 +29,10 @@ from qkv.data.dataset import (
     refuse_bad,
     texts_sha256,
 )
-from qkv.data.table_columns import (
-    BadCellError,
-    Columns,
-    choose_columns,
-    label_of,
-    text_of,
-)
+from qkv.data.table_columns import BadCellError, Columns, choose_columns, label_of, text_of
 from qkv.data.table_readers import (
     LONGEST,
     Advance,
-    BadRecord,
     Table,
     is_table,
     not_utf8,
@@ -49,7 +41,6 @@ from qkv.data.table_readers import (
 from qkv.errors import DataError
 from qkv.progress import Progress
 
-Made = TypeVar("Made")
 SUFFIX = ".txt"
 TEXTS = ExampleFiles(
     what="text files",
@@ -80,14 +71,7 @@ class TextTableSettings(SplitFractions):
 
 
 class TextRow(NamedTuple):
-    """A labelled text.
-
-    Attributes:
-        text: the text.
-        label: its label, as a word.
-        name: where it stands: `FILE:LINE`, or a file.
-        split: the split it is given in.
-    """
+    """A text with its label and where it stands: `name` is `FILE:LINE`, or a file."""
 
     text: str
     label: str
@@ -149,11 +133,8 @@ def gather(
 ) -> Gathered:
     """Read a table, a table for each split, or folders of text files, row by row.
 
-    Args:
-        path: what to read.
-        settings: which columns.
-        test_only: read only the test split where splits are given.
-        progress: called with (bytes read, all bytes).
+    With `test_only`, only the test split is read where splits are given. `progress` is called with
+    (bytes read, all bytes).
 
     Raises:
         DataError: there is nothing to read, it is ambiguous, or a file is not what it says.
@@ -227,17 +208,16 @@ def _gather_tables(
     progress: Progress,
 ) -> Gathered:
     done, total = 0, sum(file.stat().st_size for files in tables for file in files)
+
+    def advance(read: int) -> None:
+        progress(done + read, total)
+
     for split, files in zip(gathered.splits, tables, strict=True):
         for file in files:
-            advance = partial(_advance, done, total, progress)
             _read_table(file, split, settings, gathered, advance)
             done += file.stat().st_size
-            progress(done, total)
+            advance(0)
     return gathered
-
-
-def _advance(done: int, total: int, progress: Progress, read: int) -> None:
-    progress(done + read, total)
 
 
 def _read_table(
@@ -251,8 +231,8 @@ def _read_table(
         columns = gathered.columns = choose_columns(table.columns, *asked, where=file.name)
         gathered.notes += [columns.note] if columns.note else []
     names = columns.text, columns.label
-    for name, (text, label) in usable(table, names, _text_and_label, gathered.bad, advance):
-        gathered.rows.append(TextRow(text, label, name, split))
+    for name, (text, label) in usable(table, names, (text_of, label_of), gathered.bad, advance):
+        gathered.rows.append(TextRow(text, sys.intern(label), name, split))
     gathered.notes += table.notes
     with file.open("rb") as handle:
         gathered.sha256[file.name] = hashlib.file_digest(handle, "sha256").hexdigest()
@@ -261,23 +241,19 @@ def _read_table(
 def usable(
     table: Table,
     columns: Sequence[str],
-    make: Callable[..., Made],
+    readers: Sequence[Callable[[object], str]],
     bad: list[tuple[str, str]],
     advance: Advance,
-) -> Iterator[tuple[str, Made]]:
-    """The place of every row and what `make` makes of its cells; the others go to `bad`."""
+) -> Iterator[tuple[str, list[str]]]:
+    """The place of every row and its cells, read by a reader each; bad rows go to `bad`."""
     for record in table.read(columns, advance):
         place = f"{table.path.name}:{record.line}"
         try:
-            if isinstance(record, BadRecord):
-                raise BadCellError(record.reason)
-            yield place, make(*record.values)
+            if isinstance(record.values, str):
+                raise BadCellError(record.values)
+            yield place, [read(cell) for read, cell in zip(readers, record.values, strict=True)]
         except BadCellError as error:
-            bad.append((place, error.reason))
-
-
-def _text_and_label(text: object, label: object) -> tuple[str, str]:
-    return text_of(text), sys.intern(label_of(label))
+            bad.append((place, str(error)))
 
 
 def _gather_folders(found: ClassFolders, test_only: bool, progress: Progress) -> Gathered:
@@ -297,7 +273,7 @@ def _gather_folders(found: ClassFolders, test_only: bool, progress: Progress) ->
         try:
             row = TextRow(_read_file(file.path), label_of(file.class_name), file.name, file.split)
         except BadCellError as error:
-            gathered.bad.append((file.name, error.reason))
+            gathered.bad.append((file.name, str(error)))
         else:
             gathered.rows.append(row)
         done += file.size_bytes

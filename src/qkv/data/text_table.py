@@ -162,7 +162,7 @@ def read_texts(
     table = open_table(file)
     column = choose_text_column(table.columns, text_column, where=file.name)
     bad: list[tuple[str, str]] = []
-    rows = list(usable(table, (column,), text_or_nothing, bad, lambda _: None))
+    rows = list(usable(table, (column,), (text_or_nothing,), bad, lambda _: None))
     if bad:
         raise BadFilesError(
             f"{len(bad):,} of {len(bad) + len(rows):,} rows in {file} cannot be read: "
@@ -170,7 +170,7 @@ def read_texts(
             remedy="repair or remove them",
             files=bad,
         )
-    return [name for name, _ in rows], [text for _, text in rows]
+    return [name for name, _ in rows], [text for _, (text,) in rows]
 
 
 def copy_notes(splits: Mapping[str, TextSplit]) -> list[str]:

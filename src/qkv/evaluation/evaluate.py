@@ -188,7 +188,7 @@ def _texts(
     columns: Mapping[str, str],
     reporter: Reporter,
 ) -> TextSplit:
-    settings = {**recipe.data.table_settings().model_dump(), **columns}
+    settings = {**recipe.data.model_dump(exclude={"dataset"}), **columns}
     texts, skipped = load_labelled_texts(
         data,
         classifier.class_names,

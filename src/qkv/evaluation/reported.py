@@ -1,4 +1,4 @@
-"""What the source prints of its own runs, to set beside ours."""
+"""What the exercise that qkv grew from reports of its own runs, to set beside ours."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class PrintedEpoch:
-    """One epoch as printed.
+class ReportedEpoch:
+    """One epoch as reported.
 
     Attributes:
         epoch: counted from 1.
@@ -26,8 +26,8 @@ class PrintedEpoch:
 
 
 @dataclass(frozen=True)
-class PrintedRun:
-    """A training run as printed.
+class ReportedRun:
+    """A training run as reported.
 
     Attributes:
         title: what was trained on what.
@@ -35,7 +35,7 @@ class PrintedRun:
         trainable_parameters: those that are trained; None where that is all of them.
         encoder: the frozen part by its name; None where there is none.
         train_seconds: time of the whole training.
-        machine: where it ran, as far as the source says.
+        machine: where it ran, as far as is said.
         epochs: the results after each epoch.
         test_loss: of the kept weights; None where it is that of the last epoch.
         test_accuracy: likewise, a share.
@@ -46,7 +46,7 @@ class PrintedRun:
     parameters: int
     train_seconds: float
     machine: str
-    epochs: tuple[PrintedEpoch, ...]
+    epochs: tuple[ReportedEpoch, ...]
     trainable_parameters: int | None = None
     encoder: str | None = None
     test_loss: float | None = None
@@ -54,11 +54,11 @@ class PrintedRun:
     remarks: tuple[str, ...] = ()
 
 
-def _tested(epoch: int, loss: float, accuracy: float) -> PrintedEpoch:
-    return PrintedEpoch(epoch, {"test_loss": loss, "test_accuracy": accuracy})
+def _tested(epoch: int, loss: float, accuracy: float) -> ReportedEpoch:
+    return ReportedEpoch(epoch, {"test_loss": loss, "test_accuracy": accuracy})
 
 
-S4 = PrintedRun(
+FASHION_MNIST = ReportedRun(
     title="Vision Transformer on Fashion-MNIST",
     parameters=598_794,
     train_seconds=1051.84,
@@ -72,8 +72,8 @@ S4 = PrintedRun(
     ),
 )
 
-_S5_EPOCHS = (
-    PrintedEpoch(
+_IMDB_EPOCHS = (
+    ReportedEpoch(
         1,
         {
             "train_loss": 0.480,
@@ -83,7 +83,7 @@ _S5_EPOCHS = (
             "seconds": 12 * 60 + 48,
         },
     ),
-    PrintedEpoch(
+    ReportedEpoch(
         2,
         {
             "train_loss": 0.270,
@@ -94,20 +94,23 @@ _S5_EPOCHS = (
         },
     ),
 )
-S5 = PrintedRun(
+IMDB = ReportedRun(
     title="bidirectional GRU on a frozen encoder, IMDB",
     parameters=112_241_409,
     trainable_parameters=2_759_169,
     encoder="bert-base-uncased",
-    train_seconds=sum(epoch.results["seconds"] for epoch in _S5_EPOCHS),
+    train_seconds=sum(epoch.results["seconds"] for epoch in _IMDB_EPOCHS),
     machine="a rented GPU",
-    epochs=_S5_EPOCHS,
+    epochs=_IMDB_EPOCHS,
     test_loss=0.236,
     test_accuracy=0.9038,
     remarks=(
-        "printed epochs run the encoder again; ours ran it once, before the first, and their "
+        "reported epochs run the encoder again; ours ran it once, before the first, and their "
         "seconds are the head's",
-        "printed figures are means over batches, and padding reached the GRU; ours are means over "
+        "reported figures are means over batches, and padding reached the GRU; ours are means over "
         "texts, and padding reaches nothing",
     ),
 )
+
+REPORTED = {"fashion-mnist": FASHION_MNIST, "imdb": IMDB}
+"""By the family of recipes whose `reference` repeats the run."""

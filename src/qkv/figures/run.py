@@ -15,7 +15,6 @@ from qkv.figures.confusion import draw_confusion
 from qkv.figures.curves import draw_curves
 from qkv.figures.predictions import draw_mistakes, draw_predictions
 from qkv.figures.style import save_figure
-from qkv.figures.text_mistakes import draw_text_mistakes
 
 # numpy arrays of any type, by tensor name
 Tensors = Mapping[str, npt.NDArray[Any]]
@@ -55,6 +54,9 @@ def draw_run_figures(
     if test and "by_length" in test:
         figures["lengths"] = draw_accuracy_by_length(test["by_length"])
     if record.get("mistakes"):
+        # Here: a run on images does not need the layout of texts.
+        from qkv.figures.text_mistakes import draw_text_mistakes
+
         figures["mistakes"] = draw_text_mistakes(record["mistakes"], class_names)
     for name in _SOME_HAVE.difference(figures):
         for suffix in ("png", "svg"):

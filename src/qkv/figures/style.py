@@ -167,15 +167,21 @@ def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     if not re.fullmatch(r"[\w-]+", name):
         raise ValueError(f"{name!r} is not a plain file name")
     written: list[Path] = []
-    for kind, metadata in (("png", {"Title": name}), ("svg", {"Title": name, "Date": None})):
-        buffer = io.BytesIO()
-        with house_style():
-            figure.savefig(buffer, format=kind, dpi=PNG_DPI, metadata=metadata)
+    for kind in ("png", "svg"):
         target = folder / f"{name}.{kind}"
         with replacing(target) as temporary:
-            temporary.write_bytes(buffer.getvalue())
+            temporary.write_bytes(figure_bytes(figure, kind, title=name))
         written.append(target)
     return written
+
+
+def figure_bytes(figure: Figure, kind: str, *, title: str) -> bytes:
+    """A figure as a "png" or "svg" file; the same one gives the same bytes."""
+    buffer = io.BytesIO()
+    metadata = {"Title": title, **({"Date": None} if kind == "svg" else {})}
+    with house_style():
+        figure.savefig(buffer, format=kind, dpi=PNG_DPI, metadata=metadata)
+    return buffer.getvalue()
 
 
 def short_integer(value: int, limit: int = 24) -> str:

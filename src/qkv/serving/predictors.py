@@ -26,8 +26,9 @@ from qkv.text.model import predict_inputs
 from qkv.text.windows import Prepared, join
 from qkv.vision.classifier import VisionClassifier
 
-# Tokenising more takes longer than handing it to another thread and back.
+# Reading more takes longer than handing it to another thread and back.
 SHORT_TEXT_CHARACTERS = 2_000
+SMALL_IMAGE_BYTES, SMALL_IMAGE_PIXELS = 65_536, 16_384
 # So many words make half a megabyte of attention weights.
 MOST_WORDS = 512
 _DIGITS = 6
@@ -111,9 +112,15 @@ class ImagePredictor:
         pixels = decode(content, channels=self._channels, name="image")
         return resize_and_crop(pixels, self._size)
 
-    def is_short(self, content: bytes) -> bool:  # noqa: ARG002
+    def is_short(self, content: bytes) -> bool:
         """Whether it is read in no time: a few bytes may be an image of millions of pixels."""
-        return False
+        if len(content) > SMALL_IMAGE_BYTES:
+            return False
+        try:
+            facts = probe(content, name="image")
+        except ImageError:  # which reading it finds as quickly
+            return True
+        return facts.width * facts.height <= SMALL_IMAGE_PIXELS
 
     def cost(self, pixels: Pixels) -> int:  # noqa: ARG002
         """Every image costs the same."""

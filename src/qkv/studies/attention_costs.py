@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from qkv.attention import linear_attention, softmax_attention
-from qkv.attention.reference import quadratic_linear_attention, quadratic_softmax_attention
-from qkv.attention.twins import Attend
+from qkv.attention.reference import Attend, quadratic_linear_attention, quadratic_softmax_attention
 from qkv.errors import StudyError
 from qkv.measurement.memory import free_bytes, memory_of
 from qkv.measurement.timing import LEAST_SAMPLE_SECONDS, quartiles, round_ratios, sampled

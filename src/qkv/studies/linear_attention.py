@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from qkv.attention.twins import require_agreement
+from qkv.attention.reference import require_agreement
 from qkv.devices import machine_facts, resolve_device
 from qkv.errors import StudyError
 from qkv.measurement.timing import MULTIPLE, Crossing, bracket, refine, speed_ratio

@@ -31,13 +31,16 @@ STUDIES = {
 def draw_study(document: Mapping[str, Any]) -> Figure:
     """The figure of a study, from its document alone."""
     # Here, so that listing the studies does not wait for matplotlib.
-    from qkv import figures
+    from qkv.figures.accuracy import draw_accuracy
+    from qkv.figures.copying import draw_copying
+    from qkv.figures.linear_attention import draw_linear_attention
+    from qkv.figures.recurrence import draw_recurrence
 
     draw = {
-        "recurrence": figures.draw_recurrence,
-        "copying": figures.draw_copying,
-        "linear-attention": figures.draw_linear_attention,
-        "quality": figures.draw_accuracy,
+        "recurrence": draw_recurrence,
+        "copying": draw_copying,
+        "linear-attention": draw_linear_attention,
+        "quality": draw_accuracy,
     }
     return draw[document["study"]](document)
 

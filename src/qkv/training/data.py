@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from qkv.data.dataset import ImageDataset, ImageSplit, TextDataset, TextSplit
+from qkv.data.dataset import SPLIT_NAMES, ImageDataset, ImageSplit, TextDataset, TextSplit
 from qkv.errors import DataError
 from qkv.progress import Reporter, Silent
 from qkv.training.recipe import TASKS
@@ -52,7 +52,7 @@ def describe(dataset: Dataset, folder: Path | str | None) -> dict[str, Any]:
         "source": dataset.source,
         "sha256": fingerprint(dataset),
         "examples": {
-            name: 0 if split is None else len(split) for name, split in _splits(dataset).items()
+            name: len(dataset.splits[name]) if name in dataset.splits else 0 for name in SPLIT_NAMES
         },
         "class_names": list(dataset.class_names),
         "skipped": [vars(skipped) for skipped in dataset.skipped],
@@ -66,13 +66,8 @@ def fingerprint(dataset: Dataset) -> dict[str, str]:
     Files alone do not tell when one has moved to another class or a class has a new name.
     """
     digest = hashlib.sha256(json.dumps(dataset.class_names).encode())
-    for split in _splits(dataset).values():
-        if split is not None:
-            digest.update(f"{len(split)}\n".encode())
-            digest.update(split.identity())
-            digest.update(split.labels.tobytes())
+    for split in dataset.splits.values():
+        digest.update(f"{len(split)}\n".encode())
+        digest.update(split.identity())
+        digest.update(split.labels.tobytes())
     return {**dataset.sha256, "splits": digest.hexdigest()}
-
-
-def _splits(dataset: Dataset) -> dict[str, ImageSplit | TextSplit | None]:
-    return {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from qkv.data.dataset import IntArray
 from qkv.devices import autocast, resolve_precision
 from qkv.errors import DivergenceError, InterruptedRunError
+from qkv.evaluation.metrics import log_softmax
 from qkv.progress import Reporter, StepReport
 from qkv.runs import Run
 from qkv.training.checkpoint import (
@@ -99,11 +100,8 @@ class Predictions:
     @property
     def loss(self) -> float:
         """Mean negative log likelihood in nats, averaged over examples."""
-        logits = self.logits.astype(np.float64)
-        top = logits.max(axis=1, keepdims=True)
-        log_normaliser = np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0]
-        chosen = logits[np.arange(len(logits)), self.labels]
-        return float((log_normaliser - chosen).mean())
+        log_shares = log_softmax(self.logits)
+        return float(-log_shares[np.arange(len(log_shares)), self.labels].mean())
 
     @property
     def accuracy(self) -> float:

@@ -7,7 +7,6 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from qkv.data.text_files import TextTableSettings
-from qkv.settings import Settings
 from qkv.text.encoder import EncoderSettings
 from qkv.text.heads import AttentionHeadSettings, HeadSettings
 from qkv.text.ngrams import NGramSettings
@@ -16,36 +15,15 @@ from qkv.training.training_settings import Recipe, TrainingSettings
 TOP_PREFIX = "top."
 
 
-class TextDataSettings(Settings):
+class TextDataSettings(TextTableSettings):
     """Which texts are read, and what is set aside."""
 
     dataset: Literal["imdb", "table"]
     """A known data set, or a table or folder of the user's own."""
-    text_column: str | None = None
-    """Column of a table that holds the text; none: the one that must be it."""
-    label_column: str | None = None
-    """Column of a table that holds the class; none: the one that must be it."""
-    validation_fraction: float = Field(default=0.1, gt=0.0, lt=1.0)
-    """Share of the training split carved off for validation when the data bring none."""
-    test_fraction: float = Field(default=0.1, gt=0.0, lt=1.0)
-    """Share of a table without a test split that is carved off for testing."""
 
     @model_validator(mode="after")
-    def _a_table_can_be_read_so(self) -> Self:
-        if self.text_column is not None and self.text_column == self.label_column:
-            raise ValueError(f"text_column and label_column are both {self.text_column!r}")
-        if self.dataset == "table" and self.validation_fraction + self.test_fraction >= 1.0:
-            raise ValueError("validation_fraction and test_fraction leave nothing to train on")
-        return self
-
-    def table_settings(self) -> TextTableSettings:
-        """The part that concerns a table of the user's own."""
-        return TextTableSettings(
-            text_column=self.text_column,
-            label_column=self.label_column,
-            validation_fraction=self.validation_fraction,
-            test_fraction=self.test_fraction,
-        )
+    def _leave_some_to_train(self) -> Self:
+        return self if self.dataset == "imdb" else self.require_some_to_train()
 
 
 class TextTrainingSettings(TrainingSettings):

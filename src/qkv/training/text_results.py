@@ -12,7 +12,12 @@ import torch
 
 from qkv.data.dataset import IntArray, TextDataset, TextSplit
 from qkv.evaluation.calibration import fit_temperature
-from qkv.evaluation.metrics import accuracy_by_length, evaluate_predictions, wilson_interval
+from qkv.evaluation.metrics import (
+    accuracy_by_length,
+    evaluate_predictions,
+    log_softmax,
+    wilson_interval,
+)
 from qkv.measurement.memory import release_free_memory
 from qkv.progress import Reporter
 from qkv.runs import Run
@@ -67,7 +72,10 @@ def fit_text_models(
     if recipe.training.calibrate and dataset.validation is not None:
         temperature = fit_temperature(logits["validation"], dataset.validation.labels)
     release_free_memory()
-    neural = {name: _log_softmax(values / temperature) for name, values in logits.items()}
+    neural = {
+        name: log_softmax(values / temperature).astype(np.float32)
+        for name, values in logits.items()
+    }
 
     started = time.monotonic()
     train, classes = dataset.train, len(dataset.class_names)
@@ -88,13 +96,7 @@ def fit_text_models(
     return fitted
 
 
-def _log_softmax(logits: LogProbabilities) -> LogProbabilities:
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    log_shares: LogProbabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return log_shares
-
-
-TEXT_RESULTS_MISTAKES = 16
+MISTAKES = 16
 
 
 # Of a mistake's text the beginning and the end are kept.
@@ -195,7 +197,7 @@ def _mistakes(
     predicted = log_probabilities.argmax(axis=1)
     confidence = np.exp(log_probabilities.max(axis=1).astype(np.float64))
     wrong = np.flatnonzero(predicted != test.labels)
-    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:TEXT_RESULTS_MISTAKES]
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]
     return [
         {
             "text": _shortened(test.texts[i]),

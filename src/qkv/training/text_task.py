@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qkv.data import imdb
-from qkv.data.dataset import (
-    IntArray,
-    TextDataset,
-    TextSplit,
-    stratified_split,
-)
+from qkv.data.dataset import IntArray, TextDataset, TextSplit
 from qkv.data.text_table import load_text_table
 from qkv.errors import DataError
 from qkv.measurement.memory import BATCHES_BETWEEN, release_free_memory
@@ -44,16 +38,12 @@ def load_texts(
     """
     if recipe.data.dataset == "imdb":
         dataset = imdb.load(data, progress=reporter.progress("data", "bytes"))
-        fraction = recipe.data.validation_fraction
-        kept, carved = stratified_split(dataset.train.labels, fraction, recipe.seed)
-        return replace(
-            dataset, train=dataset.train.subset(kept), validation=dataset.train.subset(carved)
-        )
+        return dataset.with_validation(recipe.data.validation_fraction, recipe.seed)
     if data is None:
         raise DataError("no texts were named", remedy="name a table or folder with --data PATH")
     return load_text_table(
         data,
-        recipe.data.table_settings(),
+        recipe.data,
         seed=recipe.seed,
         skip_bad=skip_bad,
         progress=reporter.progress("data", "bytes"),

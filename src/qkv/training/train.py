@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from qkv import __version__, figures
+from qkv import __version__
 from qkv.devices import machine_facts, resolve_device
 from qkv.errors import DivergenceError, RunError
 from qkv.evaluation.model_card import model_card
+from qkv.figures.run import draw_run_figures
 from qkv.files import require_space, unused_path
 from qkv.loading import load
 from qkv.progress import Estimate, Reporter, Silent, with_tensorboard
@@ -95,7 +96,7 @@ def finish(run: Run, recipe: Recipe, dataset: Dataset, kept_epoch: int, reporter
 def draw_figures(run: Run) -> list[Path]:
     """Draw every figure of a run anew from what it has saved."""
     results = {name: tensor.numpy() for name, tensor in run.results().items()}
-    return figures.draw_run_figures(run.record(), run.log(), results, run.figures_folder)
+    return draw_run_figures(run.record(), run.log(), results, run.figures_folder)
 
 
 def build_task(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -14,19 +13,13 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from qkv.data import fashion_mnist
-from qkv.data.dataset import (
-    ImageDataset,
-    ImageSplit,
-    IntArray,
-    stratified_split,
-)
+from qkv.data.dataset import ImageDataset, ImageSplit, IntArray
 from qkv.data.image_folder import ImageFolderSettings, load_image_folder
 from qkv.errors import DataError
 from qkv.evaluation.calibration import fit_temperature
 from qkv.evaluation.metrics import evaluate_predictions
 from qkv.progress import Reporter
 from qkv.runs import Run
-from qkv.settings import Settings
 from qkv.training.checkpoint import seed_initial_weights
 from qkv.training.loop import Predictions, SplitName, StepOutcome
 from qkv.training.training_settings import Recipe, TrainableTask, TrainingSettings
@@ -35,36 +28,19 @@ from qkv.vision.classifier import Preprocessing, VisionClassifier, predict_logit
 from qkv.vision.vit import ViT, ViTArchitecture, ViTSettings
 
 
-class ImageDataSettings(Settings):
+class ImageDataSettings(ImageFolderSettings):
     """Which images are read, and what is set aside for validation."""
 
     dataset: Literal["fashion-mnist", "folder"]
     """A known data set, or a folder of the user's own."""
     validation_fraction: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of the training split carved off for validation when the data bring none."""
-    test_fraction: float = Field(default=0.1, gt=0.0, lt=1.0)
-    """Share of a folder without a test split that is carved off for testing."""
-    image_size: int | None = Field(default=None, ge=8, le=1024, multiple_of=4)
-    """Side of the square that a folder's images are resized and cropped to; none: by the data."""
-    channels: Literal["auto", 1, 3] = "auto"
-    """Channels of a folder's images: 1 grey, 3 colour, `auto` by the data."""
 
     @model_validator(mode="after")
-    def _splits_leave_something(self) -> Self:
+    def _leave_some_to_train(self) -> Self:
         if self.dataset == "folder" and self.validation_fraction == 0.0:
             raise ValueError("a folder of images needs validation_fraction above 0")
-        if self.dataset == "folder" and self.validation_fraction + self.test_fraction >= 1.0:
-            raise ValueError("validation_fraction and test_fraction leave nothing to train on")
-        return self
-
-    def folder_settings(self) -> ImageFolderSettings:
-        """The part that concerns a folder of images."""
-        return ImageFolderSettings(
-            image_size=self.image_size,
-            channels=self.channels,
-            validation_fraction=self.validation_fraction,
-            test_fraction=self.test_fraction,
-        )
+        return self if self.dataset != "folder" else self.require_some_to_train()
 
 
 class VisionRecipe(Recipe):
@@ -99,25 +75,16 @@ def load_images(
     """
     if recipe.data.dataset == "fashion-mnist":
         progress = reporter.progress("data", "bytes")
-        return _carve_validation(fashion_mnist.load(data, progress=progress), recipe)
+        dataset = fashion_mnist.load(data, progress=progress)
+        return dataset.with_validation(recipe.data.validation_fraction, recipe.seed)
     if data is None:
         raise DataError("no images were named", remedy="name a folder with --data FOLDER")
     return load_image_folder(
         data,
-        recipe.data.folder_settings(),
+        recipe.data,
         seed=recipe.seed,
         skip_bad=skip_bad,
         progress=reporter.progress("data", "files"),
-    )
-
-
-def _carve_validation(dataset: ImageDataset, recipe: VisionRecipe) -> ImageDataset:
-    fraction = recipe.data.validation_fraction
-    if fraction == 0.0:
-        return dataset
-    kept, carved = stratified_split(dataset.train.labels, fraction, recipe.seed)
-    return replace(
-        dataset, train=dataset.train.subset(kept), validation=dataset.train.subset(carved)
     )
 
 

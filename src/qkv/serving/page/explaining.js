@@ -2,8 +2,13 @@
 
 import { choiceList, make } from "./elements.js";
 import { faithfulnessOf } from "./faithfulness.js";
-import { methodName } from "./methods.js";
 import { short } from "./numbers.js";
+
+/** A method's name as the server gives it, and whether it is the default: the one that measures best. */
+function methodName(method, best) {
+  const name = method.charAt(0).toUpperCase() + method.slice(1).replaceAll("-", " ");
+  return method === best ? `${name} (measures best)` : name;
+}
 
 /**
  * @param {object} context of the view.

@@ -18,6 +18,9 @@ from qkv.settings import Settings
 from qkv.text.gru import Packing, last_gru_states
 
 Intermediates = dict[str, Tensor]
+States = Float[Tensor, "texts tokens dim"]
+Mask = Bool[Tensor, "texts tokens"]
+Pooled = tuple[Float[Tensor, "texts features"], Intermediates]
 
 
 class Head(nn.Module, ABC):
@@ -43,25 +46,15 @@ class Head(nn.Module, ABC):
         self.output = nn.Linear(hidden_dim or features, outputs)
 
     @abstractmethod
-    def pool(
-        self,
-        states: Float[Tensor, "texts tokens dim"],
-        attention_mask: Bool[Tensor, "texts tokens"],
-    ) -> tuple[Float[Tensor, "texts features"], Intermediates]:
+    def pool(self, states: States, attention_mask: Mask) -> Pooled:
         """One vector a text, and what was computed on the way; padding changes neither."""
 
-    def forward(
-        self,
-        states: Float[Tensor, "texts tokens dim"],
-        attention_mask: Bool[Tensor, "texts tokens"],
-    ) -> Float[Tensor, "texts classes"]:
+    def forward(self, states: States, attention_mask: Mask) -> Float[Tensor, "texts classes"]:
         """Logits; see `forward_with_intermediates`."""
         return self.forward_with_intermediates(states, attention_mask)[0]
 
     def forward_with_intermediates(
-        self,
-        states: Float[Tensor, "texts tokens dim"],
-        attention_mask: Bool[Tensor, "texts tokens"],
+        self, states: States, attention_mask: Mask
     ) -> tuple[Float[Tensor, "texts classes"], Intermediates]:
         """Logits, and what the head computed on the way, by name.
 
@@ -214,11 +207,7 @@ class AttentionHead(Head):
         self.max_pool = settings.max_pool
         self.token_dropout = settings.token_dropout
 
-    def pool(
-        self,
-        states: Float[Tensor, "texts tokens dim"],
-        attention_mask: Bool[Tensor, "texts tokens"],
-    ) -> tuple[Float[Tensor, "texts features"], Intermediates]:
+    def pool(self, states: States, attention_mask: Mask) -> Pooled:
         """The pooled values, and `pool_weights` (texts, queries, tokens).
 
         With several heads the weights have the shape (texts, queries, heads, tokens).
@@ -284,11 +273,7 @@ class GRUHead(Head):
             bidirectional=True,
         )
 
-    def pool(
-        self,
-        states: Float[Tensor, "texts tokens dim"],
-        attention_mask: Bool[Tensor, "texts tokens"],
-    ) -> tuple[Float[Tensor, "texts features"], Intermediates]:
+    def pool(self, states: States, attention_mask: Mask) -> Pooled:
         """Last forward and last backward state of the top layer."""
         packing = Packing.of(attention_mask)
         rows = packing.pack(states)
@@ -306,11 +291,7 @@ class MeanHead(Head):
     def __init__(self, settings: MeanHeadSettings, dim: int, num_classes: int) -> None:
         super().__init__(dim, num_classes, hidden_dim=settings.hidden_dim, dropout=settings.dropout)
 
-    def pool(
-        self,
-        states: Float[Tensor, "texts tokens dim"],
-        attention_mask: Bool[Tensor, "texts tokens"],
-    ) -> tuple[Float[Tensor, "texts features"], Intermediates]:
+    def pool(self, states: States, attention_mask: Mask) -> Pooled:
         """The mean of each text's states."""
         count = attention_mask.sum(dim=1, keepdim=True)
         return self._without_padding(states, attention_mask).sum(dim=1) / count, {}

@@ -15,6 +15,12 @@ from torch import Tensor, nn
 from qkv.text.encoder.blocks import Block, mean_of
 from qkv.text.encoder.packed_attention import AskedWeights
 
+Ids = Int64[Tensor, "texts tokens"]
+Mask = Bool[Tensor, "texts tokens"]
+States = Float[Tensor, "texts tokens dim"]
+Vectors = Float[Tensor, "texts tokens width"]  # of words, before the layers
+Windows = Sequence[npt.NDArray[Any]]
+
 
 class EncoderTop(nn.Module):
     """The uppermost layers, from the hidden states below them to the last.
@@ -27,11 +33,7 @@ class EncoderTop(nn.Module):
         super().__init__()
         self.layers = layers
 
-    def forward(
-        self,
-        hidden_states: Float[Tensor, "texts tokens dim"],
-        attention_mask: Bool[Tensor, "texts tokens"],
-    ) -> Float[Tensor, "texts tokens dim"]:
+    def forward(self, hidden_states: States, attention_mask: Mask) -> States:
         """The last layer's states; those of padding mean nothing."""
         mask = attention_mask[:, None, None, :]
         return self.run(hidden_states, [len(self.layers)], attention_mask=mask)
@@ -52,11 +54,7 @@ class EncoderTop(nn.Module):
         return mean_of([read[layer] for layer in layers])
 
     def attention(
-        self,
-        hidden_states: Float[Tensor, "texts tokens dim"],
-        attention_mask: Bool[Tensor, "texts tokens"],
-        layer: int,
-        head: int | None,
+        self, hidden_states: States, attention_mask: Mask, layer: int, head: int | None
     ) -> list[Tensor]:
         """Attention weights of a layer, float32 (heads, tokens, tokens) of each text.
 
@@ -98,27 +96,18 @@ class StackedEncoder(nn.Module):
         self.top = EncoderTop(nn.ModuleList(attrgetter(stack)(model)))
         self._first_position = first_position
 
-    def forward(
-        self,
-        input_ids: Int64[Tensor, "texts tokens"],
-        attention_mask: Bool[Tensor, "texts tokens"],
-    ) -> Float[Tensor, "texts tokens dim"]:
+    def forward(self, input_ids: Ids, attention_mask: Mask) -> States:
         """The last layer's states; those of padding mean nothing."""
         return self.top(self._embedded(self.word_embeddings(input_ids)), attention_mask)
 
-    def word_embeddings(
-        self, input_ids: Int64[Tensor, "texts tokens"]
-    ) -> Float[Tensor, "texts tokens width"]:
+    def word_embeddings(self, input_ids: Ids) -> Vectors:
         """What stands for each token before anything is added to it."""
         vectors: Tensor = self.embeddings.word_embeddings(input_ids)  # type: ignore[operator]
         return vectors
 
     def several(
-        self,
-        word_embeddings: Float[Tensor, "texts tokens width"],
-        attention_mask: Bool[Tensor, "texts tokens"],
-        layers: Sequence[int],
-    ) -> Float[Tensor, "texts tokens dim"]:
+        self, word_embeddings: Vectors, attention_mask: Mask, layers: Sequence[int]
+    ) -> States:
         """The mean of the states of some layers, 0 being the embeddings with their positions.
 
         Args:
@@ -130,22 +119,14 @@ class StackedEncoder(nn.Module):
         return self.top.run(self._embedded(word_embeddings), layers, attention_mask=mask)
 
     def attention(
-        self,
-        input_ids: Int64[Tensor, "texts tokens"],
-        attention_mask: Bool[Tensor, "texts tokens"],
-        layer: int,
-        head: int | None,
+        self, input_ids: Ids, attention_mask: Mask, layer: int, head: int | None
     ) -> list[Tensor]:
         """Attention weights of a layer, counted from 1; see `EncoderTop.attention`."""
         states = self._embedded(self.word_embeddings(input_ids))
         return self.top.attention(states, attention_mask, layer, head)
 
     def packed(
-        self,
-        windows: Sequence[npt.NDArray[Any]],
-        layers: Sequence[int],
-        device: torch.device,
-        block: Block | None,
+        self, windows: Windows, layers: Sequence[int], device: torch.device, block: Block | None
     ) -> Sequence[Tensor]:
         """States (tokens, dim) of each window, computed end to end: the mean of some layers.
 
@@ -162,7 +143,7 @@ class StackedEncoder(nn.Module):
 
     def packed_attention(
         self,
-        windows: Sequence[npt.NDArray[Any]],
+        windows: Windows,
         layer: int,
         head: int | None,
         device: torch.device,
@@ -185,7 +166,7 @@ class StackedEncoder(nn.Module):
         return states if self.projection is None else self.projection(states)
 
     def _embedded_packed(
-        self, windows: Sequence[npt.NDArray[Any]], device: torch.device, block: Block | None
+        self, windows: Windows, device: torch.device, block: Block | None
     ) -> tuple[Tensor, dict[str, Any]]:
         """What the first layer reads (1, tokens, dim), and what tells layers who sees whom."""
         lengths = [len(window) for window in windows]
@@ -219,11 +200,7 @@ class WholeEncoder(nn.Module):
         self.model = model
         self._pad_id = int(model.config.pad_token_id or 0)
 
-    def forward(
-        self,
-        input_ids: Int64[Tensor, "texts tokens"],
-        attention_mask: Bool[Tensor, "texts tokens"],
-    ) -> Float[Tensor, "texts tokens dim"]:
+    def forward(self, input_ids: Ids, attention_mask: Mask) -> States:
         """The last layer's states; those of padding mean nothing."""
         # Some models count positions by ids that are not the padding's.
         ids = input_ids.masked_fill(~attention_mask, self._pad_id)
@@ -231,19 +208,14 @@ class WholeEncoder(nn.Module):
         states: Tensor = answer.last_hidden_state
         return states
 
-    def word_embeddings(
-        self, input_ids: Int64[Tensor, "texts tokens"]
-    ) -> Float[Tensor, "texts tokens width"]:
+    def word_embeddings(self, input_ids: Ids) -> Vectors:
         """As `StackedEncoder.word_embeddings`."""
         vectors: Tensor = self.model.get_input_embeddings()(input_ids)
         return vectors
 
     def several(
-        self,
-        word_embeddings: Float[Tensor, "texts tokens width"],
-        attention_mask: Bool[Tensor, "texts tokens"],
-        layers: Sequence[int],
-    ) -> Float[Tensor, "texts tokens dim"]:
+        self, word_embeddings: Vectors, attention_mask: Mask, layers: Sequence[int]
+    ) -> States:
         """As `StackedEncoder.several`."""
         answer: Any = self.model(
             inputs_embeds=word_embeddings, attention_mask=attention_mask, output_hidden_states=True

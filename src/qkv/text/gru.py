@@ -124,14 +124,19 @@ class Weights(NamedTuple):
         of_state: Tensor,
         input_bias: Tensor,
         state_bias: Tensor,
+        *,
         product_dtype: torch.dtype,
     ) -> Weights:
         """From the parameters of a layer."""
         hidden = of_state.shape[2]
         bias = input_bias.clone()
         bias[:, : 2 * hidden] += state_bias[:, : 2 * hidden]
-        factors = (part.to(product_dtype) for part in (of_input, of_state, bias))
-        return cls(*factors, state_bias[:, None, 2 * hidden :].contiguous())
+        return cls(
+            of_input.to(product_dtype),
+            of_state.to(product_dtype),
+            bias.to(product_dtype),
+            state_bias[:, None, 2 * hidden :].contiguous(),
+        )
 
 
 @dataclass(frozen=True)
@@ -238,7 +243,8 @@ def visit(
 
 
 def _longest(spans: Sequence[Span]) -> int:
-    return max(span.rows.stop - span.rows.start for span in spans)
+    longest: int = max(span.rows.stop - span.rows.start for span in spans)
+    return longest
 
 
 def input_part(

@@ -98,7 +98,9 @@ class StackedEncoder(nn.Module):
 
     def forward(self, input_ids: Ids, attention_mask: Mask) -> States:
         """The last layer's states; those of padding mean nothing."""
-        return self.top(self._embedded(self.word_embeddings(input_ids)), attention_mask)
+        embedded = self._embedded(self.word_embeddings(input_ids))
+        states: Tensor = self.top(embedded, attention_mask)
+        return states
 
     def word_embeddings(self, input_ids: Ids) -> Vectors:
         """What stands for each token before anything is added to it."""

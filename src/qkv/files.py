@@ -38,11 +38,8 @@ def replacing(target: Path) -> Iterator[Path]:
 
     Readers see the old content or the new, never a part, also after a loss of power.
 
-    Args:
-        target: the file to make or replace; its folder is made if missing.
-
     Yields:
-        An empty file in the same folder. Write it and close it.
+        An empty file in the target's folder, which is made if missing. Write it and close it.
 
     Raises:
         OSError: the folder cannot be written or the disk is full.
@@ -72,9 +69,14 @@ def replace_file(target: Path, content: bytes) -> None:
         with replacing(target) as temporary:
             temporary.write_bytes(content)
     except OSError as error:
-        raise RunError(
-            f"cannot write {target}: {error}", remedy="free the disk or choose another folder"
-        ) from None
+        raise unwritable(target, error) from None
+
+
+def unwritable(path: Path, error: OSError) -> RunError:
+    """The error of a run's file or folder that cannot be written."""
+    return RunError(
+        f"cannot write {path}: {error}", remedy="free the disk or choose another folder"
+    )
 
 
 def _sync_folder(folder: Path) -> None:
@@ -100,8 +102,7 @@ def locked(
     """Hold a lock that other processes and threads respect; it ends with the process.
 
     Args:
-        path: the lock file; its folder is made if missing. It must not lie in a folder that
-            may be deleted while somebody waits.
+        path: the lock file, in a folder that nobody deletes; it is made if missing.
         busy: raised when another holds the lock for longer than the timeout.
         timeout_seconds: how long to wait; 0: not at all; None: as long as it takes.
         waiting: called once if there is something to wait for.
@@ -114,14 +115,12 @@ def locked(
     lock = filelock.FileLock(path)
     timeout = -1 if timeout_seconds is None else timeout_seconds
     try:
-        if waiting is None:
-            lock.acquire(timeout)
-        else:
-            try:
-                lock.acquire(0)
-            except filelock.Timeout:
+        try:
+            lock.acquire(0)
+        except filelock.Timeout:
+            if waiting is not None:
                 waiting()
-                lock.acquire(timeout)
+            lock.acquire(timeout)
     except filelock.Timeout as error:
         raise (busy or TimeoutError(f"{path} is held by another process")) from error
     except NotImplementedError as error:
@@ -141,18 +140,12 @@ def require_space(
     spare_bytes: int = 0,
     error: type[QKVError] = DataError,
 ) -> None:
-    """Stop unless the disk of `folder` can take so many bytes more.
+    """Stop unless the disk of `folder`, which may not exist yet, can take so many bytes more.
 
-    Args:
-        folder: where they will go; it may not exist yet.
-        needed_bytes: how many.
-        what: begins the message: "the run needs".
-        remedy: what to do without the room.
-        spare_bytes: what must stay free.
-        error: the class to raise.
+    `what` begins the message ("the run needs"); `spare_bytes` must stay free.
 
     Raises:
-        QKVError: of that class; there is too little room.
+        QKVError: of the class `error`; there is too little room.
         OSError: nobody can say.
     """
     existing = next((each for each in (folder, *folder.parents) if each.is_dir()), folder)

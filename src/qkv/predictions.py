@@ -77,11 +77,7 @@ class Classifier(ABC, Generic[Source, Example]):
 
     @abstractmethod
     def read(self, source: Source, *, name: str | None = None) -> Example:
-        """What the model sees of an input.
-
-        Args:
-            source: what a user gives.
-            name: what an error calls it; None: a name by its kind.
+        """What the model sees of an input; `name` is what an error calls it.
 
         Raises:
             QKVError: it cannot be read.
@@ -89,13 +85,9 @@ class Classifier(ABC, Generic[Source, Example]):
 
     @abstractmethod
     def logits(self, examples: Sequence[Example]) -> Tensor:
-        """What probabilities are the softmax of.
+        """What probabilities are the softmax of: float32 (examples, classes), on the CPU.
 
-        Args:
-            examples: one or more, as `read` gives them.
-
-        Returns:
-            float32 (examples, classes), on the CPU; the temperature is applied.
+        The temperature is applied.
         """
 
     @abstractmethod
@@ -140,10 +132,8 @@ class Classifier(ABC, Generic[Source, Example]):
     ) -> Iterator[Prediction | FailedInput]:
         """Answers in the order of the inputs; one that cannot be read does not stop the others.
 
-        Args:
-            inputs: as for `predict`.
-            names: what each is called in its answer; None: as `predict` calls it.
-            batch_size: inputs computed together; an answer does not depend on it.
+        `names` are what they are called in their answers; None: as `predict` calls them. Answers do
+        not depend on `batch_size`, the number of inputs computed together.
         """
         called = itertools.repeat(None) if names is None else names
         numbered = enumerate(zip(inputs, called, strict=names is not None))

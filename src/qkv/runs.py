@@ -28,7 +28,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from qkv.errors import RunError
-from qkv.files import locked, replace_file
+from qkv.files import locked, replace_file, unwritable
 
 CONFIG, RECORD, LOG = "config.json", "run.json", "log.jsonl"
 WEIGHTS, RESULTS, CARD = "model.safetensors", "results.safetensors", "README.md"
@@ -118,7 +118,7 @@ class Run:
 
     def save_weights(self, tensors: Mapping[str, Tensor], **facts: Any) -> None:
         """Replace model.safetensors; `facts` (epoch, metrics) are kept in its header."""
-        self._write_tensors(WEIGHTS, tensors, facts)
+        self.save_tensors(WEIGHTS, tensors, facts)
 
     def weights(self) -> dict[str, Tensor]:
         """The kept weights by parameter name."""
@@ -127,11 +127,11 @@ class Run:
                 f"{self.path} has no weights yet",
                 remedy=f"finish it with qkv train --resume {self.path}",
             )
-        return self._read_tensors(WEIGHTS)[0]
+        return self.tensors(WEIGHTS)
 
     def save_position(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Replace the position that training can resume from."""
-        self._write_tensors(POSITION, tensors, facts)
+        self.save_tensors(POSITION, tensors, facts)
 
     def position(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """The saved position as (tensors, facts); None before the first one is saved."""
@@ -150,21 +150,17 @@ class Run:
         """Replace the named entries of config.json."""
         self._write_json(CONFIG, {**self.config(), **changes})
 
-    def save_tensors(self, name: str, tensors: Mapping[str, Tensor]) -> None:
-        """Replace a tensor file of a part that stands beside the model."""
-        self._write_tensors(name, tensors, {})
-
     def tensors(self, name: str) -> dict[str, Tensor]:
-        """The tensors of such a part, by name."""
+        """The tensors of a file, by name."""
         return self._read_tensors(name)[0]
 
     def save_results(self, tensors: Mapping[str, Tensor]) -> None:
         """Replace the test predictions and the images that figures show."""
-        self._write_tensors(RESULTS, tensors, {})
+        self.save_tensors(RESULTS, tensors)
 
     def results(self) -> dict[str, Tensor]:
         """Test predictions and the images that figures show."""
-        return self._read_tensors(RESULTS)[0]
+        return self.tensors(RESULTS)
 
     def append_log(self, entry: Mapping[str, Any]) -> None:
         """Add one line to log.jsonl."""
@@ -173,7 +169,7 @@ class Run:
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
         except OSError as error:
-            raise _unwritable(path, error) from None
+            raise unwritable(path, error) from None
 
     def log(self) -> list[dict[str, Any]]:
         """The lines of log.jsonl; a last line cut short by a kill is left out."""
@@ -211,7 +207,7 @@ class Run:
             try:
                 stack.enter_context(locked(self.path / ".lock", busy=busy, timeout_seconds=0))
             except OSError as error:
-                raise _unwritable(self.path, error) from None
+                raise unwritable(self.path, error) from None
             yield
 
     def _write_json(self, name: str, document: Mapping[str, Any]) -> None:
@@ -229,11 +225,12 @@ class Run:
             raise RunError(f"{path} is not a JSON object", remedy="restore the file")
         return document
 
-    def _write_tensors(
-        self, name: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
+    def save_tensors(
+        self, name: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any] | None = None
     ) -> None:
+        """Replace a tensor file, with facts in its header."""
         plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-        header = {"facts": json.dumps(facts)}
+        header = {"facts": json.dumps(facts or {})}
         header["digest"] = _digest(plain, header["facts"])
         self._replace(name, safetensors.torch.save(plain, header))
 
@@ -257,12 +254,6 @@ class Run:
 
     def _replace(self, name: str, content: bytes) -> None:
         replace_file(self.path / name, content)
-
-
-def _unwritable(path: Path, error: OSError) -> RunError:
-    return RunError(
-        f"cannot write {path}: {error}", remedy="free the disk or choose another folder"
-    )
 
 
 def _digest(tensors: Mapping[str, Tensor], facts: str) -> str:

@@ -108,9 +108,9 @@ def test_images_outside_the_classes_are_bad(tmp_path: Path) -> None:
 
 def test_empty_classes_are_told(tmp_path: Path) -> None:
     layout = scan_image_folder(tree(tmp_path, "a/1.png", "b/x/.hidden", "c/"))
-    assert layout.empty_classes() == ["b", "c"]
+    assert layout.empty == ("b", "c")
     split = scan_image_folder(tree(tmp_path / "s", "train/a/1.png", "test/a/"))
-    assert split.empty_classes() == ["test/a"]
+    assert split.empty == ("test/a",)
 
 
 def test_links_are_followed_only_to_files_within(tmp_path: Path) -> None:

@@ -181,12 +181,10 @@ def test_an_interrupted_build_leaves_nothing(root: Path, monkeypatch: pytest.Mon
     assert len(store_of(root).names) == 6
 
 
-def test_what_a_killed_build_and_an_older_version_left_is_removed(root: Path) -> None:
+def test_what_a_killed_build_left_is_removed(root: Path) -> None:
     store_of(root)
     (pixels,) = stores(root)
     pixels.rename(pixels.with_name(f".{pixels.name}.abc.tmp"))
-    pixels.with_suffix("").mkdir()  # once a store was a folder
-    (pixels.with_suffix("") / "pixels.u8").write_bytes(b"123")
     store_of(root)
     assert stores(root) == [pixels]
 

@@ -114,11 +114,8 @@ def audit_images(
 ) -> dict[str, Any]:
     """Audit an image folder; every file is decoded once, nothing is kept.
 
-    What would stop training is a warning here, so that one look shows all of it.
-
-    Args:
-        root: the folder.
-        progress: called with (files done, all files).
+    What would stop training is a warning here, so that one look shows all of it. `progress` is
+    called with (files done, all files).
 
     Returns:
         The document that this module describes; equal files are duplicates.
@@ -179,7 +176,7 @@ def audit_texts(
     What would stop training is a warning here, so that one look shows all of it.
 
     Args:
-        path: as for `load_text_table`.
+        path: this and errors as for `load_text_table`.
         settings: which columns; the defaults if None.
         token_counts: called once with all texts; lengths in tokens are left out if None.
         positions: how many tokens the encoder takes, the two special ones included.
@@ -187,11 +184,6 @@ def audit_texts(
 
     Returns:
         The document that this module describes.
-
-    Raises:
-        DataError: there is nothing at `path`, a file is not what it says, columns are in doubt, or
-            the labels are no classes.
-        MissingExtraError: a Parquet file is read without pyarrow.
     """
     found = gather(path, settings or TextTableSettings(), progress=progress)
     columns, rows = found.columns, found.rows

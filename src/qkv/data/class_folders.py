@@ -75,6 +75,7 @@ class ClassFolders:
         class_folders: the class folders of each given split, sorted, empty ones included.
         files: every candidate, sorted by name.
         bad: (name, reason) of what cannot be an example, sorted by name.
+        empty: class folders without a single file, as paths relative to the root.
     """
 
     root: Path
@@ -82,25 +83,7 @@ class ClassFolders:
     class_folders: dict[SplitName, tuple[str, ...]]
     files: tuple[FolderFile, ...]
     bad: tuple[tuple[str, str], ...]
-
-    def empty_classes(self) -> list[str]:
-        """Class folders without a single file, as paths relative to the root."""
-        filled: set[tuple[str | None, str]] = {
-            *((file.split, file.class_name) for file in self.files),
-            *(self._owner(name) for name, _ in self.bad),
-        }
-        return [
-            f"{split}/{name}" if self.has_splits else name
-            for split, names in self.class_folders.items()
-            for name in names
-            if (split, name) not in filled
-        ]
-
-    def _owner(self, name: str) -> tuple[str | None, str]:
-        parts = name.split("/")
-        if not self.has_splits:
-            return "train", parts[0]
-        return SPLIT_OF_NAME.get(parts[0].casefold()), parts[1] if len(parts) > 1 else ""
+    empty: tuple[str, ...]
 
 
 def scan_class_folders(root: Path, kind: ExampleFiles) -> ClassFolders:
@@ -131,6 +114,7 @@ class _Scan:
     def run(self) -> ClassFolders:
         splits = self._splits()
         classes: dict[SplitName, tuple[str, ...]] = {}
+        empty: list[str] = []
         if splits:
             self._loose_files(self.root)
             self._folders(self.root)  # refuses a split that is a link
@@ -139,8 +123,11 @@ class _Scan:
             names = self._folders(folder)
             classes[split] = tuple(names)
             for name in names:
-                for entry in _walk(folder / name):
+                entries = list(_walk(folder / name))
+                for entry in entries:
                     self._add(entry, split, name)
+                if not entries:
+                    empty.append(f"{split}/{name}" if splits else name)
         if not any(classes.values()):
             raise DataError(f"{self.root} has no class folders", remedy=self.kind.remedy)
         if not self.files and not self.bad:
@@ -148,9 +135,8 @@ class _Scan:
                 f"{self.root} has no {self.kind.what} in its class folders", remedy=self.kind.remedy
             )
         self.files.sort(key=lambda file: file.name)
-        return ClassFolders(
-            self.root, bool(splits), classes, tuple(self.files), tuple(sorted(self.bad))
-        )
+        files, bad = tuple(self.files), tuple(sorted(self.bad))
+        return ClassFolders(self.root, bool(splits), classes, files, bad, tuple(empty))
 
     def _splits(self) -> dict[SplitName, Path]:
         folders = self._folders(self.root, note_bad=False)

@@ -75,17 +75,7 @@ def locate(
     progress: Progress | None = None,
     files: DatasetFiles = FILES,
 ) -> Located[dict[str, Content]]:
-    """Find or fetch the four files, verified, see `locate_files`.
-
-    Args:
-        folder: the user's own copy; the only place looked at if given.
-        progress: called with (done, total) bytes of content while downloading.
-        files: other files of the same four names, for tests.
-
-    Raises:
-        DataError: the user's folder lacks a file or holds a wrong one.
-        DownloadError: the files are nowhere and cannot be fetched; says what to do.
-    """
+    """Find or fetch the four files, verified; arguments and errors as of `locate_files`."""
     return locate_files(files, folder, progress=progress)
 
 
@@ -98,7 +88,7 @@ def load(
     """Fashion-MNIST: 60,000 training and 10,000 test images, uint8 (n, 1, 28, 28).
 
     Plain files are memory-mapped, packed ones are unpacked into memory. There is no validation
-    split; the recipe may carve one out of the training images. Arguments as of `locate`.
+    split. Arguments as of `locate`.
 
     Raises:
         DataError: the user's folder lacks a file or holds a wrong one, or a file is malformed.
@@ -122,10 +112,6 @@ def read_idx(content: Content, *, where: str = "the IDX content") -> UInt8Array:
 
     The header is two zero bytes, a type code, the number of dimensions, then each dimension as
     a big-endian 32-bit integer; the values follow in row-major order.
-
-    Args:
-        content: the whole file.
-        where: names the file in errors.
 
     Raises:
         DataError: the header is not that of unsigned bytes in 1 to 8 non-empty dimensions, or

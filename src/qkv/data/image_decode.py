@@ -26,7 +26,7 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -158,7 +158,8 @@ def probe(source: ImageSource, *, name: str | None = None) -> ImageFacts:
             width=width,
             height=height,
             mode=image.mode,
-            format=_format_name(image),
+            # A JPEG with a second picture inside (many phones) opens as MPO.
+            format="JPEG" if image.format == "MPO" else str(image.format),
             grey=is_grey(image),
         )
 
@@ -166,14 +167,9 @@ def probe(source: ImageSource, *, name: str | None = None) -> ImageFacts:
 def resize_and_crop(pixels: UInt8Array, image_size: int) -> UInt8Array:
     """Cut the largest centred square and scale it to `image_size`: uint8 (channels, size, size).
 
-    This is "resize the shorter side, then centre-crop", without ever scaling what is cropped away.
-    The scaling is Pillow's bicubic filter, which antialiases on the way down. An image that has the
-    size already is returned as it is. Of an odd remainder, the extra row or column is cut off at
-    the bottom or right.
-
-    Args:
-        pixels: uint8 (channels, height, width), 1 or 3 channels.
-        image_size: side of the result in pixels, at least 1.
+    This is "resize the shorter side, then centre-crop" of uint8 (channels, height, width), without
+    ever scaling what is cropped away. Pillow's bicubic filter antialiases on the way down. Of an
+    odd remainder, the extra row or column is cut off at the bottom or right.
     """
     _, height, width = pixels.shape
     side = min(height, width)
@@ -219,73 +215,51 @@ def to_pixels(image: Image.Image, channels: int) -> UInt8Array:
         raise UnsupportedPixelsError("has floating-point pixels, whose range is not known")
     else:
         flat = _over_white(image)
-    flat = flat.convert("L" if channels == 1 else "RGB")
-    pixels = np.asarray(flat)
-    if channels == 1:
-        return np.ascontiguousarray(pixels[np.newaxis])
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    pixels = np.asarray(flat.convert("L" if channels == 1 else "RGB"))
+    pixels = pixels[np.newaxis] if channels == 1 else pixels.transpose(2, 0, 1)
+    return np.ascontiguousarray(pixels)
 
 
 @contextmanager
 def _opened(source: ImageSource, name: str | None) -> Iterator[ImageFile.ImageFile]:
     named = name or (str(source) if isinstance(source, (str, os.PathLike)) else "image")
+    remedy = "replace or remove it"
     try:
         with _silent_warnings, _binary(source) as handle:
             if handle.seek(0, os.SEEK_END) == 0:
-                raise _error(named, "is empty (0 bytes)", remedy="replace or remove it")
+                raise ImageError(f"{named}: is empty (0 bytes)", remedy=remedy)
             with Image.open(handle, formats=FORMATS) as image:
                 if not isinstance(image, ImageFile.ImageFile):
                     raise TypeError("Pillow gave an image that has no file")
                 if image.width * image.height > MAX_PIXELS:
                     raise Image.DecompressionBombError
                 yield image
+        return
     except ImageError:
         raise
     except UnidentifiedImageError:
-        raise _error(named, _NOT_AN_IMAGE, remedy="convert or remove it") from None
+        reason, remedy = _NOT_AN_IMAGE, "convert or remove it"
     except Image.DecompressionBombError:
-        raise _error(
-            named, f"has more than {MAX_PIXELS:,} pixels", remedy="scale it down or remove it"
-        ) from None
+        reason, remedy = f"has more than {MAX_PIXELS:,} pixels", "scale it down or remove it"
     except UnsupportedPixelsError as error:
-        raise _error(named, str(error), remedy="save it with 8 or 16 bits a channel") from None
+        reason, remedy = str(error), "save it with 8 or 16 bits a channel"
     except MemoryError:
-        raise _error(named, "does not fit in memory", remedy="scale it down or remove it") from None
+        reason, remedy = "does not fit in memory", "scale it down or remove it"
     except Exception as error:  # on hostile bytes, Pillow's parsers raise nearly anything
         if isinstance(error, OSError) and error.errno is not None:  # the system's, not a parser's
-            raise _error(
-                named,
-                f"cannot be read ({error.strerror})",
-                remedy="check the path and its permissions",
-            ) from None
-        raise _error(
-            named, f"is damaged or truncated ({_detail(error)})", remedy="replace or remove it"
-        ) from None
+            reason = f"cannot be read ({error.strerror})"
+            remedy = "check the path and its permissions"
+        else:
+            words = " ".join(str(error).split())
+            detail = (words[:80] if words.isprintable() else "") or type(error).__name__
+            reason = f"is damaged or truncated ({detail})"
+    raise ImageError(f"{named}: {reason}", remedy=remedy)
 
 
-@contextmanager
-def _binary(source: ImageSource) -> Iterator[BinaryIO]:
+def _binary(source: ImageSource) -> AbstractContextManager[BinaryIO]:
     if isinstance(source, (str, os.PathLike)):
-        with Path(source).open("rb") as handle:
-            yield handle
-    elif isinstance(source, bytes):
-        yield io.BytesIO(source)
-    else:
-        yield source
-
-
-def _error(name: str, reason: str, *, remedy: str) -> ImageError:
-    return ImageError(f"{name}: {reason}", remedy=remedy)
-
-
-def _detail(error: BaseException) -> str:
-    words = " ".join(str(error).split())
-    return (words[:80] if words.isprintable() else "") or type(error).__name__
-
-
-def _format_name(image: ImageFile.ImageFile) -> str:
-    # A JPEG with a second picture inside (many phones) opens as MPO.
-    return "JPEG" if image.format == "MPO" else str(image.format)
+        return Path(source).open("rb")
+    return nullcontext(io.BytesIO(source) if isinstance(source, bytes) else source)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -308,16 +282,12 @@ def _over_white(image: Image.Image) -> Image.Image:
     key = image.info.get("transparency")
     if image.mode in {"1", "L", "RGB"}:
         return image if key is None else _key_to_white(image, key)
-    if image.has_transparency_data:
-        canvas = Image.new("RGBA", image.size, _WHITE)
-        return Image.alpha_composite(canvas, _with_alpha(image))
-    return image.convert("RGB")
-
-
-def _with_alpha(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image.convert("RGB")
     if image.mode == "La":  # Pillow goes from premultiplied grey to grey, but not on to colour
         image = image.convert("LA")
-    return image.convert("RGBA")
+    canvas = Image.new("RGBA", image.size, _WHITE)
+    return Image.alpha_composite(canvas, image.convert("RGBA"))
 
 
 def _key_to_white(image: Image.Image, key: int | tuple[int, ...] | bytes) -> Image.Image:

@@ -154,15 +154,9 @@ def load_labelled_images(
 ) -> tuple[ImageSplit, tuple[Skipped, ...]]:
     """The images of a folder as one split labelled by a model's classes, to evaluate it on.
 
-    A folder with splits gives its test images; one of class folders alone gives all its images.
-
-    Args:
-        root: the folder.
-        class_names: the model's classes, in label order; the folder may lack some of them.
-        image_size: side of the model's input, in pixels.
-        channels: channels of the model's input.
-        skip_bad: leave out files that cannot be used and return them.
-        progress: called with (files done, all files) while decoding.
+    A folder with splits gives its test images; one of class folders alone gives all its images. It
+    may lack some of `class_names`. `image_size` (pixels) and `channels` are the model's; other
+    arguments as of `load_image_folder`.
 
     Raises:
         BadFilesError: files cannot be used and `skip_bad` is False; all were tried.
@@ -213,11 +207,11 @@ def _decoded(
     class_of = {file.name: class_names.index(file.class_name) for file in files}
     labels = np.array([class_of[name] for name in store.names], dtype=np.int64)
     split = ImageSplit(store.pixels, np.arange(len(labels), dtype=np.int64), labels, store.names)
-    return store, split, tuple(Skipped(name, reason) for name, reason in bad)
+    return store, split, tuple(Skipped(*each) for each in bad)
 
 
 def _classes(layout: ClassFolders) -> tuple[str, ...]:
-    if empty := layout.empty_classes():
+    if empty := layout.empty:
         raise DataError(
             f"class folder {empty[0]!r} is empty" + _more(empty[1:]),
             remedy="add images to it or remove it",

@@ -11,9 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -84,10 +84,10 @@ def open_store(
     cache_root: Path,
     progress: Progress | None = None,
 ) -> ImageStore:
-    """Open the store of these files, decoding them first if there is none that holds.
+    """Open the store of these files, in this order, decoding them first if there is none.
 
     Args:
-        files: what to decode, in the order of the store.
+        files: what to decode.
         root: the folder they lie in, part of the store's identity.
         image_size: side of the stored squares in pixels; None to choose by the files.
         channels: 1, 3, or "auto" to choose by the files.
@@ -109,12 +109,10 @@ def open_store(
                 shape = choose_shape(files, image_size=image_size, channels=channels)
                 _build(pixels, files, *shape, progress)
                 store = _opened(pixels, files)
-                # What is out of date, or left by a build that was killed; once they were folders.
+                # What is out of date, or left by a build that was killed.
                 old = {*cache_root.glob(f"{owner}-*"), *cache_root.glob(f".{owner}-*")}
                 for path in old - {pixels, pixels.with_suffix(".json")}:
-                    if path.is_dir():
-                        shutil.rmtree(path, ignore_errors=True)
-                    else:
+                    if path.is_file():
                         path.unlink(missing_ok=True)
     except OSError as error:
         raise DataError(
@@ -133,13 +131,18 @@ def choose_shape(
 ) -> tuple[int, Channels]:
     """(image size, channels) to store; what is not given is chosen by the headers of all files.
 
-    The size is the largest of `IMAGE_SIZES` that is not above the median shorter side, so that half
-    of the images at least need no enlarging; never below the smallest. The channels are 1 if every
-    image is grey by its mode or palette, else 3. Files without a readable header have no say.
+    The size is the largest of `IMAGE_SIZES` that is not above the median shorter side, never below
+    the smallest; the channels are 1 if every image is grey by its mode or palette, else 3.
     """
     if image_size is not None and channels != "auto":
         return image_size, channels
-    facts = [one for one in ordered_map(_facts, files) if one is not None]
+
+    def header(file: FolderFile) -> ImageFacts | None:
+        with suppress(ImageError):  # reported once everything has been decoded
+            return probe(file.path)
+        return None
+
+    facts = [one for one in ordered_map(header, files) if one is not None]
     if image_size is None:
         median = np.median([min(one.width, one.height) for one in facts]) if facts else 0
         image_size = max([IMAGE_SIZES[0], *(size for size in IMAGE_SIZES if size <= median)])
@@ -153,10 +156,7 @@ def ordered_map(
 ) -> Iterator[Result]:
     """Yield `function(item)` for each item, in order, by threads, with at most 64 results held.
 
-    Args:
-        function: thread-safe; worth threads when it leaves the interpreter lock, as decoding does.
-        items: what to work on.
-        progress: called with (items done, all items) after each 64.
+    `progress` is called with (items done, all items) after each 64.
     """
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for start in range(0, len(items), _IN_FLIGHT):
@@ -256,13 +256,6 @@ def _read(file: FolderFile, *, image_size: int, channels: Channels) -> tuple[str
         return resize_and_crop(decode(handle, channels=channels, name=file.name), image_size)
 
     return read_file(file, square)
-
-
-def _facts(file: FolderFile) -> ImageFacts | None:
-    try:
-        return probe(file.path)
-    except ImageError:  # reported with all other bad files once everything has been decoded
-        return None
 
 
 def _digest(value: object) -> str:

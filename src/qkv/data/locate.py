@@ -46,13 +46,9 @@ def nearest(
     *,
     remedy: str,
 ) -> Located[T]:
-    """What the first place of this machine holds, else what the first way brings.
+    """What the first place of this machine holds, else what the first way to fetch it brings.
 
-    Args:
-        title: the data set in messages.
-        places: each gives what it holds, None where it holds nothing; a damaged copy is noted.
-        ways: each fetches the data set.
-        remedy: what to do when every one has failed.
+    A place that holds nothing gives None; a damaged copy is noted. `title` names the data set.
 
     Raises:
         DownloadError: the data set is nowhere and cannot be fetched; says why.
@@ -103,14 +99,7 @@ class DebianPackage:
 
 @dataclass(frozen=True)
 class DatasetFiles:
-    """Files that are only of use together.
-
-    Attributes:
-        name: the folder in the cache.
-        title: the name in messages.
-        files: all of them are needed.
-        package: a system package that carries them.
-    """
+    """Files that are only of use together: `name` is their cache folder, `title` for messages."""
 
     name: str
     title: str
@@ -288,8 +277,7 @@ def hub_files(
 
     Args:
         repository: `OWNER/NAME`, or `NAME` for the hub's oldest models.
-        patterns: names or shell patterns (`*.safetensors`) of the files wanted. The hub need not
-            have them all: the caller checks for those it cannot do without.
+        patterns: names or shell patterns (`*.safetensors`); the hub need not have them all.
         revision: a commit, a tag or a branch; None is the main branch.
         kind: which of the hub's two name spaces the repository is in.
         local_only: do not use the network.

@@ -119,10 +119,8 @@ def open_table(path: Path) -> Table:
 class DelimitedTable(Table):
     """A CSV or TSV file.
 
-    Args:
-        path: the file.
-        delimiter: what stands between cells. A comma gives way to semicolons or tabs if the first
-            row has no commas but one of these, which is noted.
+    A comma as delimiter gives way to semicolons or tabs, which is noted, if the first row has no
+    commas but one of these.
     """
 
     def __init__(self, path: Path, delimiter: str = ",") -> None:
@@ -236,12 +234,7 @@ class JsonLinesTable(Table):
 
 
 class ParquetTable(Table):
-    """A Parquet file. Its rows have no lines: they are counted from 1.
-
-    Raises:
-        MissingExtraError: pyarrow is not installed.
-        DataError: the file is not Parquet, or is damaged.
-    """
+    """A Parquet file. Its rows have no lines: they are counted from 1."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -253,12 +246,7 @@ class ParquetTable(Table):
             self.columns = tuple(file.schema_arrow.names)
 
     def read(self, names: Sequence[str], advance: Advance) -> Iterator[Record]:
-        """Every row; see `Table.read`.
-
-        Raises:
-            DataError: a column is neither words, numbers nor true and false, or the file is
-                damaged.
-        """
+        """Every row of columns of words, numbers or true and false; see `Table.read`."""
         size = self.path.stat().st_size
         with self._opened() as file:
             kinds = [file.schema_arrow.field(name).type for name in names]

@@ -93,7 +93,7 @@ def load_text_table(
         test=splits["test"],
         source=f"{'file' if is_file else 'folder'} {found.root}",
         sha256=found.sha256,
-        skipped=tuple(Skipped(name, reason) for name, reason in found.bad),
+        skipped=tuple(Skipped(*each) for each in found.bad),
         notes=(*found.notes, *carve_notes(carved, noun="text", seed=seed), *copies),
     )
 
@@ -108,14 +108,8 @@ def load_labelled_texts(
 ) -> tuple[TextSplit, tuple[Skipped, ...]]:
     """Texts as one split labelled by a model's classes, to evaluate it on.
 
-    Where splits are given, these are the test texts; otherwise all texts.
-
-    Args:
-        path: as for `load_text_table`.
-        class_names: the model's classes, in label order; the texts may lack some of them.
-        settings: the columns; the defaults if None.
-        skip_bad: leave out rows and files that cannot be used and return them.
-        progress: called with (bytes read, all bytes).
+    Where splits are given, these are the test texts; otherwise all texts. Arguments as of
+    `load_text_table`; the texts may lack some of `class_names`.
 
     Raises:
         BadFilesError: rows or files cannot be used and `skip_bad` is False; all were tried.
@@ -134,8 +128,7 @@ def load_labelled_texts(
         problem="which is not one of the model's",
         remedy=f"the model knows {', '.join(quoted(name) for name in class_names)}",
     )
-    skipped = tuple(Skipped(name, reason) for name, reason in found.bad)
-    return found.split(found.splits[0], numbers), skipped
+    return found.split(found.splits[0], numbers), tuple(Skipped(*each) for each in found.bad)
 
 
 def read_texts(

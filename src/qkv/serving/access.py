@@ -62,14 +62,9 @@ _KEY_FILE = "name a file with one key a line"
 def check_host(scope: Scope, allowed: Collection[str]) -> Refusal | None:
     """Refuse a request for another host: 421, or 400 where none is named.
 
-    In DNS rebinding a page's own name is made to stand for this machine's address, so that a
-    browser counts the server as part of that page. Its requests still carry the page's name as
-    their Host. Allowed are the names of loopback, the given ones, and the very address that the
-    request came in at, which no name can be rebound to. Ports do not matter.
-
-    Args:
-        scope: of the request.
-        allowed: names and addresses in lower case, without brackets and ports.
+    In DNS rebinding a page's own name is made to stand for this machine's address. Its requests
+    still carry that name as their Host. Allowed are the names of loopback, the given ones (lower
+    case, no port), and the address that the request came in at, which no name can be rebound to.
     """
     hosts = [value for name, value in scope["headers"] if name == b"host"]
     if len(hosts) != 1 or not hosts[0]:
@@ -84,9 +79,8 @@ def check_host(scope: Scope, allowed: Collection[str]) -> Refusal | None:
 def bare_host(value: bytes) -> str:
     """The host of a Host header or an origin's authority, in one form.
 
-    Returns:
-        A name in lower case, or an address as `ipaddress` writes it; without port, brackets and
-        the dot that may end a name. Empty where `value` is not a host with or without a port.
+    A name in lower case without a last dot, or an address as `ipaddress` writes it, without port
+    and brackets. Empty where `value` is no host.
     """
     text = value.decode("latin-1").lower()
     if text.startswith("["):
@@ -119,12 +113,8 @@ def check_origin(scope: Scope, allowed: Collection[str]) -> Refusal | None:
     """Refuse a request across origins with 403, unless it only reads.
 
     What is read stays unread by the other page: no answer allows another origin. A request with
-    neither Origin nor Sec-Fetch-Site comes from a program, not from a page, and passes.
-
-    Args:
-        scope: of the request.
-        allowed: hosts whose pages count as this server's own besides the request's Host, for a
-            proxy that changes the Host. Names as `bare_host` writes them.
+    neither Origin nor Sec-Fetch-Site comes from a program and passes. Pages of `allowed` hosts
+    count as this server's own, for a proxy that changes the Host.
     """
     if scope["method"] in READING:
         return None
@@ -148,11 +138,7 @@ def _is_own(origin: bytes, host: bytes, allowed: Collection[str]) -> bool:
 
 
 class Keys:
-    """Keys, kept as digests only.
-
-    Args:
-        keys: the accepted ones.
-    """
+    """Keys, kept as digests only."""
 
     def __init__(self, keys: Iterable[str]) -> None:
         self._digests = tuple(hashlib.sha256(key.encode()).digest() for key in keys)
@@ -163,8 +149,7 @@ class Keys:
     def accept(self, key: bytes) -> bool:
         """Whether `key` is one of the keys.
 
-        Digests of one length are compared in a time that does not depend on them, and every one
-        of them always is, so that the time of an answer tells nothing of the keys.
+        All digests are compared, each in constant time, so that time tells nothing of the keys.
         """
         digest = hashlib.sha256(key).digest()
         found = False
@@ -174,12 +159,7 @@ class Keys:
 
 
 def check_key(scope: Scope, keys: Keys) -> Refusal | None:
-    """Refuse a request without a key: 401.
-
-    Open to everyone are the page's own files and the two health probes; what the page asks the
-    API for needs a key like any request. The page asks the person for it, keeps it for its tab and
-    sends it as `Authorization: Bearer`; images too, which it therefore fetches itself.
-    """
+    """Refuse a request without a key, 401; the page's files and the probes are open to all."""
     path: str = scope["path"]
     reads = scope["method"] in {"GET", "HEAD"}
     if reads and (path in OPEN_PATHS or path.startswith(OPEN_FOLDER)):
@@ -198,8 +178,7 @@ def read_keys(path: Path) -> Keys:
 
     Raises:
         QKVError: the file cannot be read, is open to every user of the machine, holds no key, or
-            has a line that can be none: shorter than 16 characters, or with other characters than
-            printable ASCII without spaces. The message never shows the line.
+            has a line that can be none (fewer than 16 printable ASCII characters); never shown.
     """
     keys = []
     for number, line in enumerate(_read_private(path).splitlines(), start=1):

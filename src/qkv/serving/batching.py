@@ -1,9 +1,7 @@
 """Requests of many clients computed together: a bounded queue before a few threads.
 
 There is no artificial wait. While one batch is computed the next gathers, so that batches grow with
-the load, and a lone request is computed at once. The event loop and a thread meet once a batch, not
-once a request. What waits belongs to a `Batcher`; how many threads there are, which of them sleeps,
-whose turn it is and when all of them end is decided by a `Worker`.
+the load, and a lone request is computed at once. The event loop and a thread meet once a batch.
 """
 
 from __future__ import annotations
@@ -27,15 +25,7 @@ Observer = Callable[[int, int, float], None]
 class Worker:
     """Threads that compute the batches of one or more queues, in turn; a batch is one thread's.
 
-    Args:
-        name: of the threads.
-        prepare: called on each thread before its first batch.
-        threads: how many.
-
-    Attributes:
-        lock: held while a queue changes.
-        loop: the event loop that answers are delivered to; once it has started.
-        accepts: whether new items may be added to its queues.
+    `prepare` is called on each thread before its first batch; `lock` is held while a queue changes.
     """
 
     def __init__(
@@ -75,10 +65,7 @@ class Worker:
         self.accepts = False
 
     async def drain(self) -> None:
-        """Refuse what is new, answer what waits, and end the threads.
-
-        Cancelled, it refuses what still waits; a thread ends after its batch.
-        """
+        """Refuse what is new, answer what waits, end the threads. Cancelled, refuse what waits."""
         if not hasattr(self, "loop"):
             return
         self.refuse()
@@ -158,9 +145,8 @@ class Batcher(Generic[Item, Result]):
     Everything but `take` and `compute`, which the worker calls, belongs to the event loop.
 
     Args:
-        compute: answers of several items, in their order; an exception in an item's place is raised
-            for that item alone. If it raises, each item is computed once more by itself, so that
-            one bad item fails alone.
+        compute: answers of several items, in order; an exception in an item's place is raised for
+            it alone. If it raises, each item is computed once more by itself.
         cost: what an item counts of the budget, at least 1.
         budget: cost of one batch at most; an item that costs more is computed alone.
         queue_size: items that may wait, those in computation not counted.
@@ -262,8 +248,7 @@ class Batcher(Generic[Item, Result]):
     def take(self, threads: int) -> list[_Place[Item, Result]]:
         """The next batch, empty if nothing waits; the caller holds the worker's lock.
 
-        Args:
-            threads: that have nothing to do, the caller's among them; they share what waits.
+        The idle threads, the caller's among them, share what waits.
         """
         batch: list[_Place[Item, Result]] = []
         left = self._budget

@@ -1,9 +1,7 @@
 """Connections: bounded in number, in the size of a head, and in the time to send one.
 
-uvicorn bounds none of these: a client that sends one byte a minute ("slowloris") would keep its
-connection for ever. A `Connection` stands between the socket and uvicorn's protocol and only
-counts bytes and seconds; that a request has come through it hears from the application, by way of
-the scope's `state` (see `request_on`).
+uvicorn bounds none of these. A `Connection` stands between the socket and uvicorn's protocol and
+counts bytes and seconds; the application tells it that a request has come (see `request_on`).
 """
 
 from __future__ import annotations

@@ -36,14 +36,7 @@ class Engine:
 
     Predictions of all models share their threads, in turn, so that they do not fight for the
     processor; explanations and attention have another, so that a long one delays no prediction.
-
-    Args:
-        models: what is served.
-        settings: sizes of batches and queues.
-        observe: gives what is told of each batch of a model: inputs, images or tokens, seconds.
-
-    Attributes:
-        state: whether it starts, answers, or ends.
+    `observe` gives what is told of each batch of a model: inputs, images or tokens, seconds.
     """
 
     def __init__(
@@ -96,10 +89,7 @@ class Engine:
         self.state = "ready"
 
     async def drain(self) -> None:
-        """Refuse what is new, answer what waits, and end the threads.
-
-        Cancelled, it refuses what still waits.
-        """
+        """Refuse what is new, answer what waits, end the threads. Cancelled, refuse what waits."""
         self.state = "draining"
         try:
             async with asyncio.TaskGroup() as group:
@@ -111,12 +101,7 @@ class Engine:
                 model.predictor.close()
 
     def is_full(self, model_id: str, work: str) -> bool:
-        """Whether a request for a kind of work would find no place in its queue.
-
-        Args:
-            model_id: any; an unknown one has no queue.
-            work: `predict`, `explain` or `attention`; of others nothing is known.
-        """
+        """Whether a request for `work` (predict, explain or attention) finds its queue full."""
         if work == "predict":
             batcher = self.batchers.get(model_id)
             return batcher is not None and batcher.is_full
@@ -146,13 +131,7 @@ class Engine:
     async def explain(
         self, model: ServedModel, content: bytes | str, *, method: str | None, label: str | None
     ) -> dict[str, Any]:
-        """The document of an explanation.
-
-        Args:
-            model: whose answer is explained.
-            content: an encoded image, or a text.
-            method: one of the model's methods; None: its default.
-            label: the class to explain; None: the predicted one.
+        """The document of an explanation of an encoded image or a text.
 
         Raises:
             QKVError: the input, the method or the label is unfit; the queue is full.

@@ -79,14 +79,7 @@ class ClientGoneError(ServingError):
 
 
 class Refusal:
-    """An ASGI application that answers every request with the same error.
-
-    Args:
-        status: HTTP status of the answer.
-        error: what is wrong, one line.
-        remedy: what to do about it, one line.
-        headers: more of them, names in lower case.
-    """
+    """An ASGI application that answers every request with the same error; headers in lower case."""
 
     def __init__(
         self, status: int, error: str, *, remedy: str, headers: Sequence[Header] = ()

@@ -67,30 +67,14 @@ class Metrics:
         self._active.inc()
 
     def request_ended(self, route: str, method: str, status: int, seconds: float) -> None:
-        """A request has its answer.
-
-        Args:
-            route: the template of its path, such as `/v1/models/{model_id}`.
-            method: its method; one that HTTP does not define counts as `other`.
-            status: of the answer.
-            seconds: since its head.
-        """
+        """A request, by the template of its path, has its answer after so many seconds."""
         self._active.dec()
         known = method if method in METHODS else "other"
         self._requests.labels(route, known, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
     def of_batches(self, model: str, unit: str) -> Callable[[int, int, float], None]:
-        """What counts the batches of one model.
-
-        Args:
-            model: its id.
-            unit: what its inputs are measured in: `images` or `tokens`.
-
-        Returns:
-            A function of a batch's inputs, its units, and the seconds that it took; it may be
-            called from any thread.
-        """
+        """What counts the batches of a model, from any thread: inputs, units, seconds."""
         inputs, seconds = self._batches.labels(model), self._batch_seconds.labels(model)
         units = self._computed.labels(model, unit)
 
@@ -111,12 +95,7 @@ class Metrics:
 
 
 class MetricsCount:
-    """ASGI middleware that counts and times answers.
-
-    Args:
-        app: what answers; its routes are known by the scope's `route`.
-        metrics: where they are counted.
-    """
+    """ASGI middleware that counts and times answers by the scope's `route`."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
         self._app = app

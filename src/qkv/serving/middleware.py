@@ -74,12 +74,7 @@ _logger = logging.getLogger(__name__)
 
 
 class ActiveRequests:
-    """Requests that are being answered.
-
-    Attributes:
-        count: how many there are, probes not counted.
-        draining: whether new ones are refused.
-    """
+    """Requests that are being answered, without probes; `draining`: new ones are refused."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -114,13 +109,7 @@ def protect(
 ) -> ASGIApp:
     """An application behind all protections.
 
-    Args:
-        app: what answers the requests that pass.
-        settings: the limits.
-        active: counts the requests, and is told when the server drains.
-        keys: those that requests must carry; None: they need none.
-        metrics: counts answers; None: nothing does.
-        is_full: tells which queues are; None: every body is read.
+    Without `keys` none are asked for; without `is_full` every body is read.
     """
     own = () if settings.is_wildcard else (settings.host,)
     checks: list[Check] = [
@@ -153,13 +142,7 @@ def check_queue(scope: Scope, is_full: IsFull) -> Refusal | None:
 
 
 class Admission:
-    """ASGI middleware that counts requests, and refuses those that fail a check.
-
-    Args:
-        app: what answers.
-        active: where they are counted; while it is draining, new ones are refused with 503.
-        checks: asked in order.
-    """
+    """ASGI middleware that counts requests and refuses what fails a check, or all if draining."""
 
     def __init__(self, app: ASGIApp, *, active: ActiveRequests, checks: Sequence[Check]) -> None:
         self._app = app
@@ -191,11 +174,8 @@ class SecurityHeaders:
     """ASGI middleware that adds `SECURITY_HEADERS` and keeps errors in one form.
 
     An answer that says nothing of caches gets `no-store`. An exception of the application becomes
-    a 500 in the form of every other error, and is logged; the server goes on.
-
-    Args:
-        app: what answers.
-        closing: whether connections should end with their answer.
+    a 500 in the form of every other error, and is logged; the server goes on. While `closing()`,
+    connections end with their answer.
     """
 
     def __init__(self, app: ASGIApp, *, closing: Callable[[], bool] = lambda: False) -> None:
@@ -244,14 +224,8 @@ class _RefusedError(Exception):
 class BodyLimit:
     """ASGI middleware that bounds bodies in bytes and time; what answers gets a body whole.
 
-    A body that is declared or turns out to be too large gets 413, one that comes too slowly 408;
-    both end the connection. The bodies of all requests together are bounded as well: 429.
-
-    Args:
-        app: what answers; it receives a body as one message.
-        max_bytes: of one body.
-        max_held_bytes: of the bodies of all requests that are being read or answered.
-        timeout_seconds: from the end of the request's head to the end of its body.
+    A body that is too large gets 413, one not whole after `timeout_seconds` 408; both end the
+    connection. The bodies of all requests together are bounded by `max_held_bytes`: 429.
     """
 
     def __init__(

@@ -21,15 +21,7 @@ _LONGEST_ID = 64
 
 @dataclass(frozen=True, eq=False)
 class ServedModel:
-    """A run with its classifier.
-
-    Attributes:
-        id: lower-case letters, digits, dots, dashes and underscores; unique in a server.
-        run: the folder.
-        record: what its run.json says.
-        classifier: its model.
-        predictor: how the server computes its answers.
-    """
+    """A run with its classifier; `id`: lower-case letters, digits, dots, dashes, underscores."""
 
     id: str
     run: Run
@@ -86,11 +78,7 @@ class Models(Mapping[str, ServedModel]):
 
 
 def open_models(paths: Sequence[Path], *, device: DeviceName = "cpu") -> Models:
-    """Load finished runs.
-
-    Args:
-        paths: run folders, at least one.
-        device: where the models compute.
+    """Load finished runs, at least one.
 
     Raises:
         RunError: no run is named, or one is no finished run, or damaged.

@@ -36,12 +36,7 @@ Pixels = npt.NDArray[np.uint8]
 
 
 class Scores:
-    """Probabilities of one input, the largest first.
-
-    Attributes:
-        labels: the number of each class.
-        values: its probability.
-    """
+    """Labels of one input and their probabilities, the largest first."""
 
     __slots__ = ("labels", "values")
 
@@ -60,11 +55,7 @@ def ranked(probabilities: Float32[np.ndarray, "inputs classes"]) -> list[Scores]
 
 
 class ScoreWriter:
-    """Writes scores as JSON: `[{"label": …, "score": …}, …]`, without spaces.
-
-    Args:
-        class_names: in label order.
-    """
+    """Writes scores as JSON: `[{"label": …, "score": …}, …]`, without spaces."""
 
     def __init__(self, class_names: Sequence[str]) -> None:
         self._beginnings = [f'{{"label":{json.dumps(name)},"score":' for name in class_names]
@@ -77,16 +68,7 @@ class ScoreWriter:
 
 
 class ImagePredictor:
-    """Answers of a vision model: images are decoded one by one, computed together.
-
-    Args:
-        classifier: the model.
-
-    Attributes:
-        unit: what `cost` counts.
-        writer: of the model's class names.
-        processes: what computes in place of this process, if anything does.
-    """
+    """Answers of a vision model: images are decoded one by one, computed together."""
 
     unit = "images"
 
@@ -177,14 +159,14 @@ class ImagePredictor:
         query: int | None,
         whole: bool,
     ) -> dict[str, Any]:
-        """The values of an `AttentionAnswer` for an image.
+        """The values of an `AttentionAnswer` for an image, uint8 (channels, size, size).
 
         Args:
-            pixels: uint8 (channels, size, size).
+            pixels: the image.
             layer: a number from 1, the lowest; None: the last.
             head: a number from 0, or `mean`.
-            query: the patch that attends, row by row; None: the class token or, in a model without
-                one, the mean over patches.
+            query: the patch that attends, row by row; None: the class token or, in a model
+                without one, the mean over patches.
             whole: answer with every token's weights on every token instead.
 
         Raises:
@@ -220,13 +202,7 @@ class ImagePredictor:
 
 @dataclass(frozen=True, eq=False)
 class ReadText:
-    """A text with what the model reads of it.
-
-    Attributes:
-        text: as it was given.
-        prepared: its windows of tokens.
-        tokens: to compute; those in two windows count twice.
-    """
+    """A text with its windows of tokens; `tokens` in two windows count twice."""
 
     text: str
     prepared: Prepared
@@ -234,16 +210,7 @@ class ReadText:
 
 
 class TextPredictor:
-    """Answers of a text model: texts are tokenised one by one, computed together.
-
-    Args:
-        classifier: the model; its encoder is loaded now.
-
-    Attributes:
-        unit: what `cost` counts.
-        writer: of the model's class names.
-        max_tokens: that the model reads of one text.
-    """
+    """Answers of a text model: texts are tokenised one by one, computed together."""
 
     unit = "tokens"
 
@@ -331,7 +298,7 @@ class TextPredictor:
 
         Args:
             read: the text.
-            layer: a number from 1, the lowest, or `head`; None: `head`, or the last layer if the
+            layer: from 1, the lowest, or `head`; None: `head`, or the last if the
                 model does not pool.
             head: a number from 0, or `mean`.
             query: the word that attends; None: the pool, or every word.

@@ -164,11 +164,7 @@ def _decoded(text: str) -> bytes | QKVError:
 
 
 async def _files(request: Request, content: bytes) -> list[bytes | str | QKVError]:
-    """The content of every file called `file` in a multipart body, in order.
-
-    Raises:
-        ServingError: the body is malformed, or a part is no such file.
-    """
+    """The content of every file called `file` in a multipart body, in order."""
     if not content.rstrip().endswith(b"--"):
         raise _malformed("its end is missing")
     try:

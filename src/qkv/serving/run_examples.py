@@ -75,10 +75,6 @@ class RunExamples:
 
     All of them are there if the run's data set is still where it was. Else there are the few that
     the run folder keeps. Data are read when first asked for, once, whatever the thread.
-
-    Args:
-        run: a finished run.
-        class_names: the name of each label, in label order.
     """
 
     def __init__(self, run: Run, class_names: Sequence[str]) -> None:
@@ -131,16 +127,10 @@ class RunExamples:
         wrong: bool = False,
         order: Order = "index",
     ) -> IntArray:
-        """Indices of the examples that can be shown and fit.
-
-        Args:
-            truth: the name of their class.
-            predicted: the name of the class that was predicted.
-            wrong: only those of which the prediction is wrong.
-            order: by index, or by falling confidence.
+        """Indices of the examples that can be shown and fit, by index or by falling confidence.
 
         Raises:
-            DataError: there is no such class.
+            DataError: there is no class of the name `truth` or `predicted`.
         """
         predictions = self.predictions
         if predictions is None:

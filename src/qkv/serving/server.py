@@ -41,12 +41,8 @@ def serve(paths: Sequence[Path], settings: ServingSettings, *, say: Say) -> int:
     """Serve runs until a signal asks to stop.
 
     On SIGTERM or Ctrl-C new requests are refused with 503, those begun are answered, and the
-    server ends. A second signal ends the process at once.
-
-    Args:
-        paths: run folders.
-        settings: where, and within which limits.
-        say: tells one line to the person who started it: when it is ready, when it stops.
+    server ends. A second signal ends the process at once. `say` tells one line to the person who
+    started it: when it is ready, when it stops.
 
     Returns:
         The exit code, 0. Where requests were still without an answer after
@@ -71,13 +67,7 @@ def serve(paths: Sequence[Path], settings: ServingSettings, *, say: Say) -> int:
 def serve_app(
     app: FastAPI, sockets: list[socket.socket], settings: ServingSettings, *, say: Say
 ) -> int:
-    """Serve an application on bound sockets; see `serve`.
-
-    Args:
-        app: what answers; its state has `active_requests` and `models`.
-        sockets: bound, and closed by the caller.
-        settings: the limits.
-        say: as in `serve`.
+    """Serve an application, whose state has `active_requests` and `models`, on bound sockets.
 
     Raises:
         QKVError: the application cannot start.
@@ -156,11 +146,7 @@ async def _live(
     say_ready: Callable[[], None],
     say_stop: Callable[[], None],
 ) -> int:
-    """Serve until a signal; return how many requests were left without an answer.
-
-    Raises:
-        QKVError: the application cannot start.
-    """
+    """Serve until a signal; return how many requests were left without an answer."""
 
     async def serve_all() -> None:
         async with app.router.lifespan_context(app):
@@ -221,8 +207,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 def stop_signals() -> Iterator[asyncio.Event]:
     """An event of the running loop that the first SIGINT or SIGTERM sets.
 
-    A second signal ends the process at once, with 128 and the signal's number as shells have it.
-    To be used in the main thread.
+    A second signal ends the process at once, with 128 and its number. For the main thread only.
     """
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
@@ -251,11 +236,7 @@ def end_process(code: int) -> None:
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
-    """Sockets bound to every address of a host, not yet listening.
-
-    Args:
-        host: a name or an address.
-        port: 0 takes any free one, the same for all addresses.
+    """Sockets bound to every address of a host, not yet listening; port 0 takes any free one.
 
     Raises:
         QKVError: the host has no address here, or the port is taken or not allowed.

@@ -124,11 +124,7 @@ class ServingSettings(Settings):
 
 
 def _as_host(value: str) -> str:
-    """A host in lower case, without the brackets of an IPv6 address.
-
-    Raises:
-        ValueError: it is neither an address nor a name, or carries a port.
-    """
+    """A host in lower case, without the brackets of an IPv6 address."""
     host = value.lower()
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     try:

@@ -78,10 +78,7 @@ class RecurrenceAnswer(TypedDict):
 
 
 def answer_recurrence(inputs: Sequence[int]) -> RecurrenceAnswer:
-    """Follow h_t = x_t − h_(t−1), h_0 = 0, y_t = sigmoid(1000·h_t), exactly.
-
-    Args:
-        inputs: from 1 to 200 integers.
+    """Follow h_t = x_t − h_(t−1), h_0 = 0, y_t = sigmoid(1000·h_t), exactly; 1 to 200 inputs.
 
     Raises:
         StudyError: one has more than 100 digits.
@@ -183,11 +180,7 @@ class CopyingAnswer(TypedDict):
 
 
 def answer_copying(beta: float) -> CopyingAnswer:
-    """Attention on x1 = d + b, x2 = a, x3 = c + b, where a to d are orthogonal and of norm β.
-
-    Args:
-        beta: from 0.01 to 20.
-    """
+    """Attention on x1 = d + b, x2 = a, x3 = c + b, where a to d are orthogonal and of norm β."""
     found = study_copying([beta])
     inputs = ([0, 1, 0, 1], [1, 0, 0, 0], [0, 1, 1, 0])
     return {
@@ -297,10 +290,6 @@ def answer_linear_attention(tokens: int, head_dim: int = HEAD_DIM) -> LinearAtte
     With T tokens of width d, softmax attention takes 2dT² for the scores, 6T² to scale them and
     for the softmax, and 2dT² for the outputs. Linear attention with φ = elu + 1 takes 2d²T for the
     state Σ φ(k) vᵀ, 2d²T to read it, and 8dT for φ and the normaliser.
-
-    Args:
-        tokens: from 16 to 65,536.
-        head_dim: from 8 to 256.
     """
     costs = [_cost(name, tokens, head_dim) for name in COMPARED]
     # Powers of the fourth root of 2, so that a straight line on the screen has points enough.
@@ -328,10 +317,6 @@ def measure_linear_attention(tokens: int, head_dim: int = HEAD_DIM) -> MeasuredC
 
     Unlike `qkv.measurement.timing`, this leaves the garbage collector alone: collecting all that
     a server holds, between rounds, would stop the server's other threads for seconds.
-
-    Args:
-        tokens: from 16 to 4,096.
-        head_dim: from 8 to 256.
     """
     calls: dict[str, Callable[[], object]] = {
         name: forward_call(name, tokens, head_dim) for name in COMPARED

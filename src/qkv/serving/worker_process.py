@@ -31,12 +31,7 @@ _classifier: VisionClassifier
 
 
 class ImageProcesses:
-    """Processes that compute the same model, a batch each.
-
-    Args:
-        run: the folder of the model.
-        count: how many.
-        threads: of torch, in each.
+    """Processes that compute the same model, a batch each, with so many threads of torch.
 
     Raises:
         ServerStartError: one ends before its model is loaded.
@@ -92,10 +87,7 @@ class ImageProcesses:
 
 
 def lower_priority() -> None:
-    """Have this thread, and those that it starts, wait for the event loop rather than it for them.
-
-    A server that was started nicer than that stays so: only the superuser may take it back.
-    """
+    """Have this thread, and those that it starts, wait for the event loop."""
     if sys.platform == "linux":  # elsewhere it would be the whole process
         this = threading.get_native_id()
         niceness = max(os.getpriority(os.PRIO_PROCESS, this), COMPUTING_NICENESS)

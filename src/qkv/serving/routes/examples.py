@@ -161,15 +161,7 @@ def example_document(
     *,
     excerpt: bool,
 ) -> dict[str, Any]:
-    """The values of an `Example`.
-
-    Args:
-        model_id: of the model.
-        predictions: of its test split.
-        index: of the example.
-        content: its image or text.
-        excerpt: leave out the end of a long text.
-    """
+    """The values of an `Example`; `excerpt`: leave out the end of a long text."""
     names = predictions.class_names
     predicted = predictions.predicted[index]
     document: dict[str, Any] = {

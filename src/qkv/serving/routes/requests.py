@@ -106,10 +106,7 @@ def json_answer(content: bytes) -> Response:
 
 
 class CancelOnDisconnect:
-    """A context that is cancelled when the client of a request goes away.
-
-    Args:
-        receive: of a request whose body has been read.
+    """A context that is cancelled when the client of a request goes away; its body has been read.
 
     Raises:
         ClientGoneError: the client went away before the context ended.

@@ -207,9 +207,9 @@ def _random_images() -> ImageDataset:
 class Pace:
     """How far a training goes and how often it is tested."""
 
-    target_accuracy: float = FASHION_MNIST.epochs[
-        -1
-    ].test_accuracy  # share of the test split to reach
+    target_accuracy: float = FASHION_MNIST.epochs[-1][
+        "test_accuracy"
+    ]  # share of the test split to reach
     # training images between two tests; an epoch's end is tested too
     check_every_images: int = 10_000
     slice_images: int = 1_000  # training images before it is the other training's turn

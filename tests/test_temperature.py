@@ -107,8 +107,8 @@ def test_arguments_are_left_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("logits", "labels", "words"),
     [
-        ([[0.0, 1.0]], [2], "labels"),
-        ([[0.0, 1.0]], [-1], "labels"),
+        ([[0.0, 1.0]], [2], "label 2 "),
+        ([[0.0, 1.0]], [-1], "label -1 "),
         ([[0.0, 1.0]], [0.5], "labels"),
         ([[0.0, 1.0]], [0, 1], "labels"),
         ([0.0, 1.0], [0, 1], "shape"),

@@ -143,7 +143,7 @@ def comparison(
     test, frozen = record["test"], record.get("encoder_parameters", 0)
     theirs: dict[str, Any] = {
         "encoder": printed.encoder,
-        "epochs": [{"epoch": epoch.epoch, **epoch.results} for epoch in printed.epochs],
+        "epochs": [dict(epoch) for epoch in printed.epochs],
         "test_loss": printed.test_loss,
         "test_accuracy": printed.test_accuracy,
         "parameters": printed.parameters,

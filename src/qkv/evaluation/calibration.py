@@ -1,4 +1,8 @@
-"""How far predicted probabilities can be believed."""
+"""How far predicted probabilities can be believed.
+
+Probabilities are (examples, classes), each row a distribution; labels (examples,), the true
+classes; `bins` cut the confidence from 0 to 1 into equal intervals.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +25,6 @@ def calibration_document(
 ) -> dict[str, Any]:
     """Every calibration figure of one set of predictions, as plain JSON values.
 
-    Args:
-        probabilities: (examples, classes), each row a distribution.
-        labels: (examples,) true class of each row.
-        bins: how many equal intervals the confidence from 0 to 1 is cut into.
-
     Raises:
         ShapeError: shapes disagree, a label names no class, or a row is no distribution.
     """
@@ -45,11 +44,6 @@ def expected_calibration_error(
     `Σ_b (n_b / n) · |accuracy_b − confidence_b|` over bins b of the highest probability: Guo,
     Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", ICML 2017, equation 3.
 
-    Args:
-        probabilities: (examples, classes), each row a distribution.
-        labels: (examples,) true class of each row.
-        bins: how many equal intervals the confidence from 0 to 1 is cut into.
-
     Raises:
         ShapeError: shapes disagree, a label names no class, or a row is no distribution.
     """
@@ -62,10 +56,6 @@ def brier_score(probabilities: FloatArray, labels: IntegerArray) -> float:
     `1/n Σ_i Σ_c (p_ic − [c = y_i])²`, summed over classes: Brier, "Verification of forecasts
     expressed in terms of probability", Monthly Weather Review 78, 1950, equation 2. For two
     classes this is twice the score that looks at the positive class alone.
-
-    Args:
-        probabilities: (examples, classes), each row a distribution.
-        labels: (examples,) true class of each row.
 
     Raises:
         ShapeError: shapes disagree, a label names no class, or a row is no distribution.
@@ -82,11 +72,6 @@ def reliability_bins(
 
     A bin holds confidences with `lower < confidence ≤ upper`. Its `confidence` and `accuracy` are
     means over its `count` examples, and None where it is empty.
-
-    Args:
-        probabilities: (examples, classes), each row a distribution.
-        labels: (examples,) true class of each row.
-        bins: how many equal intervals the confidence from 0 to 1 is cut into.
 
     Raises:
         ShapeError: shapes disagree, a label names no class, or a row is no distribution.
@@ -134,8 +119,8 @@ def check_scores(scores: FloatArray, labels: IntegerArray, what: str) -> None:
         raise ShapeError(f"{what} of type {scores.dtype}", remedy="pass floating-point numbers")
     if labels.shape != scores.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
         raise ShapeError(
-            f"labels of shape {labels.shape} and type {labels.dtype} for {what} of shape "
-            f"{scores.shape}",
+            f"{what} of shape {scores.shape} have labels of shape {labels.shape} and type "
+            f"{labels.dtype}",
             remedy="pass one integer label an example",
         )
     finite = np.isfinite(scores).all(axis=1)
@@ -149,7 +134,7 @@ def check_scores(scores: FloatArray, labels: IntegerArray, what: str) -> None:
     if len(outside):
         row = int(outside[0])
         raise ShapeError(
-            f"label {int(labels[row])} of example {row} names none of {scores.shape[1]} classes",
+            f"{what}: label {labels[row]} of example {row} names none of {scores.shape[1]} classes",
             remedy=f"use labels from 0 to {scores.shape[1] - 1}",
         )
 
@@ -181,7 +166,6 @@ LOWEST, HIGHEST = 0.05, 20.0
 _MOST_STEPS = 100
 
 Float64Array = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.integer[Any]]
 
 
 def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
@@ -195,14 +179,11 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     logits, or no mistake at all), the loss falls for ever as T → 0 or does not change: such
     examples cannot say how sure to be, and T is 1.
 
-    Args:
-        logits: (examples, classes) finite numbers: unnormalised log probabilities.
-        labels: (examples,) integers, the true class of each row.
-
     Raises:
         ShapeError: shapes disagree, a logit is not finite, or a label names no class.
     """
-    scores, truth = _checked(logits, labels)
+    scores, truth = np.array(logits, dtype=np.float64), np.asarray(labels)
+    check_scores(scores, truth, "temperature: logits")
     scores -= scores.max(axis=1, keepdims=True)
     margins = scores[np.arange(len(truth)), truth]  # at most 0
     if not margins.any():
@@ -227,32 +208,6 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
             break
         inverse = step
     return 1 / inverse if _loss(scores, margins, inverse) <= _loss(scores, margins, 1.0) else 1.0
-
-
-def _checked(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Float64Array, IntArray]:
-    scores, truth = np.array(logits, dtype=np.float64), np.asarray(labels)
-    if scores.ndim != 2 or 0 in scores.shape:
-        raise ShapeError(
-            f"temperature: logits of shape {scores.shape}",
-            remedy="pass (examples, classes), at least one of each",
-        )
-    if not np.isfinite(scores).all():
-        raise ShapeError(
-            "temperature: logits are not all finite",
-            remedy="find out why the model gave infinity or NaN",
-        )
-    if (
-        truth.shape != scores.shape[:1]
-        or not np.issubdtype(truth.dtype, np.integer)
-        or truth.min() < 0
-        or truth.max() >= scores.shape[1]
-    ):
-        raise ShapeError(
-            f"temperature: labels of shape {truth.shape} and type {truth.dtype} for logits of "
-            f"shape {scores.shape}",
-            remedy=f"pass one integer from 0 to {scores.shape[1] - 1} an example",
-        )
-    return scores, truth
 
 
 def _slopes(scores: Float64Array, margins: Float64Array, inverse: float) -> tuple[float, float]:

@@ -101,12 +101,7 @@ def confusion_matrix(
 def per_class_scores(
     confusion: npt.NDArray[np.int64], class_names: Sequence[str]
 ) -> dict[str, dict[str, float | int]]:
-    """Precision, recall, F1 and support of each class; 0.0 where a denominator is 0.
-
-    Args:
-        confusion: (classes, classes), row the true class, column the predicted one.
-        class_names: the name of each class, in label order.
-    """
+    """Precision, recall, F1 and support of each class; 0.0 where a denominator is 0."""
     scores: dict[str, dict[str, float | int]] = {}
     for number, name in enumerate(class_names):
         hits = int(confusion[number, number])

@@ -10,15 +10,7 @@ from qkv.runs import Run
 
 
 def front_matter(record: dict[str, Any], task: str, tag: str, base_model: str | None = None) -> str:
-    """The front matter of a run.
-
-    Args:
-        record: run.json.
-        task: what the hub calls it, such as `image-classification`.
-        tag: the kind of model.
-        base_model: the model it is built on; one that is no hub name,
-            which has an owner before it, is left out.
-    """
+    """The front matter of a run; a base model that is no hub name, `owner/name`, is left out."""
     lines = ["---", "library_name: qkv", f"pipeline_tag: {task}", "tags:", f"- {tag}"]
     if base_model is not None and "/" in base_model:
         lines.append(f"base_model: {json.dumps(base_model)}")
@@ -111,13 +103,7 @@ _MODELS = {"neural": "encoder and head", "ngrams": "bag of n-grams", "stacked": 
 
 
 def text_body(record: dict[str, Any], config: dict[str, Any], figures: Sequence[str]) -> str:
-    """All below the front matter.
-
-    Args:
-        record: run.json.
-        config: config.json.
-        figures: the names of those that were drawn.
-    """
+    """All below the front matter."""
     data = record["data"]
     lines = [
         f"# Text classifier on {data['name']}",

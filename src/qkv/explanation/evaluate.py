@@ -107,11 +107,7 @@ def evaluate_explanations(
 
 
 def summary(explanations: Sequence[Explanation]) -> dict[str, Any]:
-    """The entry of one method.
-
-    Args:
-        explanations: at least one.
-    """
+    """The entry of one method, of at least one explanation."""
     measured = [explanation.faithfulness for explanation in explanations]
     beating = sum(one.beats_random for one in measured)
     return {

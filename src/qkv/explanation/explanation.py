@@ -170,15 +170,6 @@ def common_fields(
 ) -> tuple[Attribution, dict[str, Any]]:
     """Explain a class, and measure how faithful that is.
 
-    Args:
-        masked: the input in parts.
-        method: how.
-        class_names: of the classifier.
-        label: the class; None: the one with the highest probability.
-        seed: of what the method and the random orders draw.
-        steps: of the measure.
-        random_orders: likewise.
-
     Returns:
         What the method gave, and the fields of an `Explanation` but for `input` and `method`.
 

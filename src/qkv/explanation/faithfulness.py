@@ -24,7 +24,6 @@ class MaskedInput(Protocol):
     @property
     def parts(self) -> int:
         """How many parts there are, at least one."""
-        ...
 
     def probabilities(self, keep: BoolArray) -> FloatArray:
         """Probabilities (subsets, classes) of the input with only the kept parts.
@@ -32,7 +31,6 @@ class MaskedInput(Protocol):
         Args:
             keep: (subsets, parts), True where a part stays.
         """
-        ...
 
 
 # A curve has this many steps, or one a part where there are fewer parts.

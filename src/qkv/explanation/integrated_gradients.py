@@ -71,10 +71,6 @@ def log_odds(logits: Float[Tensor, "batch classes"], label: int) -> Float[Tensor
 
     A probability near 1 hardly moves, and so has hardly a gradient, however much speaks for it; and
     a logit alone says nothing of the classes it stands against. The log odds have neither fault.
-
-    Args:
-        logits: at least two classes.
-        label: the class.
     """
     others = torch.cat([logits[:, :label], logits[:, label + 1 :]], dim=1)
     return logits[:, label] - others.logsumexp(dim=1)

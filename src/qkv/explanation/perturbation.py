@@ -18,10 +18,6 @@ def occlusion(masked: MaskedInput, label: int) -> FloatArray:
     costs one answer a part. A part that another one can stand in for seems to matter little:
     `shapley_values` sees both.
 
-    Args:
-        masked: the input in parts.
-        label: the explained class.
-
     Returns:
         float64 (parts,), positive where the part speaks for the class.
     """

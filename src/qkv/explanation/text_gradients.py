@@ -67,11 +67,6 @@ def layer_integrated_gradients(
     states know their context, a word counts for what it says in its place, and what others say
     because of it counts for them. With what special tokens add, the values sum to what the log odds
     gain on that path. N-grams count as in `integrated_gradients`.
-
-    Args:
-        masked: the text, and what answered.
-        label: the class.
-        steps: points of the integral.
     """
     score = ClassScore(masked, label)
     states, mask = masked.read.states()

@@ -25,15 +25,6 @@ class MaskedText:
     read as any text is, by everything that the classifier answers by. Where no word is left it
     reads the empty text, which it does not take from users.
 
-    Args:
-        classifier: what answers.
-        text: with at least one word.
-
-    Attributes:
-        classifier: as given.
-        text: as given.
-        words: where they stand.
-
     Raises:
         DataError: the text is empty.
     """
@@ -150,10 +141,6 @@ class ClassScore:
     model. For two classes they are the sum of what either model says,
     `a·z_neural + b·z_ngrams + c`, so that contributions to them add up; for more, each model's part
     is taken with the other's at what it says of the whole text.
-
-    Args:
-        masked: the text, and who answers.
-        label: the class.
 
     Attributes:
         ngram_spans: the words that `ngram_contributions` takes out together; None without n-grams.

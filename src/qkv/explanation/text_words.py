@@ -38,9 +38,6 @@ def split_words(text: str) -> tuple[Word, ...]:
     Runs of letters and digits are words, with an apostrophe, hyphen, stroke or dot between two of
     them; so are runs of other marks, tags without attributes, single Chinese characters and kana.
 
-    Args:
-        text: any string.
-
     Raises:
         DataError: there is none.
     """

@@ -40,16 +40,8 @@ class MaskedImage:
     """An image in patches, any of which can be painted over with the border's median colour.
 
     Where things stand before a plain ground this is the ground; a grey or black square would be a
-    thing of its own.
-
-    Args:
-        classifier: what answers.
-        pixels: uint8 (channels, image_size, image_size), as `VisionClassifier.read` gives them.
-
-    Attributes:
-        classifier: as given.
-        pixels: as given.
-        empty: uint8 of the same shape, the image without any patch.
+    thing of its own. `pixels` are uint8 (channels, image_size, image_size), as
+    `VisionClassifier.read` gives them, and `empty` the same without any patch.
     """
 
     def __init__(self, classifier: VisionClassifier, pixels: UInt8Array) -> None:
@@ -90,11 +82,6 @@ STEPS = 64
 
 def integrated_gradients(image: MaskedImage, label: int, *, steps: int = STEPS) -> Attribution:
     """Integrated gradients of the log odds of a class, from the image without any patch.
-
-    Args:
-        image: whose classifier's temperature counts too.
-        label: the explained class.
-        steps: points on the way, at least one.
 
     Returns:
         Contributions of patches, and `heat` of pixels, summed over channels.

@@ -128,10 +128,6 @@ def relevance(
     over heads: Ā = mean_h max(∇A ⊙ A, 0). From R = I on, each layer adds what passes through it:
     R ← R + Ā R (Chefer, Gur and Wolf 2021, "Generic Attention-model Explainability for Interpreting
     Bi-Modal and Encoder-Decoder Transformers", eq. 5 and 6).
-
-    Args:
-        layers: attention weights, the first layer first; at least one.
-        gradients: of the explained score with respect to them.
     """
     tokens = layers[0].shape[-1]
     owed = torch.eye(tokens, dtype=layers[0].dtype, device=layers[0].device)
@@ -167,9 +163,6 @@ def rollout(
     for the residual connection; layers multiply: Π ½(mean_h A + I), the last layer leftmost (Abnar
     and Zuidema 2020, "Quantifying Attention Flow in Transformers", section 3). Rows sum to one. It
     is the same for every class.
-
-    Args:
-        layers: attention weights, the first layer first; at least one.
     """
     tokens = layers[0].shape[-1]
     own = torch.eye(tokens, dtype=layers[0].dtype, device=layers[0].device)

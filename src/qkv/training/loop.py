@@ -6,7 +6,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from types import FrameType
@@ -36,28 +36,21 @@ from qkv.training.optim import build_optimizer, learning_rate_at
 from qkv.training.training_settings import TrainingSettings
 
 
-class StopRequest:
-    """Whether the user or the system has asked the process to stop."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-
 @contextmanager
-def stop_between_steps() -> Iterator[StopRequest]:
+def stop_between_steps() -> Iterator[threading.Event]:
     """Turn the first SIGINT or SIGTERM into a request; a second SIGINT interrupts at once.
 
     Outside the main thread signals cannot be caught, and the request is never made.
     """
-    request = StopRequest()
+    request = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
 
     def ask(number: int, _frame: FrameType | None) -> None:
-        if request.asked and number == signal.SIGINT:
+        if request.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
-        request.asked = True
+        request.set()
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -115,33 +108,26 @@ class Task(Protocol):
     @property
     def model(self) -> nn.Module:
         """The model that is fitted."""
-        ...
 
     @property
     def unit(self) -> str:
         """What an example is, in the plural: images, texts."""
-        ...
 
     @property
     def train_examples(self) -> int:
         """Examples in the training split."""
-        ...
 
     def epoch_batches(self, order: IntArray) -> Sequence[IntArray]:
         """The examples of an epoch, shuffled as `order`, cut into batches."""
-        ...
 
     def train_step(self, model: nn.Module, indices: IntArray) -> StepOutcome:
         """Loss of `model` (the task's own, perhaps compiled) on the examples at `indices`."""
-        ...
 
     def split_examples(self, split: SplitName) -> int:
         """How many examples a split has; 0 if there is no such split."""
-        ...
 
     def predict_split(self, model: nn.Module, split: SplitName) -> Predictions:
         """Logits of `model`, in evaluation mode, for every example of a split."""
-        ...
 
 
 class TrainStep:
@@ -156,15 +142,6 @@ class TrainStep:
         seed: governs order, augmentation and dropout.
         device: where the model lies.
         model: what to train instead of the task's own model, such as a copy of it.
-
-    Attributes:
-        task: as given.
-        model: the one that is trained.
-        optimizer: over the model's trainable parameters.
-        average: averaged weights, if the settings ask for them.
-        precision: dtype of matrix products.
-        total_steps: steps of the whole training.
-        learning_rate: the step size of a step's number.
     """
 
     def __init__(
@@ -226,6 +203,10 @@ class TrainStep:
         return nullcontext() if self.average is None else self.average.applied()
 
 
+# Fields of a `StepReport` in a line of log.jsonl.
+LOGGED = ("step", "epoch", "loss", "accuracy", "learning_rate", "examples_per_second")
+
+
 class Fit:
     """One training of a task into a run folder.
 
@@ -247,14 +228,9 @@ class Fit:
         self._settings = settings
         self._run = run
         self._reporter = reporter
-        self._position = TrainingState()
+        self.position = TrainingState()
         self._saved_at = time.monotonic()
         self._last_logged = (time.monotonic(), 0)
-
-    @property
-    def position(self) -> TrainingState:
-        """Where the training stands."""
-        return self._position
 
     def resume(self) -> bool:
         """Go back to the saved position, if there is one.
@@ -273,10 +249,10 @@ class Fit:
         restore_tensors(
             tensors, self._stepper.model, self._stepper.optimizer, self._stepper.average
         )
-        self._position = TrainingState.from_facts(facts)
-        self._run.truncate_log(self._position.step)
+        self.position = TrainingState.from_facts(facts)
+        self._run.truncate_log(self.position.step)
         # The record is written after the position, so a kill between the two leaves it behind.
-        self._run.update_record(epochs=self._position.epochs, train_seconds=self._position.seconds)
+        self._run.update_record(epochs=self.position.epochs, train_seconds=self.position.seconds)
         return True
 
     def train(self) -> TrainingState:
@@ -287,15 +263,15 @@ class Fit:
             DivergenceError: the loss became infinite or NaN; the last good position stands.
         """
         with stop_between_steps() as stop:
-            while self._position.epoch < self._settings.epochs and not self._should_stop_early():
-                self._train_epoch(lambda: stop.asked)
+            while self.position.epoch < self._settings.epochs and not self._should_stop_early():
+                self._train_epoch(stop)
                 self._finish_epoch()
-                if stop.asked and self._position.epoch < self._settings.epochs:
+                if stop.is_set() and self.position.epoch < self._settings.epochs:
                     self._interrupted()
-        return self._position
+        return self.position
 
-    def _train_epoch(self, stop_asked: Callable[[], bool]) -> None:
-        position = self._position
+    def _train_epoch(self, stop: threading.Event) -> None:
+        position = self.position
         batches = self._stepper.epoch_batches(position.epoch)
         clock = time.monotonic()
         self._last_logged = (clock, position.since_log.examples)
@@ -314,13 +290,13 @@ class Fit:
             self._report_step()
             if position.batch == len(batches):
                 break  # the end of the epoch saves the position, with its results
-            if stop_asked():
+            if stop.is_set():
                 self._interrupted()
             if now - self._saved_at >= self._settings.checkpoint_every_seconds:
                 self._save_position()
 
     def _finish_epoch(self) -> None:
-        position = self._position
+        position = self.position
         entry: dict[str, Any] = {
             "epoch": position.epoch + 1,
             "step": position.step,
@@ -363,16 +339,16 @@ class Fit:
         if self._settings.keep == "last":
             return True
         result = self._validation_result(entry)
-        better = self._position.best is None or result > self._position.best
+        better = self.position.best is None or result > self.position.best
         if better:
-            self._position.best = result
+            self.position.best = result
         return better
 
     def _should_stop_early(self) -> bool:
         patience = self._settings.early_stopping_epochs
-        if patience is None or not self._position.epochs:
+        if patience is None or not self.position.epochs:
             return False
-        results = [self._validation_result(entry) for entry in self._position.epochs]
+        results = [self._validation_result(entry) for entry in self.position.epochs]
         return len(results) - 1 - results.index(max(results)) >= patience
 
     def _validation_result(self, entry: dict[str, Any]) -> float:
@@ -382,7 +358,7 @@ class Fit:
         return -float(entry["validation_loss"])
 
     def _report_step(self) -> None:
-        position = self._position
+        position = self.position
         logged = position.step % self._settings.log_every_steps == 0
         since, before = self._last_logged
         elapsed = max(time.monotonic() - since, 1e-9)
@@ -403,15 +379,7 @@ class Fit:
         )
         if logged:
             self._run.append_log(
-                {
-                    "event": "step",
-                    "step": report.step,
-                    "epoch": report.epoch,
-                    "loss": report.loss,
-                    "accuracy": report.accuracy,
-                    "learning_rate": report.learning_rate,
-                    "examples_per_second": report.examples_per_second,
-                }
+                {"event": "step", **{name: getattr(report, name) for name in LOGGED}}
             )
             position.since_log = RunningMean()
             self._last_logged = (time.monotonic(), 0)
@@ -419,7 +387,7 @@ class Fit:
 
     def _require_finite(self, value: float, what: str) -> None:
         if not math.isfinite(value):
-            position = self._position
+            position = self.position
             raise DivergenceError(
                 f"{what} became {value} at step {position.step} (epoch {position.epoch + 1})",
                 remedy="lower training.learning_rate or set training.max_gradient_norm; the "
@@ -438,13 +406,13 @@ class Fit:
         tensors = training_tensors(
             self._stepper.model, self._stepper.optimizer, self._stepper.average
         )
-        self._run.save_position(tensors, self._position.facts())
+        self._run.save_position(tensors, self.position.facts())
         self._saved_at = time.monotonic()
 
     def _interrupted(self) -> None:
         self._save_position()
-        self._run.update_record(status="interrupted", train_seconds=self._position.seconds)
+        self._run.update_record(status="interrupted", train_seconds=self.position.seconds)
         raise InterruptedRunError(
-            f"stopped at step {self._position.step} of {self._stepper.total_steps}",
+            f"stopped at step {self.position.step} of {self._stepper.total_steps}",
             remedy=f"go on with qkv train --resume {self._run.path}",
         )

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qkv.data import imdb
-from qkv.data.dataset import IntArray, TextDataset, TextSplit
+from qkv.data.dataset import IntArray, TextDataset
 from qkv.data.text_table import load_text_table
 from qkv.errors import DataError
 from qkv.measurement.memory import BATCHES_BETWEEN, release_free_memory
@@ -23,9 +22,9 @@ from qkv.text.text_encoder import token_budget_batches
 from qkv.training.checkpoint import seed_initial_weights
 from qkv.training.loop import Predictions, SplitName, StepOutcome
 from qkv.training.text_recipe import TextRecipe, TextTrainingSettings
-from qkv.training.text_results import finish_text
+from qkv.training.text_results import evaluated_splits, finish_text
 from qkv.training.training_settings import TrainableTask
-from qkv.training.vision_task import inverse_frequencies
+from qkv.training.vision_task import classification_outcome, inverse_frequencies
 
 
 def load_texts(
@@ -109,14 +108,7 @@ class TextTask:
         inputs, attention_mask = self._inputs["train"].padded(indices)
         labels = torch.from_numpy(self._labels["train"][indices]).to(self._device)
         logits = model(inputs.to(self._device), attention_mask.to(self._device)).float()
-        loss = F.cross_entropy(
-            logits,
-            labels,
-            weight=self._class_weights,
-            label_smoothing=self._settings.label_smoothing,
-        )
-        correct = (logits.detach().argmax(dim=1) == labels).sum()
-        return StepOutcome(loss, correct, len(indices))
+        return classification_outcome(logits, labels, self._class_weights, self._settings)
 
     def split_examples(self, split: SplitName) -> int:
         """How many texts a split has; 0 if it is not evaluated while training."""
@@ -159,15 +151,7 @@ def build_text_task(
         device,
         progress=reporter.progress("encoder", "bytes"),
     )
-    splits: dict[str, TextSplit] = {
-        name: split
-        for name, split in (
-            ("train", dataset.train),
-            ("validation", dataset.validation),
-            ("test", dataset.test),
-        )
-        if split is not None
-    }
+    splits = {"train": dataset.train, **evaluated_splits(dataset)}
     stored = reading.stored(
         [split.texts for split in splits.values()],
         progress=reporter.progress("encode", "tokens"),
@@ -180,7 +164,7 @@ def build_text_task(
             f"left out (truncation {recipe.encoder.truncation.kind!r})"
         )
     inputs: dict[str, Inputs] = dict(zip(splits, stored, strict=True))
-    labels: dict[str, IntArray] = {name: split.labels for name, split in splits.items()}
+    labels = {name: split.labels for name, split in splits.items()}
     seed_initial_weights(recipe.seed)
     classes = len(dataset.class_names)
     head = build_head(recipe.head, reading.encoder.dim, classes)

@@ -95,6 +95,15 @@ def inverse_frequencies(labels: IntArray, classes: int) -> Tensor:
     return torch.tensor(weights, dtype=torch.float32)
 
 
+def classification_outcome(
+    logits: Tensor, labels: Tensor, class_weights: Tensor | None, settings: TrainingSettings
+) -> StepOutcome:
+    """Cross-entropy of a batch: logits (examples, classes), int64 labels (examples,)."""
+    smoothing = settings.label_smoothing
+    loss = F.cross_entropy(logits, labels, weight=class_weights, label_smoothing=smoothing)
+    return StepOutcome(loss, (logits.detach().argmax(dim=1) == labels).sum(), len(labels))
+
+
 # A training split up to this size is kept on an accelerator, where batches then cost no transfer.
 RESIDENT_BYTES = 2 * 2**30
 
@@ -140,14 +149,7 @@ class VisionTask:
         images = self.preprocessing.normalise(augment(self._images(indices), self._augmentation))
         labels = torch.from_numpy(self._train.labels[indices]).to(self._device)
         logits = model(images).float()
-        loss = F.cross_entropy(
-            logits,
-            labels,
-            weight=self._class_weights,
-            label_smoothing=self._settings.label_smoothing,
-        )
-        correct = (logits.detach().argmax(dim=1) == labels).sum()
-        return StepOutcome(loss, correct, len(indices))
+        return classification_outcome(logits, labels, self._class_weights, self._settings)
 
     def split_examples(self, split: SplitName) -> int:
         """How many images a split has; 0 if there is no such split."""

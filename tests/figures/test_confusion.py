@@ -8,7 +8,7 @@ from made_up import many_classes
 from readability import assert_readable
 
 from qkv.errors import ShapeError
-from qkv.figures.confusion import draw_confusion
+from qkv.figures.evaluation import draw_confusion
 
 
 @many_classes

@@ -9,7 +9,7 @@ import pytest
 from readability import assert_readable
 
 from qkv.evaluation import accuracy_by_length
-from qkv.figures.calibration import draw_accuracy_by_length
+from qkv.figures.evaluation import draw_accuracy_by_length
 
 
 def some_lengths(texts: int, bins: int, wrong: float = 0.1, longest: float = 7.0) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from made_up import some_logits
 from readability import assert_readable
 
 from qkv.evaluation import evaluate_predictions
-from qkv.figures.calibration import draw_reliability
+from qkv.figures.evaluation import draw_reliability
 
 
 def test_reliability_shows_bins_and_scores() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from qkv.figures.confusion import draw_confusion
+from qkv.figures.evaluation import draw_confusion
 from qkv.figures.style import class_colours, ink_on, percent, save_figure, short_name
 
 

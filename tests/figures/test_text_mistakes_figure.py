@@ -14,7 +14,7 @@ from readability import assert_readable
 
 from qkv.errors import ShapeError
 from qkv.figures.style import save_figure
-from qkv.figures.text_mistakes import draw_text_mistakes
+from qkv.figures.text_layout import draw_text_mistakes
 
 NAMES = ["neg", "pos"]
 WORDS = [

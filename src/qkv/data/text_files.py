@@ -30,14 +30,7 @@ from qkv.data.dataset import (
     texts_sha256,
 )
 from qkv.data.table_columns import BadCellError, Columns, choose_columns, label_of, text_of
-from qkv.data.table_readers import (
-    LONGEST,
-    Advance,
-    Table,
-    is_table,
-    not_utf8,
-    open_table,
-)
+from qkv.data.table_readers import LONGEST, Advance, Table, is_table, not_utf8, open_table
 from qkv.errors import DataError
 from qkv.progress import Progress
 

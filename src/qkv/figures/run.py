@@ -11,9 +11,8 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from qkv.evaluation.metrics import log_softmax
-from qkv.figures.calibration import draw_accuracy_by_length, draw_reliability
-from qkv.figures.confusion import draw_confusion
 from qkv.figures.curves import draw_curves
+from qkv.figures.evaluation import draw_accuracy_by_length, draw_confusion, draw_reliability
 from qkv.figures.predictions import draw_mistakes, draw_predictions
 from qkv.figures.style import save_figure
 
@@ -54,7 +53,7 @@ def draw_run_figures(
         figures["lengths"] = draw_accuracy_by_length(test["by_length"])
     if record.get("mistakes"):
         # Here: a run on images does not need the layout of texts.
-        from qkv.figures.text_mistakes import draw_text_mistakes
+        from qkv.figures.text_layout import draw_text_mistakes
 
         figures["mistakes"] = draw_text_mistakes(record["mistakes"], class_names)
     for name in _SOME_HAVE.difference(figures):

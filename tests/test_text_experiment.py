@@ -148,7 +148,7 @@ def test_training_from_states_equals_training_through_the_encoder(
     from qkv.text.model import HeldStates, Reading
 
     def live(self: Reading, splits: Any, **_: Any) -> list[HeldStates]:
-        return [HeldStates(self.encoder, texts) for texts in splits]
+        return [HeldStates(self.encoder, self.encoder.prepare(texts)) for texts in splits]
 
     monkeypatch.setattr(Reading, "stored", live)
     direct = qkv.train(recipe, out=tmp_path / "live", data=place / "two.csv")

@@ -111,16 +111,16 @@ def test_errors_become_lines_and_exit_codes(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("qkv.cli.train._train", fail)
+    monkeypatch.setattr("qkv.cli.train._recipe", fail)
     outcome = qkv("train", "vision")
     assert (outcome.code, outcome.out, outcome.err) == (code, "", printed)
 
 
 def test_a_bug_is_not_hidden(qkv: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("qkv.cli.train._train", fail)
+    monkeypatch.setattr("qkv.cli.train._recipe", fail)
     with pytest.raises(ZeroDivisionError):
         qkv("train", "vision")
 

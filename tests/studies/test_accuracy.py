@@ -22,8 +22,8 @@ from qkv.studies.accuracy import (
     core_share,
     pace,
     parse_patch_sizes,
+    sentence,
     study_accuracy,
-    verdict,
 )
 from qkv.studies.accuracy_runs import Arm, plan_arms
 from qkv.studies.registry import draw_study
@@ -347,7 +347,7 @@ def test_whether_it_pays(difference: float, beyond: bool, ratio: float, words: s
 
 
 def test_the_verdict_names_both_sides() -> None:
-    text = verdict([pair(-0.0123, 1.18), pair(0.001, 0.46, beyond=False)])
+    text = " ".join(map(sentence, [pair(-0.0123, 1.18), pair(0.001, 0.46, beyond=False)]))
     assert "−1.23 points" in text
     assert "95 % −1.73 to −0.73, beyond the noise of test draw" in text
     assert "1.18 times as long: it does not pay at this length." in text

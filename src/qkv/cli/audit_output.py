@@ -11,16 +11,7 @@ from qkv.cli.console import counted, percent, print_facts, print_table, printabl
 PRINTED_GROUPS = 5
 """Groups of equal texts that are named; the document has more."""
 
-_QUANTILES = {
-    "min": "min",
-    "p5": "5 %",
-    "p25": "25 %",
-    "p50": "50 %",
-    "p75": "75 %",
-    "p95": "95 %",
-    "p99": "99 %",
-    "max": "max",
-}
+_QUANTILES = ("min", "p5", "p25", "p50", "p75", "p95", "p99", "max")
 
 
 def print_audit(document: dict[str, Any]) -> None:
@@ -39,10 +30,8 @@ def print_audit(document: dict[str, Any]) -> None:
     for key, where in (("within_splits", "within a split"), ("across_splits", "across splits")):
         copies = document["duplicates"][key]
         lines = [" = ".join(group) for group in copies["shown"]]
-        left = copies["groups"] - len(lines)
-        _print_groups(
-            console, copies, "image", where, lines, f"{left:,} more groups" if left else ""
-        )
+        rest = copies["groups"] - len(lines)
+        _print_groups(console, copies, "image", where, lines, f"{rest:,} more groups" * bool(rest))
     bad = [f"{item['path']}: {item['reason']}" for item in document["bad_files"]]
     _print_list(console, f"{counted(len(bad), 'file')} cannot be used", bad)
     _print_list(console, "Warnings", document["warnings"])
@@ -96,8 +85,9 @@ def _print_lengths(console: Console, document: dict[str, Any]) -> None:
         for unit in ("characters", "tokens")
         if document[unit]
     ]
+    heads = ["", *(f"{key[1:]} %" if key[0] == "p" else key for key in _QUANTILES)]
     if rows:
-        print_table(console, "Lengths of the texts", ["", *_QUANTILES.values()], rows)
+        print_table(console, "Lengths of the texts", heads, rows)
     if too_long := document["too_long"]:
         console.print(
             f"{counted(too_long['texts'], 'text')} ({percent(too_long['share'])}) longer than the "

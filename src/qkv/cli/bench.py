@@ -51,11 +51,7 @@ def bench(
 
 
 def _registry() -> Any:
-    """The module `benchmarks.registry`, from the source tree that this very file is part of.
-
-    Raises:
-        QKVError: qkv runs from an installed package, which comes without the benchmarks.
-    """
+    """The module `benchmarks.registry`, from the source tree that this very file is part of."""
     source = Path(__file__).resolve().parents[2]
     root = source.parent
     if source.name != "src" or not (root / "benchmarks" / "registry.py").is_file():
@@ -85,18 +81,11 @@ def _flat(figures: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     """Nested figures as (dotted name, value); a curve, a list of points, is for the JSON alone."""
     rows: list[tuple[str, Any]] = []
     for name, value in figures.items():
-        rows += (
-            _flat(value, f"{prefix}{name}.")
-            if isinstance(value, dict)
-            else [(prefix + name, value)]
-            if not _is_curve(value)
-            else []
-        )
+        if isinstance(value, dict):
+            rows += _flat(value, f"{prefix}{name}.")
+        elif not (isinstance(value, list) and any(isinstance(item, dict) for item in value)):
+            rows.append((prefix + name, value))
     return rows
-
-
-def _is_curve(value: Any) -> bool:
-    return isinstance(value, list) and any(isinstance(item, dict) for item in value)
 
 
 def _shown(value: Any) -> str:

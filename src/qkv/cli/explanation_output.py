@@ -127,9 +127,7 @@ _LEAST_GROUND, _LEAST_COLOUR = 0.4, 0.12
 def image_picture(document: Mapping[str, Any], width: int) -> Text:
     """The image, and the heat over it, as half blocks: two pixels a letter, one above the other.
 
-    Args:
-        document: `Explanation.document()` of an image.
-        width: columns of the terminal; where it is narrow, there is only the heat.
+    On a narrow terminal, of few columns of `width`, there is only the heat.
     """
     pixels = np.asarray(document["pixels"], dtype=np.uint8)
     heat = np.asarray(document["heat"], dtype=np.float64)
@@ -140,7 +138,11 @@ def image_picture(document: Mapping[str, Any], width: int) -> Text:
     pictures = [colour, (255 * painted).round().astype(np.uint8)]
     if 2 * columns + _GAP > width:
         pictures = pictures[1:]
-    small = [_resized(picture, columns) for picture in pictures]
+    size = (columns, columns)
+    small = [
+        np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX))
+        for picture in pictures
+    ]
     text = Text(no_wrap=True)
     for top in range(0, columns, 2):
         for number, picture in enumerate(small):
@@ -154,12 +156,7 @@ def image_picture(document: Mapping[str, Any], width: int) -> Text:
 
 
 def text_picture(document: Mapping[str, Any], width: int) -> Text:  # noqa: ARG001
-    """The text with its words shaded; a long one cut to what matters.
-
-    Args:
-        document: `Explanation.document()` of a text.
-        width: not needed: rich breaks the lines.
-    """
+    """The text with its words shaded, a long one cut to what matters; rich breaks the lines."""
     values = np.asarray(document["contributions"], dtype=np.float64)
     colours = colours_of(values, signed=bool(document["signed"]))
     reach = float(np.abs(values).max()) or 1.0
@@ -173,25 +170,18 @@ def text_picture(document: Mapping[str, Any], width: int) -> Text:  # noqa: ARG0
     text = Text()
     for piece in pieces:
         text.append(" " if piece.spaced and text.plain else "")
-        style = ""
-        if piece.word is not None and piece.word >= document["read"]:
+        word, style = piece.word, ""
+        if word is not None and word >= document["read"]:
             style = "dim"
-        elif piece.word is not None and strengths[piece.word] >= _LEAST_GROUND:
-            ink = "#ffffff" if ink_on(shades[piece.word]) == "white" else "#000000"
-            style = f"{ink} on {_hex(shades[piece.word])}"
-        elif piece.word is not None and strengths[piece.word] >= _LEAST_COLOUR:
-            style = _hex(letters[piece.word])
+        elif word is not None and strengths[word] >= _LEAST_GROUND:
+            ink = "#ffffff" if ink_on(shades[word]) == "white" else "#000000"
+            style = f"{ink} on {_hex(shades[word])}"
+        elif word is not None and strengths[word] >= _LEAST_COLOUR:
+            style = _hex(letters[word])
         text.append(printable(piece.letters), style=style)
     if cut:
         text.append(f"\n\n{len(values):,} words; … stands for those that matter less", "dim")
     return text
-
-
-def _resized(picture: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
-    if picture.shape[0] == size:
-        return picture
-    small = Image.fromarray(picture).resize((size, size), Image.Resampling.BOX)
-    return np.asarray(small, dtype=np.uint8)
 
 
 def _hex(colour: npt.NDArray[np.generic]) -> str:

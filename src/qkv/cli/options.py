@@ -30,7 +30,6 @@ DataOption = Annotated[
 TextColumnOption = Annotated[
     str | None,
     typer.Option(
-        "--text-column",
         metavar="NAME",
         help="The column of a table that holds the texts; guessed where its name is clear.",
     ),
@@ -38,7 +37,6 @@ TextColumnOption = Annotated[
 LabelColumnOption = Annotated[
     str | None,
     typer.Option(
-        "--label-column",
         metavar="NAME",
         help="The column that holds the classes; guessed where its name is clear.",
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -33,19 +34,16 @@ LONGEST_LINE_BYTES = 1 << 26
 
 @dataclass(frozen=True)
 class PredictInputs:
-    """Inputs of one call.
-
-    Attributes:
-        predict: from a classifier and a batch size to a prediction for each input, in order.
-        count: how many there are; None if only their end will tell.
-        widest: letters of the longest name.
-        one_line: whether names are texts, to be shown on one line.
-    """
+    """Inputs of one call."""
 
     predict: Callable[[Any, int], Predictions]
+    """From a classifier and a batch size to a prediction for each input, in order."""
     count: int | None
+    """How many there are; None if only their end will tell."""
     widest: int
+    """Letters of the longest name."""
     one_line: bool = False
+    """Whether names are texts, to be shown on one line."""
 
 
 def predict(
@@ -140,11 +138,7 @@ def _write_predictions(
 
 
 def task_of(run: Path) -> str:
-    """The task of a run.
-
-    Raises:
-        RunError: there is no run.
-    """
+    """The task of a run; there being none is a `RunError`."""
     from qkv.runs import Run
 
     return str(Run.open(run).config().get("task"))
@@ -169,11 +163,7 @@ def ready_classifier(run: Path) -> Classifier[Any, Any]:
 def image_inputs(
     inputs: Sequence[str], file: Path | None, text_column: str | None
 ) -> PredictInputs:
-    """Images, and those of folders.
-
-    Raises:
-        QKVError: no input exists, or options are given that are for texts.
-    """
+    """Images, and those of folders; options for texts are refused."""
     for option, given in (("--file", file), ("--text-column", text_column)):
         if given is not None:
             raise QKVError(
@@ -199,10 +189,8 @@ def expand_inputs(inputs: Sequence[Path]) -> list[Path]:
     if not any(path.exists() for path in inputs):
         more = f" (and {len(inputs) - 1} more)" if len(inputs) > 1 else ""
         raise DataError(f"there is no {inputs[0]}{more}", remedy="name images or folders of images")
-    files: list[Path] = []
-    for path in inputs:
-        files += _images_below(path) if path.is_dir() else [path]
-    return files
+    found = ([path] if not path.is_dir() else _images_below(path) for path in inputs)
+    return list(itertools.chain.from_iterable(found))
 
 
 def _images_below(root: Path) -> list[Path]:
@@ -227,11 +215,7 @@ def _images_below(root: Path) -> list[Path]:
 
 
 def text_inputs(inputs: Sequence[str], file: Path | None, text_column: str | None) -> PredictInputs:
-    """Texts as they are, those of a table, or the lines of standard input.
-
-    Raises:
-        QKVError: the inputs contradict each other, or the table cannot be read.
-    """
+    """Texts as they are, those of a table, or the lines of standard input."""
     one_or_other = "give the one or the other, not both"
     if file is not None and inputs:
         raise QKVError("texts are given beside --file", remedy=one_or_other)
@@ -254,7 +238,7 @@ def text_inputs(inputs: Sequence[str], file: Path | None, text_column: str | Non
             one_line=True,
         )
     names: Sequence[str]
-    texts: Sequence[str]
+    texts: Sequence[str] = inputs
     if file is not None:
         from qkv.data.text_table import read_texts
 
@@ -264,7 +248,6 @@ def text_inputs(inputs: Sequence[str], file: Path | None, text_column: str | Non
     else:
         for text in inputs:
             refuse_file(text)
-        texts = inputs
         names = [text if text.strip() else f"text {n}" for n, text in enumerate(inputs, start=1)]
     return PredictInputs(
         lambda classifier, size: classifier.predict_each(texts, names=names, batch_size=size),
@@ -275,11 +258,7 @@ def text_inputs(inputs: Sequence[str], file: Path | None, text_column: str | Non
 
 
 def refuse_file(text: str) -> None:
-    """Stop where a text is the name of a file that is there, and ends like one of data.
-
-    Raises:
-        DataError: naming what reads it.
-    """
+    """Stop where a text is the name of a file of data that is there."""
     from qkv.cli.data import kind_of_data
     from qkv.data.table_readers import is_table
 
@@ -300,12 +279,9 @@ def predict_lines(classifier: TextClassifier, stream: BinaryIO, batch_size: int)
 
     Lines are predicted together as far as they have come, so none waits for a later one.
     """
-    number = 0
+    numbers = itertools.count(1)
     for batch in line_batches(stream, batch_size):
-        read: list[str | FailedInput] = []
-        for line in batch:
-            number += 1
-            read.append(_decoded(line, number))
+        read = [_decoded(line, next(numbers)) for line in batch]
         texts = [item for item in read if isinstance(item, str)]
         predictions = classifier.predict_each(texts, batch_size=batch_size)
         for item in read:
@@ -313,12 +289,7 @@ def predict_lines(classifier: TextClassifier, stream: BinaryIO, batch_size: int)
 
 
 def line_batches(stream: BinaryIO, at_once: int) -> Iterator[list[bytes]]:
-    r"""The lines of a stream without their ends (`\n` or `\r\n`), as many as have come.
-
-    Args:
-        stream: read in what chunks it gives.
-        at_once: lines of a batch at most.
-    """
+    r"""The lines of a stream without `\n` or `\r\n`, as many as have come, `at_once` at most."""
     read = getattr(stream, "read1", stream.read)
     begun = bytearray()
     while chunk := read(CHUNK_BYTES):

@@ -48,8 +48,8 @@ def table(
 
     Args:
         stream: where to; the head is written at once.
-        class_names: all classes, for the width of their column.
-        widest_input: letters of the longest input, for the width of the first column.
+        class_names: all classes, which set the width of their columns.
+        widest_input: letters of the longest input.
         top_k: classes shown.
         one_line: cut inputs to their column, as texts may be long; names of files stay whole.
     """
@@ -58,13 +58,11 @@ def table(
     label_width = max(len("class"), *(len(printable(name)) for name in class_names))
 
     def cell(name: str) -> str:
-        if one_line:
-            return shortened(name, input_width)
-        return f"{printable(name):<{input_width}}"
+        return shortened(name, input_width) if one_line else f"{printable(name):<{input_width}}"
 
     def write_row(name: str, classes: Sequence[tuple[str, str]]) -> None:
-        cells = [f"{printable(label):<{label_width}}  {share:>11}" for label, share in classes]
-        stream.write("  ".join([cell(name), *cells]) + "\n")
+        cells = [f"  {printable(label):<{label_width}}  {share:>11}" for label, share in classes]
+        stream.write(f"{cell(name)}{''.join(cells)}\n")
 
     def write(result: Result) -> None:
         if isinstance(result, FailedInput):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, Self
 
 from rich.progress import BarColumn, TaskID, TextColumn
@@ -41,16 +42,15 @@ class PlainReporter:
 
     def progress(self, what: str, unit: str) -> Progress:
         """What prints a line if the last one is some time ago."""
-        pace = _Pace(unit)
+        pace = _pace(unit)
         spoken_at = time.monotonic()
 
         def show(done: int, total: int) -> None:
             nonlocal spoken_at
-            pace.see(done)
-            now = time.monotonic()
-            if now - spoken_at >= SECONDS_BETWEEN_LINES:
-                spoken_at = now
-                say(f"{what}: {pace.words(done, total)}")
+            words = pace(done, total)
+            if time.monotonic() - spoken_at >= SECONDS_BETWEEN_LINES:
+                spoken_at = time.monotonic()
+                say(f"{what}: {words}")
 
         return show
 
@@ -110,15 +110,14 @@ class TerminalReporter(PlainReporter):
 
     def progress(self, what: str, unit: str) -> Progress:
         """What moves a bar, and takes it away when all is done."""
-        pace = _Pace(unit)
+        pace = _pace(unit)
         bar: TaskID | None = None
 
         def show(done: int, total: int) -> None:
             nonlocal bar
-            pace.see(done)
             if bar is None:
                 bar = self._bars.add_task(what, total=total, state="")
-            self._bars.update(bar, completed=done, total=total, state=pace.words(done, total))
+            self._bars.update(bar, completed=done, total=total, state=pace(done, total))
             if done >= total:
                 self._bars.remove_task(bar)
                 bar = None
@@ -142,30 +141,24 @@ def make_reporter() -> PlainReporter:
     return TerminalReporter() if draws(sys.stderr) else PlainReporter()
 
 
-class _Pace:
-    """Amounts of `unit`, a plural, with the rate and the time left once there is a rate."""
+def _pace(unit: str) -> Callable[[int, int], str]:
+    """What tells the amount, the rate since it was first asked, and the time left."""
+    first: tuple[float, int] | None = None
 
-    def __init__(self, unit: str) -> None:
-        self._unit = unit
-        self._first: tuple[float, int] | None = None
-
-    def see(self, done: int) -> None:
-        """Count from here if nothing was seen before, or if it begins anew."""
-        if self._first is None or done < self._first[1]:
-            self._first = (time.monotonic(), done)
-
-    def words(self, done: int, total: int) -> str:
-        """The amount, the rate since it was first seen, and the time left."""
-        assert self._first is not None, "see comes first"
-        if self._unit == "bytes":
+    def words(done: int, total: int) -> str:
+        nonlocal first
+        if first is None or done < first[1]:  # it begins, or begins anew
+            first = (time.monotonic(), done)
+        amount = f"{done:,} of {counted(total, unit.removesuffix('s'))}"
+        if unit == "bytes":
             amount = f"{mebibytes(done)} of {mebibytes(total)}"
-        else:
-            amount = f"{done:,} of {counted(total, self._unit.removesuffix('s'))}"
-        seconds, before = time.monotonic() - self._first[0], self._first[1]
+        seconds, before = time.monotonic() - first[0], first[1]
         if seconds <= SECONDS_BEFORE_RATE or done == before:
             return amount
         rate = (done - before) / seconds
-        return f"{amount}  {_speed(rate, self._unit)}  {duration((total - done) / rate)} left"
+        return f"{amount}  {_speed(rate, unit)}  {duration((total - done) / rate)} left"
+
+    return words
 
 
 def _speed(rate: float, unit: str) -> str:

@@ -33,7 +33,6 @@ def serve(
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
-            "--allow-host",
             metavar="NAME",
             help="A further name that requests may give this server. May be repeated.",
         ),

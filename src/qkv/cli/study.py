@@ -21,9 +21,7 @@ PRINTED_ROWS, LAST_ROWS = 48, 8
 OutOption = Annotated[
     Path | None,
     typer.Option(
-        "--out",
-        metavar="FOLDER",
-        help="Where study.json and the figure go; studies/NAME by default.",
+        metavar="FOLDER", help="Where study.json and the figure go; studies/NAME by default."
     ),
 ]
 

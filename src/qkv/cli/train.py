@@ -19,7 +19,7 @@ from qkv.cli.options import (
 from qkv.errors import QKVError
 
 if TYPE_CHECKING:
-    from qkv.runs import Run
+    from qkv.training.training_settings import Recipe
 
 TRY = (
     "try qkv train fashion-mnist, qkv train imdb, qkv train vision --data FOLDER, or qkv train "
@@ -74,55 +74,48 @@ def train(
                 "--resume goes on with a run as it was started and takes no " + ", ".join(extra),
                 remedy="leave out all but --data, or start a new run without --resume",
             )
-        from qkv.cli.progress import make_reporter
-        from qkv.training import train as experiment
-
-        with make_reporter() as reporter:
-            run = experiment.resume(resume, data=data, reporter=reporter)
     elif len(tasks) != 1:
         found = f"there are {len(tasks)}: {', '.join(tasks)}" if tasks else "it is missing"
         raise QKVError(f"qkv train takes one TASK, and {found}", remedy=TRY)
+    from qkv.cli.data import refuse_other_kind
+    from qkv.cli.progress import make_reporter
+    from qkv.cli.run_output import print_run
+    from qkv.training import train as experiment
+
+    if resume is not None:
+        with make_reporter() as reporter:
+            run = experiment.resume(resume, data=data, reporter=reporter)
     else:
         if seed is not None:
             overrides.append(f"seed={seed}")
-        # Names are quoted, as one may look like a number.
-        columns = [
-            f"data.{key}={json.dumps(name, ensure_ascii=False)}"
-            for key, name in (("text_column", text_column), ("label_column", label_column))
-            if name is not None
-        ]
-        run = _train(tasks[0], recipe, overrides, columns, data, out, skip_bad)
-
-    from qkv.cli.run_output import print_run
+        chosen = _recipe(
+            tasks[0], recipe, overrides, text_column=text_column, label_column=label_column
+        )
+        if data is not None:
+            refuse_other_kind(data, chosen)
+        with make_reporter() as reporter:
+            run = experiment.train(chosen, out=out, data=data, skip_bad=skip_bad, reporter=reporter)
 
     print_run(run, as_json=as_json)
 
 
-def _train(
-    task: str,
-    recipe: str | None,
-    overrides: list[str],
-    columns: list[str],
-    data: Path | None,
-    out: Path | None,
-    skip_bad: bool,
-) -> Run:
-    from qkv.cli.data import refuse_other_kind, refuse_path_as_task
-    from qkv.cli.progress import make_reporter
-    from qkv.training import train as experiment
+def _recipe(task: str, name: str | None, overrides: list[str], **columns: str | None) -> Recipe:
+    from qkv.cli.data import refuse_path_as_task
     from qkv.training.recipe import load_recipe, recipe_families
 
     if task not in recipe_families():
         refuse_path_as_task(task)
-    chosen = load_recipe(task, recipe, overrides)
-    if columns:
-        if chosen.data.dataset != "table":
-            raise QKVError(
-                f"--text-column and --label-column are for tables, and {task} reads none",
-                remedy="leave them out, or try qkv train text --data TABLE",
-            )
-        chosen = load_recipe(task, recipe, [*overrides, *columns])
-    if data is not None:
-        refuse_other_kind(data, chosen)
-    with make_reporter() as reporter:
-        return experiment.train(chosen, out=out, data=data, skip_bad=skip_bad, reporter=reporter)
+    chosen = load_recipe(task, name, overrides)
+    given = {key: column for key, column in columns.items() if column is not None}
+    if not given:
+        return chosen
+    if chosen.data.dataset != "table":
+        raise QKVError(
+            f"--text-column and --label-column are for tables, and {task} reads none",
+            remedy="leave them out, or try qkv train text --data TABLE",
+        )
+    # Quoted, as a name may look like a number.
+    quoted = (
+        f"data.{key}={json.dumps(column, ensure_ascii=False)}" for key, column in given.items()
+    )
+    return load_recipe(task, name, [*overrides, *quoted])

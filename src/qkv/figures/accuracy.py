@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from qkv.figures.style import BLUE, INK, MUTED, VERMILLION, house_style, new_figure, settle
+from qkv.figures.style import BLUE, INK, MUTED, VERMILLION, house_style, new_figure, note_at, settle
 
 _COLOURS = {"softmax": BLUE, "linear": VERMILLION}
 _OFFSET = {"softmax": -0.2, "linear": 0.2}
@@ -18,11 +18,7 @@ _BAR = 0.36
 
 @house_style()
 def draw_accuracy(document: Mapping[str, Any]) -> Figure:
-    """Test accuracy with its 95 % interval, and seconds an epoch, by sequence length.
-
-    Args:
-        document: of the study "quality"; its `arms`, `pairs` and `settings` are drawn.
-    """
+    """Test accuracy with its 95 % interval, and seconds an epoch, by sequence length."""
     arms, pairs = document["arms"], document["pairs"]
     place = {pair["patch_size"]: number for number, pair in enumerate(pairs)}
     width = max(8.6, 1.8 + 3.4 * len(pairs))  # inches; a label below the axis takes 1.5
@@ -38,7 +34,7 @@ def draw_accuracy(document: Mapping[str, Any]) -> Figure:
         axes.set_xticks(range(len(pairs)), labels)
         axes.set_xlim(-0.6, len(pairs) - 0.4)
         axes.tick_params(axis="x", length=0)
-        axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
+        axes.grid(axis="y")
     settings = document["settings"]
     seeds = len(settings["seeds"])
     figure.suptitle(
@@ -64,26 +60,13 @@ def _draw_accuracy(axes: Axes, arms: Sequence[Mapping[str, Any]], place: Mapping
         value = 100 * arm["test_accuracy"]
         low, high = (100 * end for end in arm["interval_95"])
         colour = _COLOURS[arm["kernel"]]
-        axes.errorbar(
-            *(middle, value),
-            [[value - low], [high - value]],
-            fmt="o",
-            color=colour,
-            markersize=7,
-            capsize=4,
-            linewidth=1.6,
-        )
+        reach = [[value - low], [high - value]]
+        look: dict[str, Any] = {"fmt": "o", "markersize": 7, "capsize": 4, "linewidth": 1.6}
+        axes.errorbar(middle, value, reach, color=colour, **look)
         if len(arm["test_accuracies"]) > 1:
             seeds = [100 * share for share in arm["test_accuracies"]]
             axes.plot([middle + 0.1] * len(seeds), seeds, "_", color=MUTED, markersize=9)
-        axes.annotate(
-            f"{value:.2f} %",
-            (middle, high),
-            (0, 6),
-            textcoords="offset points",
-            ha="center",
-            color=INK,
-        )
+        note_at(axes, f"{value:.2f} %", (middle, high), (0, 6), ha="center", color=INK)
     axes.margins(y=0.2)
     axes.set(ylabel="Test accuracy (%)", title="Accuracy, with 95 % interval")
 
@@ -93,11 +76,11 @@ def _draw_time(axes: Axes, arms: Sequence[Mapping[str, Any]], place: Mapping[int
         middle = place[arm["patch_size"]] + _OFFSET[arm["kernel"]]
         seconds = arm["seconds_per_epoch"]
         axes.bar(middle, seconds, _BAR, color=_COLOURS[arm["kernel"]])
-        axes.annotate(
+        note_at(
+            axes,
             f"{seconds:,.0f} s" if seconds >= 100 else f"{seconds:.3g} s",
             (middle, seconds),
             (0, 4),
-            textcoords="offset points",
             ha="center",
             color=INK,
         )

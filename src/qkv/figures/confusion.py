@@ -14,7 +14,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter
 
 from qkv.errors import ShapeError
-from qkv.figures.style import MUTED, house_style, ink_on, new_figure, settle, short_name
+from qkv.figures.style import MUTED, house_style, ink_on, new_figure, settle, short_name, tilt_names
 
 _POINTS = 72.0  # an inch
 _NAME_LIMIT = 28
@@ -72,9 +72,8 @@ def draw_confusion(
     ticks = range(0, classes, every)
     axes.set_xticks(ticks, names[::every], fontsize=name_size)
     axes.set_yticks(ticks, names[::every], fontsize=name_size)
-    for label in axes.get_xticklabels() if tilt else ():
-        label.set(rotation=tilt, rotation_mode="anchor", ha="right")
-        label.set_verticalalignment("center" if tilt == 90 else "top")
+    if tilt:
+        tilt_names(axes, tilt)
     axes.tick_params(length=2 if every == 1 else 3)
     axes.set_title("Confusion matrix")
     figure.text((left + side / 2) / total[0], 0.12 / total[1], "Predicted", ha="center", size=10)
@@ -101,15 +100,8 @@ def _write_counts(
         return
     colours = np.asarray(image.cmap(image.norm(shares)))
     for (row, column), count in np.ndenumerate(counts):
-        axes.text(
-            column,
-            row,
-            str(count),
-            ha="center",
-            va="center",
-            size=size,
-            color=ink_on(colours[row, column]) if count else MUTED,
-        )
+        ink = ink_on(colours[row, column]) if count else MUTED
+        axes.text(column, row, str(count), ha="center", va="center", size=size, color=ink)
 
 
 def _largest_text(texts: Sequence[str], size: float) -> tuple[float, float]:

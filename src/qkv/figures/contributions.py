@@ -12,7 +12,7 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 
 from qkv.errors import ShapeError
-from qkv.figures.style import BLUE, INK, MUTED, VERMILLION, percent, short_name
+from qkv.figures.style import BLUE, INK, MUTED, VERMILLION, note_at, percent, short_name
 
 # As on the page: orange speaks against a class, and blue for it. What cannot tell for from against
 # has a colour of its own, so that nobody takes it for either.
@@ -30,11 +30,8 @@ _NAME_LIMIT = 16
 def colours_of(values: Any, *, signed: bool) -> ScalarMappable:
     """From contributions to colours: white is none or least of it, the ends are the strongest.
 
-    Blue speaks for the class, orange against it; violet is for what has no sign.
-
-    Args:
-        values: contributions of any shape, all finite.
-        signed: whether they tell for from against; if so, 0 is in the middle.
+    Blue speaks for the class, orange against it; violet is for what has no sign. If `signed`, 0 is
+    in the middle.
 
     Raises:
         ShapeError: there is no value, or one is not finite.
@@ -66,8 +63,7 @@ def label_bar(bar: Colorbar, unit: str, *, signed: bool) -> None:
     bar.set_ticks(ticks, labels=names)
     bar.ax.minorticks_off()
     bar.ax.tick_params(length=0, labelsize=8.5)
-    for spine in bar.ax.spines.values():
-        spine.set(edgecolor=MUTED, linewidth=0.6)
+    bar.ax.spines[:].set(edgecolor=MUTED, linewidth=0.6)
     level = bar.orientation == "horizontal"
     # Beside an upright bar stands the number of its end, and needs room below the title.
     size, pad = (8.5, 5.0) if level else (9.0, 13.0)
@@ -125,11 +121,11 @@ def draw_top_classes(axes: Axes, document: Mapping[str, Any]) -> None:
     for place, name in zip(places, names, strict=True):
         share = probabilities[name]
         within = share > 0.6  # where the bar is long enough to hold its number
-        axes.annotate(
+        note_at(
+            axes,
             share_of_one(share),
             (share, place),
             (-5 if within else 4, 0),
-            textcoords="offset points",
             ha="right" if within else "left",
             va="center",
             size=8.5,
@@ -139,8 +135,7 @@ def draw_top_classes(axes: Axes, document: Mapping[str, Any]) -> None:
     for tick, name in zip(axes.get_yticklabels(), names, strict=True):
         tick.set_fontweight("bold" if name == label else "normal")
     axes.set_ylim(max(len(names), 2) - 0.4, -0.6)
-    axes.set_xlim(0, 1)
-    axes.set_xticks([])
+    axes.set(xlim=(0, 1), xticks=[])
     axes.tick_params(axis="y", length=0)
     axes.spines["bottom"].set_visible(False)
     axes.set_title("Probabilities", size=9, loc="left")

@@ -6,11 +6,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from qkv.figures.style import BLUE, INK, MUTED, VERMILLION, house_style, new_figure, settle
+from qkv.figures.style import BLUE, INK, MUTED, VERMILLION, house_style, new_figure, note_at, settle
 
 # x1 and x3 mirror each other: one curve serves both, and x1's points.
 _DRAWN = ((0, "x1 and x3", BLUE, "o", "1"), (1, "x2", VERMILLION, "s", "√10"))
@@ -23,23 +24,12 @@ _SUPERSCRIPTS = str.maketrans("−0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 @house_style()
 def draw_copying(document: Mapping[str, Any]) -> Figure:
-    """Relative errors against β, exact and measured, with the law; and their ratios to it.
-
-    Args:
-        document: of the study "copying"; its `points` and `curves` are drawn.
-    """
+    """Relative errors against β, exact and measured, with the law; and their ratios to it."""
     figure = new_figure(10.5, 5.0)
     errors, ratios = figure.subplots(1, 2, width_ratios=(1.25, 1))
     curves, points = document["curves"], document["points"]
-    errors.plot(
-        curves["beta"],
-        curves["log10_law"],
-        color=INK,
-        linestyle="--",
-        linewidth=1,
-        zorder=2.5,
-        label="law e^(−β²)",
-    )
+    law: dict[str, Any] = {"color": INK, "linestyle": "--", "linewidth": 1, "label": "law e^(−β²)"}
+    errors.plot(curves["beta"], curves["log10_law"], zorder=2.5, **law)
     for token, name, colour, marker, limit in _DRAWN:
         own = [point for point in points if point["token"] == token + 1]
         look = {"color": colour, "marker": marker, "linestyle": "none", "markersize": 6.5}
@@ -48,24 +38,20 @@ def draw_copying(document: Mapping[str, Any]) -> Figure:
         ratios.plot(curves["beta"], curves["error_over_law"][token], color=colour)
         seen = [point for point in own if point["error_over_law"] is not None]
         betas = [point["beta"] for point in seen]
-        measured = [math.log10(p["error_over_law"]) + _log10_law(p["beta"]) for p in seen]
+        ratio = [point["error_over_law"] for point in seen]
+        measured = np.log10(ratio) - np.square(betas) / math.log(10)
         edge = {"markeredgecolor": "white", "zorder": 3}
         if seen:
             errors.plot(betas, measured, label=f"{name}, measured", **look, **edge)
-            ratios.plot(betas, [point["error_over_law"] for point in seen], **look, **edge)
+            ratios.plot(betas, ratio, **look, **edge)
         unseen = [point for point in own if point["error_over_law"] is None]
         if unseen:
-            errors.plot(
-                [point["beta"] for point in unseen],
-                [point["log10_error"] for point in unseen],
-                label=f"{name}, not measurable",
-                fillstyle="none",
-                **look,
-            )
+            at, exact = zip(*((p["beta"], p["log10_error"]) for p in unseen), strict=True)
+            label = f"{name}, not measurable"
+            errors.plot(at, exact, label=label, fillstyle="none", **look)
         _draw_limit(ratios, document["figures"]["limits_of_error_over_law"][token], limit, colour)
-    errors.set_title("Copy error as a share of the token's length")
+    errors.set(title="Copy error as a share of the token's length", ylabel="‖y − x‖ / ‖x‖")
     ratios.set_title("The same over e^(−β²)")
-    errors.set_ylabel("‖y − x‖ / ‖x‖")
     errors.yaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
     errors.yaxis.set_major_formatter(FuncFormatter(_power_of_ten))
     lowest = min(point["log10_error"] for point in points)
@@ -74,23 +60,20 @@ def draw_copying(document: Mapping[str, Any]) -> Figure:
     _draw_floors(errors)
     for axes in (errors, ratios):
         _finish(axes, curves["beta"])
-    columns = 5 if len(errors.get_legend_handles_labels()[0]) <= 5 else 4
-    figure.legend(*errors.get_legend_handles_labels(), loc="outside lower center", ncols=columns)
+    legend = errors.get_legend_handles_labels()
+    columns = 5 if len(legend[0]) <= 5 else 4
+    figure.legend(*legend, loc="outside lower center", ncols=columns)
     return settle(figure)
-
-
-def _log10_law(beta: float) -> float:
-    return -(beta**2) / math.log(10)
 
 
 def _draw_limit(axes: Axes, limit: float, name: str, colour: str) -> None:
     axes.axhline(limit, color=colour, linewidth=0.9, linestyle=":")
-    axes.annotate(
+    note_at(
+        axes,
         f"limit {name}",
         (0.99, limit),
         (0, 8),
         xycoords=("axes fraction", "data"),
-        textcoords="offset points",
         ha="right",
         color=colour,
     )
@@ -103,12 +86,12 @@ def _draw_floors(axes: Axes) -> None:
         # Two such lines in the top of a deep figure would run into each other.
         if bottom < level and (top - level) > 0.04 * (top - bottom):
             axes.axhline(level, color=MUTED, linewidth=0.9, linestyle="-.")
-            axes.annotate(
+            note_at(
+                axes,
                 text,
                 (0.015, level),
                 (0, -3),
                 xycoords=("axes fraction", "data"),
-                textcoords="offset points",
                 va="top",
                 color=MUTED,
                 size=8,
@@ -120,9 +103,8 @@ def _finish(axes: Axes, grid: list[float]) -> None:
     if grid[2] - grid[1] > 1.001 * (grid[1] - grid[0]):
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.set_xlim(grid[0], grid[-1])
-    axes.set_xlabel("β, the norm of a, b, c and d")
-    axes.grid(color="#DDDDDD", linewidth=0.6)
+    axes.set(xlim=(grid[0], grid[-1]), xlabel="β, the norm of a, b, c and d")
+    axes.grid()
 
 
 def _power_of_ten(value: float, _: int) -> str:

@@ -38,7 +38,9 @@ def draw_curves(
             run logged twice counts once, the later line.
         epochs: the epochs of run.json; figures that are absent, None or not finite are left out.
     """
-    steps_an_epoch = _steps_an_epoch(log_steps) if epochs else 1.0
+    # The smallest number of steps an epoch that agrees with every logged (step, epoch).
+    least = (math.ceil(line["step"] / line["epoch"]) for line in log_steps) if epochs else ()
+    steps_an_epoch = max((1, *least))
     unit = "Epoch" if epochs else "Step"
     figure = new_figure(10, 4.6)
     loss_axes, accuracy_axes = figure.subplots(1, 2)
@@ -65,7 +67,7 @@ def draw_curves(
 
 def _finish(axes: Axes, unit: str) -> None:
     axes.set_xlabel(unit)
-    axes.grid(color="#DDDDDD", linewidth=0.6)
+    axes.grid()
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
     handles, labels = axes.get_legend_handles_labels()
     if not handles:
@@ -116,11 +118,6 @@ def _points(lines: Sequence[Mapping[str, Any]], x: str, y: str) -> Points:
             values[line[x]] = value
     pairs = np.array(sorted(values.items()), dtype=np.float64).reshape(-1, 2)
     return pairs[:, 0], pairs[:, 1]
-
-
-def _steps_an_epoch(log_steps: Sequence[Mapping[str, Any]]) -> float:
-    """The smallest number of steps an epoch that agrees with every logged (step, epoch)."""
-    return max((math.ceil(line["step"] / line["epoch"]) for line in log_steps), default=1) or 1
 
 
 def _smoothed(points: Points) -> Points:

@@ -33,7 +33,8 @@ from qkv.figures.text_layout import (
     pieces_of,
 )
 
-_WIDTH, _HEIGHT, _EDGE = 10.0, 6.2, 0.25  # inches
+_WIDTH, _EDGE = 10.0, 0.25  # inches
+_HEIGHT = 6.2
 _IMAGE, _IMAGE_TOP = 2.75, 0.82
 _BELOW = 3.92
 # How much of a colour is left where the image is black.
@@ -89,13 +90,8 @@ def tinted(
 ) -> npt.NDArray[np.float64]:
     """The colours of the heat with the lights and shadows of the image.
 
-    Args:
-        pixels: (height, width) or (height, width, 3).
-        heat: (height, width).
-        colours: from heat to colours.
-
-    Returns:
-        (height, width, 3), from 0 to 1.
+    Pixels are (height, width) or (height, width, 3), heat is (height, width); the result is
+    (height, width, 3), from 0 to 1.
     """
     grey = pixels if pixels.ndim == 2 else pixels @ np.array([0.299, 0.587, 0.114])
     light = _DARKEST + (1 - _DARKEST) * grey / 255
@@ -103,7 +99,6 @@ def tinted(
     return painted
 
 
-_TEXT_EXPLANATION_WIDTH, _TEXT_EXPLANATION_EDGE = 10.0, 0.25  # inches
 _LINE = 0.235
 _MOST_LINES = 34
 _TOP, _BAR, _BOTTOM = 0.84, 0.95, 2.4
@@ -134,7 +129,7 @@ def draw_text_explanation(document: Mapping[str, Any]) -> Figure:
     signed = bool(document["signed"])
     colours = colours_of(values, signed=signed)
     font = FontProperties(size=9.5)
-    room = _TEXT_EXPLANATION_WIDTH - 2 * _TEXT_EXPLANATION_EDGE
+    room = _WIDTH - 2 * _EDGE
     placed = lay_out_what_matters(
         pieces_of(drawable(document["text"], known_letters()), words),
         np.abs(values).tolist(),
@@ -145,25 +140,19 @@ def draw_text_explanation(document: Mapping[str, Any]) -> Figure:
     body = _LINE * (placed[-1].line + 1 if placed else 1)
     under = _TOP + body
     below = under + _BAR
-    sheet = Sheet(_TEXT_EXPLANATION_WIDTH, below + _BOTTOM)
-    sheet.write(_TEXT_EXPLANATION_EDGE, 0.3, headline(document), size=12.5, weight="bold")
-    sheet.write(_TEXT_EXPLANATION_EDGE, 0.58, method_title(document), size=9, color=MUTED)
-    page = sheet.axes(_TEXT_EXPLANATION_EDGE, _TOP, room, body)
+    sheet = Sheet(_WIDTH, below + _BOTTOM)
+    sheet.write(_EDGE, 0.3, headline(document), size=12.5, weight="bold")
+    sheet.write(_EDGE, 0.58, method_title(document), size=9, color=MUTED)
+    page = sheet.axes(_EDGE, _TOP, room, body)
     page.set(xlim=(0, room), ylim=(body, 0))
     page.axis("off")
     _draw_words(page, placed, values, document["read"], colours, font)
-    bar_axes = sheet.axes(
-        _TEXT_EXPLANATION_WIDTH - _TEXT_EXPLANATION_EDGE - 3.0, under + 0.34, 3.0, 0.1
-    )
+    bar_axes = sheet.axes(_WIDTH - _EDGE - 3.0, under + 0.34, 3.0, 0.1)
     bar = sheet.figure.colorbar(colours, cax=bar_axes, orientation="horizontal")
     label_bar(bar, document["unit"], signed=signed)
     for number, note in enumerate(_notes(placed, words, document["read"])):
-        sheet.write(
-            _TEXT_EXPLANATION_EDGE, under + 0.24 + 0.19 * number, note, size=8.5, color=MUTED
-        )
-    write_sentence(
-        sheet, (_TEXT_EXPLANATION_EDGE, below), room, document["faithfulness"], "the shading"
-    )
+        sheet.write(_EDGE, under + 0.24 + 0.19 * number, note, size=8.5, color=MUTED)
+    write_sentence(sheet, (_EDGE, below), room, document["faithfulness"], "the shading")
     bars, deletion, insertion = (
         sheet.axes(left, below + 0.45, wide, 1.4) for left, wide in _PANELS
     )
@@ -219,11 +208,7 @@ def _notes(placed: Sequence[Placed], words: Sequence[Any], read: int) -> list[st
 
 
 def draw_explanation(document: Mapping[str, Any]) -> Figure:
-    """The figure of an explanation.
-
-    Args:
-        document: `Explanation.document()`; its `task` chooses the figure.
-    """
+    """The figure of an `Explanation.document()`, by its `task`."""
     if document["task"] == "text":
         return draw_text_explanation(document)
     return draw_image_explanation(document)

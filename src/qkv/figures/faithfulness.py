@@ -9,21 +9,15 @@ from matplotlib.axes import Axes
 from matplotlib.font_manager import FontProperties
 
 from qkv.figures.style import BLUE, INK, MUTED, PALETTE
-from qkv.figures.text_layout import Piece, Sheet, lay_out, measure_with
+from qkv.figures.text_layout import Sheet, measure_with, wrapped
 
-_GRID = "#DDDDDD"
 _MORE_DECIMALS = 4
 _WARNING = PALETTE[9]
 _LINE = 0.19  # inches
 
 
 def faithfulness_sentence(faithfulness: Mapping[str, Any], marks: str = "the map") -> str:
-    """What the faithfulness of an explanation means, for people.
-
-    Args:
-        faithfulness: as in an explanation's document.
-        marks: what shows the explanation: `the map`, `the shading`.
-    """
+    """What the faithfulness of a document means; `marks` is "the map" or "the shading"."""
     if not faithfulness["beats_random"]:
         mine, chance = _apart(faithfulness["deletion_area"], faithfulness["random_deletion_area"])
         return (
@@ -50,32 +44,19 @@ def write_sentence(
     faithfulness: Mapping[str, Any],
     marks: str,
 ) -> None:
-    """Write the sentence on a sheet, on two lines if it must be; one that warns stands out.
+    """Write the sentence on as many lines of `width` inches as needed; a warning stands out.
 
-    Args:
-        sheet: where.
-        place: inches from its left edge, and from its top to the middle of the sentence.
-        width: of a line, in inches.
-        faithfulness: as in an explanation's document.
-        marks: as for `faithfulness_sentence`.
+    `place` is inches from the left edge, and from the top to the middle of the sentence.
     """
     sentence = faithfulness_sentence(faithfulness, marks)
+    sentence = f"{sentence[0].upper()}{sentence[1:]}."
     good = faithfulness["beats_random"]
     font = FontProperties(size=9.5, weight="normal" if good else "bold")
-    words = [Piece(word, None, True) for word in f"{sentence}.".split()]
-    lines: dict[int, list[str]] = {}
-    for placed in lay_out(words, width, measure_with(font)):
-        lines.setdefault(placed.line, []).append(placed.letters)
+    lines = wrapped(sentence.split(), width, measure_with(font))
     left, middle = place
-    for number, line in enumerate(lines.values()):
-        text = " ".join(line)
-        sheet.write(
-            left,
-            middle + _LINE * (number - (len(lines) - 1) / 2),
-            f"{text[0].upper()}{text[1:]}" if number == 0 else text,
-            fontproperties=font,
-            color=INK if good else _WARNING,
-        )
+    for number, line in enumerate(lines, start=1):
+        height = middle + _LINE * (number - (len(lines) + 1) / 2)
+        sheet.write(left, height, line, fontproperties=font, color=INK if good else _WARNING)
 
 
 def draw_curves(
@@ -84,26 +65,19 @@ def draw_curves(
     """Probability while parts are taken away, and while they come back, beside random orders.
 
     The area between an order and random ones is tinted, so that the eye sees what the numbers say:
-    they are the areas below the curves.
-
-    Args:
-        deletion: where the first goes.
-        insertion: where the second goes.
-        faithfulness: as in an explanation's document.
-        parts: what is taken away, in the plural.
+    they are the areas below the curves. `parts` names what is taken away, in the plural.
     """
     curves = faithfulness["curves"]
     fractions = [100 * fraction for fraction in curves["fractions"]]
     names = ("deletion", "insertion", "random_deletion", "random_insertion")
-    top = _top(max(max(curves[name]) for name in names))
-    for axes, name, what in (
-        (deletion, "deletion", "taken away"),
-        (insertion, "insertion", "put back"),
-    ):
+    highest = max(max(curves[name]) for name in names)
+    # The axis ends at 1, or lower where all curves would lie at its foot.
+    top = next((top for top in (0.0002, 0.002, 0.02, 0.1, 0.2) if highest <= top), 1.0)
+    both = ((deletion, "deletion", "taken away"), (insertion, "insertion", "put back"))
+    for axes, name, what in both:
         own, chance = curves[name], curves[f"random_{name}"]
-        area, random_area = _apart(
-            faithfulness[f"{name}_area"], faithfulness[f"random_{name}_area"]
-        )
+        areas = faithfulness[f"{name}_area"], faithfulness[f"random_{name}_area"]
+        area, random_area = _apart(*areas)
         axes.fill_between(fractions, own, chance, color=BLUE, alpha=0.13, linewidth=0)
         (random_line,) = axes.plot(
             fractions, chance, color=MUTED, linestyle=(0, (4, 2)), linewidth=1.3, clip_on=False
@@ -126,20 +100,10 @@ def draw_curves(
             fontsize=8.3,
         )
         axes.set_xlabel(f"strongest {parts} {what} (%)", size=9)
-        axes.set_xlim(0, 100)
-        axes.set_ylim(0, top)
-        axes.set_xticks([0, 25, 50, 75, 100])
-        axes.set_yticks([0, top / 2, top])
-        axes.grid(axis="y", color=_GRID, linewidth=0.6)
+        axes.set(xlim=(0, 100), ylim=(0, top))
+        axes.set(xticks=[0, 25, 50, 75, 100], yticks=[0, top / 2, top])
+        axes.grid(axis="y")
     deletion.set_ylabel("probability", size=9)
-
-
-def _top(highest: float) -> float:
-    """Where the axis of probability ends: at 1, or lower where all would lie at its foot."""
-    for top in (0.0002, 0.002, 0.02, 0.1, 0.2):
-        if highest <= top:
-            return top
-    return 1.0
 
 
 def _apart(one: float, other: float) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -20,6 +21,7 @@ from qkv.figures.style import (
     VERMILLION,
     house_style,
     new_figure,
+    note_at,
     settle,
 )
 
@@ -63,18 +65,15 @@ def draw_linear_attention(document: Mapping[str, Any]) -> Figure:
 
     At its right end every line is named with its fitted exponent; where the forward pass of linear
     attention catches up with softmax attention, a vertical line stands.
-
-    Args:
-        document: of the study "linear-attention".
     """
+    lengths = document["settings"]["lengths"]
     figure = new_figure(13.5, 6.0)
     time_axes, memory_axes = figure.subplots(1, 2)
     _draw_curves(time_axes, _curves(document, "time", "milliseconds", 1.0))
     _draw_curves(memory_axes, _curves(document, "memory", "extra_bytes", 1 / _MIB))
-    _draw_crossings(time_axes, document["crossings"], document["settings"]["lengths"])
+    _draw_crossings(time_axes, document["crossings"], lengths)
     time_axes.set(title="Time of one call", ylabel="milliseconds")
     memory_axes.set(title="Memory beyond inputs and results", ylabel="MiB")
-    lengths = document["settings"]["lengths"]
     for axes in (time_axes, memory_axes):
         _finish(axes, lengths)
     threads = document["machine"]["threads"]
@@ -84,8 +83,8 @@ def draw_linear_attention(document: Mapping[str, Any]) -> Figure:
         size=11,
     )
     handles = [
-        Line2D([], [], color=MUTED, linestyle=_DASHES["forward"], label="forward"),
-        Line2D([], [], color=MUTED, linestyle=_DASHES["train"], label="forward + backward"),
+        Line2D([], [], color=MUTED, linestyle=dashes, label=name)
+        for dashes, name in zip(_DASHES.values(), ("forward", "forward + backward"), strict=True)
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, handlelength=3)
     return settle(figure)
@@ -94,19 +93,17 @@ def draw_linear_attention(document: Mapping[str, Any]) -> Figure:
 def _curves(document: Mapping[str, Any], cost: str, field: str, unit: float) -> list[_Curve]:
     fits = {(fit["kernel"], fit["work"]): fit[cost] for fit in document["exponents"]}
     curves = []
-    for kernel in _LOOKS:
-        for work in _DASHES:
-            # A cost of nothing has no place in logarithms.
-            points = [
-                (row["tokens"], row[field] * unit)
-                for row in document["measurements"]
-                if (row["kernel"], row["work"]) == (kernel, work) and row[field]
-            ]
-            if points:
-                fit = fits.get((kernel, work))
-                tokens, costs = (list(column) for column in zip(*points, strict=True))
-                exponent = None if fit is None else fit["exponent"]
-                curves.append(_Curve(kernel, work, tokens, costs, exponent))
+    for kernel, work in itertools.product(_LOOKS, _DASHES):
+        # A cost of nothing has no place in logarithms.
+        points = {
+            row["tokens"]: row[field] * unit
+            for row in document["measurements"]
+            if (row["kernel"], row["work"]) == (kernel, work) and row[field]
+        }
+        if points:
+            fit = fits.get((kernel, work))
+            exponent = None if fit is None else fit["exponent"]
+            curves.append(_Curve(kernel, work, [*points], [*points.values()], exponent))
     return curves
 
 
@@ -117,17 +114,9 @@ def _draw_curves(axes: Axes, curves: Sequence[_Curve]) -> None:
         return
     for curve in curves:
         look = _LOOKS[curve.kernel]
-        axes.plot(
-            curve.tokens,
-            curve.costs,
-            color=look.colour,
-            linestyle=_DASHES[curve.work],
-            linewidth=1.6,
-            marker=look.marker,
-            markersize=5,
-            markeredgecolor="white",
-            markeredgewidth=0.6,
-        )
+        (line,) = axes.plot(curve.tokens, curve.costs, color=look.colour, linewidth=1.6)
+        line.set(linestyle=_DASHES[curve.work], marker=look.marker, markersize=5)
+        line.set(markeredgecolor="white", markeredgewidth=0.6)
     costs = [cost for curve in curves for cost in curve.costs]
     low, high = np.log10(min(costs)), np.log10(max(costs))
     decades = max(high - low, 0.5)
@@ -195,12 +184,12 @@ def _draw_crossings(
     for row, one in enumerate(sorted(found, key=lambda one: one["tokens"])):
         look, left = _LOOKS[one["against"]], one["tokens"] > middle
         axes.axvline(one["tokens"], color=look.colour, linewidth=1.1, linestyle=":", zorder=1)
-        axes.annotate(
+        note_at(
+            axes,
             f"linear overtakes {one['against']} at T = {one['tokens']:,}",
             (one["tokens"], 0.08 - 0.05 * row),
             (-5 if left else 5, 0),
             xycoords=("data", "axes fraction"),
-            textcoords="offset points",
             ha="right" if left else "left",
             va="center",
             size=8.5,
@@ -219,7 +208,7 @@ def _finish(axes: Axes, lengths: Sequence[int]) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axes.set_xlabel("T (tokens)")
-    axes.grid(color="#DDDDDD", linewidth=0.6)
+    axes.grid()
 
 
 def _fitted_over(document: Mapping[str, Any]) -> str:

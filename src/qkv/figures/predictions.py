@@ -20,6 +20,7 @@ from qkv.figures.style import (
     percent,
     settle,
     short_name,
+    tilt_names,
 )
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -36,10 +37,7 @@ _NAME_LIMIT = 22
 
 @house_style()
 def draw_predictions(
-    images: UInt8Array,
-    labels: IntegerArray,
-    probabilities: FloatArray,
-    class_names: Sequence[str],
+    images: UInt8Array, labels: IntegerArray, probabilities: FloatArray, class_names: Sequence[str]
 ) -> Figure:
     """The first three images, their truth above, their predicted probabilities below.
 
@@ -77,21 +75,11 @@ def draw_predictions(
 
 @house_style()
 def draw_mistakes(
-    images: UInt8Array,
-    labels: IntegerArray,
-    probabilities: FloatArray,
-    class_names: Sequence[str],
+    images: UInt8Array, labels: IntegerArray, probabilities: FloatArray, class_names: Sequence[str]
 ) -> Figure:
     """Up to sixteen wrongly classified images, truth and prediction under each.
 
-    Args:
-        images: (images, channels, height, width) pixels, most confident mistake first.
-        labels: (images,) true class of each image.
-        probabilities: (images, classes), each row a distribution.
-        class_names: the name of each class, in label order.
-
-    Raises:
-        ShapeError: shapes disagree, or there is no image.
+    Arguments and errors as of `draw_predictions`, most confident mistake first.
     """
     _check(images, labels, probabilities, class_names)
     shown = min(_MOST_MISTAKES, len(images))
@@ -134,33 +122,23 @@ def _draw_bars(
         axes.set_title(
             f"{_BARS_OF_MANY} of {len(class_names)} classes, most probable first", size=9
         )
-    axes.bar(
-        range(len(classes)),
-        probabilities[classes],
-        color=[colours[number] for number in classes],
-        edgecolor=INK,
-        linewidth=0.5,
-        width=0.8,
-    )
-    axes.set_ylim(0, 1)
-    axes.set_xlim(-0.6, len(classes) - 0.4)
-    axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
+    places, shades = range(len(classes)), [colours[number] for number in classes]
+    axes.bar(places, probabilities[classes], color=shades, edgecolor=INK, linewidth=0.5)
+    axes.set(xlim=(-0.6, len(classes) - 0.4), ylim=(0, 1))
+    axes.grid(axis="y")
     names = [short_name(class_names[number], _NAME_LIMIT) for number in classes]
-    axes.set_xticks(range(len(classes)), names)
+    axes.set_xticks(places, names)
     axes.tick_params(axis="x", length=0)
     # Few short names lie flat; otherwise they hang so that each stays under its bar.
     if sum(map(len, names)) > 36:
-        tilt = 45 if len(classes) <= 12 and max(map(len, names)) <= 14 else 90
-        for label in axes.get_xticklabels():
-            label.set(rotation=tilt, rotation_mode="anchor", ha="right")
-            label.set_verticalalignment("center" if tilt == 90 else "top")
+        tilt_names(axes, 45 if len(classes) <= 12 and max(map(len, names)) <= 14 else 90)
     for label, number in zip(axes.get_xticklabels(), classes, strict=True):
         if number == truth:
             label.set_fontweight("bold")
 
 
 def _height_inches(images: UInt8Array, widest: float) -> float:
-    """How high images need their row to be, `widest` inches wide and no higher than that."""
+    """Of a row of images `widest` inches wide, and no higher than that."""
     height, width = images.shape[2:]
     aspect: float = height / width
     return widest * min(1.0, max(0.35, aspect))
@@ -176,26 +154,18 @@ def _show(axes: Axes, image: UInt8Array) -> None:
 
 
 def _check(
-    images: UInt8Array,
-    labels: IntegerArray,
-    probabilities: FloatArray,
-    class_names: Sequence[str],
+    images: UInt8Array, labels: IntegerArray, probabilities: FloatArray, class_names: Sequence[str]
 ) -> None:
     if images.ndim != 4 or images.shape[1] not in (1, 3) or images.dtype != np.uint8:
         raise ShapeError(
             f"images of shape {images.shape} and type {images.dtype}",
             remedy="pass uint8 (images, 1 or 3 channels, height, width)",
         )
-    count = len(images)
-    if (
-        count == 0
-        or labels.shape != (count,)
-        or probabilities.shape != (count, len(class_names))
-        or labels.min() < 0
-        or labels.max() >= len(class_names)
-    ):
+    count, classes = len(images), len(class_names)
+    matching = labels.shape == (count,) and probabilities.shape == (count, classes)
+    if count == 0 or not matching or labels.min() < 0 or labels.max() >= classes:
         raise ShapeError(
             f"{count} images, labels of shape {labels.shape}, probabilities of shape "
-            f"{probabilities.shape}, {len(class_names)} class names",
+            f"{probabilities.shape}, {classes} class names",
             remedy="pass at least one image, a valid label an image and a probability a class",
         )

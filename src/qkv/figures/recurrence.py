@@ -17,6 +17,7 @@ from qkv.figures.style import (
     ORANGE,
     house_style,
     new_figure,
+    note_at,
     settle,
     short_integer,
 )
@@ -31,9 +32,6 @@ def draw_recurrence(document: Mapping[str, Any]) -> Figure:
     """Signs of every x_k in every h_t, beside the values of h_t.
 
     Of more than 40 steps the first 40 are drawn, and the title says so.
-
-    Args:
-        document: of the study "recurrence"; its `sequence`, `states` and `figures` are drawn.
     """
     length = len(document["sequence"])
     values, states = document["sequence"][:_MAX_ROWS], document["states"][:_MAX_ROWS]
@@ -70,14 +68,8 @@ def _draw_signs(axes: Axes, values: Sequence[int], *, whole: bool) -> None:
             added = (t - k) % 2 == 0
             colour = BLUE if added else ORANGE
             axes.add_patch(Rectangle((k - 0.5, t - 0.5), 1, 1, facecolor=colour, edgecolor="white"))
-            axes.text(
-                *(k, t),
-                "+" if added else "−",
-                color="white" if added else INK,
-                size=size,
-                ha="center",
-                va="center_baseline",
-            )
+            sign, ink = ("+", "white") if added else ("−", INK)
+            axes.text(k, t, sign, color=ink, size=size, ha="center", va="center_baseline")
     if whole:
         axes.add_patch(
             Rectangle((0.5, count - 0.5), count, 1, fill=False, edgecolor=INK, linewidth=1.8)
@@ -94,7 +86,7 @@ def _draw_signs(axes: Axes, values: Sequence[int], *, whole: bool) -> None:
     names = [f"h_{t}" if t < count or not whole else f"h_{t} = h_T" for t in range(1, count + 1)]
     axes.set_yticks(range(1, count + 1), names, size=9 if count <= 20 else 7.5)
     axes.set(xlim=(0.5, count + 0.5), ylim=(count + 0.5, 0.5))
-    axes.set_xlabel("x_1 to x_T, in order" if whole else f"x_1 to x_{count}, in order", labelpad=9)
+    axes.set_xlabel(f"x_1 to x_{'T' if whole else count}, in order", labelpad=9)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
 
@@ -111,11 +103,11 @@ def _draw_path(axes: Axes, states: Sequence[int]) -> None:
     axes.scatter(scaled, rows, color=INK, s=22 if len(states) <= 20 else 10, zorder=2)
     size = 9 if len(states) <= 20 else 7
     for row, value, state in zip(rows, scaled, states, strict=True):
-        axes.annotate(
+        note_at(
+            axes,
             short_integer(state, 10),
             (value, row),
             (6 if state >= 0 else -6, 0),
-            textcoords="offset points",
             ha="left" if state >= 0 else "right",
             va="center",
             size=size,
@@ -126,5 +118,5 @@ def _draw_path(axes: Axes, states: Sequence[int]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=unit == 1))
     axes.tick_params(axis="y", length=0, labelleft=False)
     axes.spines["left"].set_visible(False)
-    axes.grid(axis="x", color="#DDDDDD", linewidth=0.6)
+    axes.grid(axis="x")
     axes.set_xlabel("h_t = x_t − h_(t−1)" + (f", in units of 10^{power}" if unit > 1 else ""))

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from qkv.evaluation.metrics import log_softmax
 from qkv.figures.calibration import draw_accuracy_by_length, draw_reliability
 from qkv.figures.confusion import draw_confusion
 from qkv.figures.curves import draw_curves
@@ -27,9 +28,7 @@ def draw_run_figures(
 ) -> list[Path]:
     """Draw a run into `folder`: curves, confusion, reliability, and what images or texts call for.
 
-    A run on images has predictions and mistakes; one on texts has mistakes and accuracy by length.
-    What a run does not have is left out: without a test it has its curves alone, without a mistake
-    no figure of mistakes. Such a figure of an earlier drawing is removed.
+    What a run does not have is left out, and such a figure of an earlier drawing is removed.
 
     Args:
         record: run.json.
@@ -75,12 +74,6 @@ def _image_figures(results: Tensors, class_names: Sequence[str]) -> dict[str, Fi
         if chosen is None or images is None or len(chosen) == 0:
             continue
         labels = results["test_labels"][chosen]
-        probabilities = _softmax(results["test_logits"][chosen])
+        probabilities = np.exp(log_softmax(results["test_logits"][chosen]))
         figures[name] = draw(images, labels, probabilities, class_names)
     return figures
-
-
-def _softmax(logits: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    shares: npt.NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
-    return shares

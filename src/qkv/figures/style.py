@@ -69,6 +69,8 @@ _SETTINGS: dict[str, Any] = {
     "figure.dpi": PNG_DPI,
     "figure.facecolor": "white",
     "font.size": 9,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.6,
     "legend.fontsize": 9,
     "legend.frameon": False,
     "path.simplify": True,
@@ -154,6 +156,18 @@ def bare(axes: Axes) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
+
+
+def note_at(axes: Axes, text: str, point: Any, offset: tuple[float, float], **look: Any) -> None:
+    """Write beside a point, `offset` in typographic points from it."""
+    axes.annotate(text, point, offset, textcoords="offset points", **look)
+
+
+def tilt_names(axes: Axes, degrees: int) -> None:
+    """Let the names below an axis hang at 45 or 90 degrees, each ending at its tick."""
+    for label in axes.get_xticklabels():
+        label.set(rotation=degrees, rotation_mode="anchor", ha="right")
+        label.set_verticalalignment("center" if degrees == 90 else "top")
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:

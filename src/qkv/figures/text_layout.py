@@ -56,45 +56,26 @@ _CONTEXT = 5
 
 @dataclass(frozen=True)
 class Piece:
-    """Letters that stand together.
+    """Letters that stand together."""
 
-    Attributes:
-        letters: without white space at the ends.
-        word: the index of the word that they belong to; None for what stands between words.
-        spaced: whether white space comes before.
-    """
-
-    letters: str
-    word: int | None
-    spaced: bool
+    letters: str  # without white space at the ends
+    word: int | None  # index of the word that they belong to; None between words
+    spaced: bool  # whether white space comes before
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A piece, or a part of one, with its place.
-
-    Attributes:
-        letters: what is written.
-        word: as in `Piece`.
-        line: from 0.
-        left: inches from the left edge.
-        width: inches.
-    """
+    """A piece, or a part of one, with its place."""
 
     letters: str
-    word: int | None
-    line: int
-    left: float
-    width: float
+    word: int | None  # as in `Piece`
+    line: int  # from 0
+    left: float  # inches from the left edge
+    width: float  # inches
 
 
 def pieces_of(text: str, words: Sequence[Mapping[str, Any]]) -> list[Piece]:
-    """A text as its words and what stands between them, in order.
-
-    Args:
-        text: the whole text.
-        words: `start` and `end` of each, in order, none over another.
-    """
+    """A text as its words, by `start` and `end` in order, and what stands between them."""
     pieces: list[Piece] = []
     end = 0
     spaced = False
@@ -114,17 +95,17 @@ def pieces_of(text: str, words: Sequence[Mapping[str, Any]]) -> list[Piece]:
 
 
 def lay_out(pieces: Sequence[Piece], width: float, measure: Measure) -> list[Placed]:
-    """Break lines at white space; within what has none, only where it is wider than a line.
-
-    Args:
-        pieces: in order.
-        width: of a line, in inches.
-        measure: from letters to inches.
-    """
+    """Break lines of `width` inches at white space; else only what is wider than a line."""
     space = measure("a a") - measure("aa")
     placed: list[Placed] = []
     line, used = 0, 0.0
-    for unit in _units(pieces):
+    units: list[list[Piece]] = []  # pieces that no white space parts
+    for piece in pieces:
+        if units and not piece.spaced:
+            units[-1].append(piece)
+        else:
+            units.append([piece])
+    for unit in units:
         wide = sum(measure(piece.letters) for piece in unit)
         gap = space if used and unit[0].spaced else 0.0
         if used and used + gap + wide > width:
@@ -147,15 +128,7 @@ def lay_out_what_matters(
     measure: Measure,
     most_lines: int,
 ) -> list[Placed]:
-    """All of a text, or as much around its strongest words as a number of lines holds.
-
-    Args:
-        pieces: in order.
-        weights: how strong each word is, at least 0.
-        width: of a line, in inches.
-        measure: from letters to inches.
-        most_lines: at least 1.
-    """
+    """All of a text, or as much around its words of largest `weights` as `most_lines` hold."""
     placed = lay_out(pieces, width, measure)
     if not placed or placed[-1].line < most_lines:
         return placed
@@ -174,12 +147,7 @@ def lay_out_what_matters(
 
 
 def shortened(pieces: Sequence[Piece], kept_words: IntArray) -> list[Piece]:
-    """The pieces of some words and of those beside them; an ellipsis for each gap.
-
-    Args:
-        pieces: in order.
-        kept_words: indices of words.
-    """
+    """The pieces of the words with these indices and beside them; an ellipsis for each gap."""
     steps = range(-_CONTEXT, _CONTEXT + 1)
     wanted = {int(word) + step for word in kept_words for step in steps}
     kept: list[Piece] = []
@@ -199,15 +167,12 @@ def shortened(pieces: Sequence[Piece], kept_words: IntArray) -> list[Piece]:
     return kept
 
 
-def _units(pieces: Sequence[Piece]) -> list[list[Piece]]:
-    """Pieces that no white space parts, together."""
-    units: list[list[Piece]] = []
-    for piece in pieces:
-        if units and not piece.spaced:
-            units[-1].append(piece)
-        else:
-            units.append([piece])
-    return units
+def wrapped(words: Sequence[str], width: float, measure: Measure) -> list[str]:
+    """Words with spaces between them in lines of at most `width` inches."""
+    lines: dict[int, list[str]] = {}
+    for placed in lay_out([Piece(word, None, True) for word in words], width, measure):
+        lines.setdefault(placed.line, []).append(placed.letters)
+    return [" ".join(line) for line in lines.values()]
 
 
 def _broken(letters: str, width: float, measure: Measure) -> list[str]:
@@ -223,29 +188,20 @@ def _broken(letters: str, width: float, measure: Measure) -> list[str]:
 
 
 class Sheet:
-    """An empty figure of a size.
-
-    Args:
-        width: inches.
-        height: inches.
-    """
+    """An empty figure, placed upon in inches from its left and its top."""
 
     def __init__(self, width: float, height: float) -> None:
         self.figure: Figure = new_figure(width, height, layout=False)
         self._width, self._height = width, height
 
     def axes(self, left: float, top: float, width: float, height: float) -> Axes:
-        """Axes whose frame lies there, all in inches."""
+        """Axes whose frame lies there."""
+        wide, high = self._width, self._height
         return self.figure.add_axes(
-            (
-                left / self._width,
-                1 - (top + height) / self._height,
-                width / self._width,
-                height / self._height,
-            )
+            (left / wide, 1 - (top + height) / high, width / wide, height / high)
         )
 
     def write(self, left: float, middle: float, text: str, **look: Any) -> Text:
-        """A line of text that begins at `left` and whose middle is `middle` inches from the top."""
+        """A line of text that begins at `left` and whose middle is `middle` from the top."""
         spot = left / self._width, 1 - middle / self._height
         return self.figure.text(*spot, text, va="center_baseline", **look)

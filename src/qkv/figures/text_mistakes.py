@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from matplotlib.patches import Rectangle
 
 from qkv.errors import ShapeError
 from qkv.figures.style import INK, class_colours, house_style, new_figure, percent, short_name
-from qkv.figures.text_layout import Measure, drawable, known_letters, measure_with
+from qkv.figures.text_layout import Measure, drawable, known_letters, measure_with, wrapped
 
 _MOST_MISTAKES = 8
 _MOST_LINES = 7
@@ -38,7 +39,14 @@ def draw_text_mistakes(mistakes: Sequence[Mapping[str, Any]], class_names: Seque
     Raises:
         ShapeError: there is no mistake, or one has a class that is none of `class_names`.
     """
-    _check(mistakes, class_names)
+    if not mistakes:
+        raise ShapeError("no mistake to draw", remedy="draw this figure when there is one")
+    for key, entry in itertools.product(("label", "predicted"), mistakes):
+        if entry[key] not in class_names:
+            raise ShapeError(
+                f"a mistake with the {key} {entry[key]!r}, which is no class",
+                remedy=f"use the names {', '.join(class_names)}",
+            )
     shown = mistakes[:_MOST_MISTAKES]
     columns = min(2, len(shown))
     width = columns * _COLUMN + (columns - 1) * _GAP + 2 * _EDGE
@@ -79,18 +87,6 @@ def draw_text_mistakes(mistakes: Sequence[Mapping[str, Any]], class_names: Seque
     return figure
 
 
-def _check(mistakes: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> None:
-    if not mistakes:
-        raise ShapeError("no mistake to draw", remedy="draw this figure when there is one")
-    for entry in mistakes:
-        for key in ("label", "predicted"):
-            if entry[key] not in class_names:
-                raise ShapeError(
-                    f"a mistake with the {key} {entry[key]!r}, which is no class",
-                    remedy=f"use the names {', '.join(class_names)}",
-                )
-
-
 def _drawable(text: str, known: set[int]) -> str:
     """A text on one line, with a box for each letter that cannot be drawn."""
     return drawable(short_name(text, len(text)), known)
@@ -110,40 +106,12 @@ def _fitting(
 
 def _shortened(text: str, measure: Measure) -> list[str]:
     """The lines of a text, or of as much of its beginning and its end as `_MOST_LINES` hold."""
-    lines = _wrapped(text.split() or ["(no visible letter)"], measure)
+    lines = wrapped(text.split() or ["(no visible letter)"], _COLUMN, measure)
     kept = len(text)
     while len(lines) > _MOST_LINES:
         kept = min(int(0.9 * kept), 200 * _MOST_LINES)
         head, tail = text[: 2 * kept // 3], text[len(text) - kept // 3 :]
         # Not within a word, unless there is nothing but one.
         head, tail = head.rpartition(" ")[0] or head, tail.partition(" ")[2] or tail
-        lines = _wrapped([*head.split(), "…", *tail.split()], measure)
+        lines = wrapped([*head.split(), "…", *tail.split()], _COLUMN, measure)
     return lines
-
-
-def _wrapped(words: Sequence[str], measure: Measure) -> list[str]:
-    lines: list[str] = []
-    space = measure("a a") - measure("aa")
-    used = _COLUMN
-    for word in words:
-        for part in _broken(word, measure):
-            wide = measure(part)
-            if lines and used + space + wide <= _COLUMN:
-                lines[-1] += f" {part}"
-                used += space + wide
-            else:
-                lines.append(part)
-                used = wide
-    return lines
-
-
-def _broken(word: str, measure: Measure) -> list[str]:
-    """A word in parts that fit on a line; most words are one."""
-    parts = [""]
-    if measure(word) <= _COLUMN:
-        return [word]
-    for letter in word:
-        if measure(parts[-1] + letter) > _COLUMN:
-            parts.append("")
-        parts[-1] += letter
-    return parts

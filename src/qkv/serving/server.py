@@ -29,8 +29,8 @@ from qkv.serving.settings import ServingSettings
 
 # Files that the process needs besides its connections.
 OTHER_FILES = 64
-# A server that has answered all listens a moment longer: whoever has just connected is told that
-# it stops, and is not cut off.
+# A server that has answered all and no longer listens lasts a moment longer: whoever has just
+# connected is told that it stops, and is not cut off.
 SETTLE_SECONDS = 0.2
 # What the last steps may take when everything is answered: closing connections, ending threads.
 CLOSING_SECONDS = 5.0
@@ -181,6 +181,8 @@ async def _end(
         with suppress(TimeoutError):
             async with asyncio.timeout(drain_seconds):
                 await active.wait_for_none()
+                for listener in server.servers:
+                    listener.close()
                 await asyncio.sleep(SETTLE_SECONDS)
     unanswered = active.count
     # uvicorn cancels what is left after this many seconds.

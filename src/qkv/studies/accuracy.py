@@ -29,11 +29,6 @@ SAME_PACE = 0.05
 """Epoch times that differ by less than this share count as equal."""
 
 
-def verdict(pairs: Sequence[Mapping[str, Any]]) -> str:
-    """A sentence for each patch size: accuracy, pace, and whether linear attention pays."""
-    return " ".join(_sentence(pair) for pair in pairs)
-
-
 def pace(epoch_time_ratio: float) -> str:
     """`faster`, `slower` or `as fast`, of linear against softmax attention."""
     if epoch_time_ratio < 1 - SAME_PACE:
@@ -52,7 +47,8 @@ def conclusion(pair: Mapping[str, Any]) -> str:
     return "it does not pay at this length"
 
 
-def _sentence(pair: Mapping[str, Any]) -> str:
+def sentence(pair: Mapping[str, Any]) -> str:
+    """Accuracy and pace at a patch size, and whether linear attention pays."""
     low, high = (_points(end) for end in pair["interval_95"])
     source = "test draw" if len(pair["difference_by_seed"]) == 1 else "test draw and seeds"
     noise = f"{'beyond' if pair['beyond_noise'] else 'within'} the noise of {source}"
@@ -72,6 +68,19 @@ def notes(
     precisions: Sequence[str],
 ) -> list[str]:
     """How the numbers came about, what they cover and what they do not."""
+    shares = " and ".join(
+        f"{100 * arm['core_share']:.0f} % at {arm['tokens']} tokens"
+        for arm in arms
+        if arm["kernel"] == "softmax"
+    )
+    seeds = len(settings["seeds"])
+    seeds_said = (
+        "They do not cover the draw of weights and batches: another seed may move a small "
+        "difference, and --seeds 3 shows how far."
+        if seeds == 1
+        else "A difference counts as beyond noise when its interval leaves out 0 and all "
+        f"{seeds} seeds agree about its sign."
+    )
     said = [
         f"The arms share the recipe {settings['recipe']}, batches, steps and seeds; only kernel "
         "and patch size differ. A patch size brings its own stem, so compare kernels within one. "
@@ -79,9 +88,14 @@ def notes(
         "own. "
         f"Matrix products run in {' and '.join(precisions)}. Test images are looked at once, when "
         "an arm has ended.",
-        _why(arms),
+        "Where linear attention cannot pay: softmax attention proper does only "
+        f"{shares} of a block's multiplications; the rest is projections and MLP, which both "
+        "kernels share. For each number that a head puts out softmax multiplies 2·T times and "
+        "linear attention 2·head_dim + 1 times, and its feature maps and normaliser pass over "
+        "memory besides. Below the length where their times cross it cannot be faster, and all "
+        "that is left of it is a less selective average.",
         "The intervals cover the draw of the test images: Wilson's for an accuracy, Agresti and "
-        "Min's (2005) for the difference of paired answers. " + _seeds_said(len(settings["seeds"])),
+        "Min's (2005) for the difference of paired answers. " + seeds_said,
         "Seconds are the median epoch of training, evaluation left out. The arms run one after "
         "the other, so another load on the machine shifts a ratio; within "
         f"{100 * SAME_PACE:.0f} % it counts as equal.",
@@ -92,33 +106,6 @@ def notes(
             "of torch, so their seconds do not compare; run the study anew in another folder."
         )
     return said
-
-
-def _why(arms: Sequence[Mapping[str, Any]]) -> str:
-    softmax = [arm for arm in arms if arm["kernel"] == "softmax"]
-    shares = " and ".join(
-        f"{100 * arm['core_share']:.0f} % at {arm['tokens']} tokens" for arm in softmax
-    )
-    return (
-        "Where linear attention cannot pay: softmax attention proper does only "
-        f"{shares} of a block's multiplications; the rest is projections and MLP, which both "
-        "kernels share. For each number that a head puts out softmax multiplies 2·T times and "
-        "linear attention 2·head_dim + 1 times, and its feature maps and normaliser pass over "
-        "memory besides. Below the length where their times cross it cannot be faster, and all "
-        "that is left of it is a less selective average."
-    )
-
-
-def _seeds_said(seeds: int) -> str:
-    if seeds == 1:
-        return (
-            "They do not cover the draw of weights and batches: another seed may move a small "
-            "difference, and --seeds 3 shows how far."
-        )
-    return (
-        "A difference counts as beyond noise when its interval leaves out 0 and all "
-        f"{seeds} seeds agree about its sign."
-    )
 
 
 def _points(share: float) -> str:
@@ -150,7 +137,7 @@ def report(results: Mapping[Arm, ArmResult], settings: dict[str, Any]) -> Accura
             for pair in pairs
             for name in ("accuracy_difference", "interval_95", "epoch_time_ratio")
         },
-        "verdict": verdict(pairs),
+        "verdict": " ".join(map(sentence, pairs)),
         "notes": notes(
             arms,
             settings,
@@ -167,12 +154,8 @@ def _of(
     results: Mapping[Arm, ArmResult], kernel: str, patch_size: int
 ) -> list[tuple[Arm, ArmResult]]:
     """An arm's trainings, by seed."""
-    found = [
-        (arm, result)
-        for arm, result in results.items()
-        if (arm.kernel, arm.patch_size) == (kernel, patch_size)
-    ]
-    return sorted(found, key=lambda one: one[0].recipe.seed)
+    chosen = (arm for arm in results if (arm.kernel, arm.patch_size) == (kernel, patch_size))
+    return [(arm, results[arm]) for arm in sorted(chosen, key=lambda arm: arm.recipe.seed)]
 
 
 def _arm_entry(results: Mapping[Arm, ArmResult], kernel: str, patch_size: int) -> dict[str, Any]:
@@ -336,7 +319,7 @@ def study_accuracy(
         QKVError: something the user can mend.
     """
     reporter = reporter or Silent()
-    _require_sizes(epochs=epochs, seeds=seeds, train_images=train_images)
+    _require_sizes(epochs, seeds, train_images)
     arms = plan_arms(patch_sizes, seeds, epochs, overrides, train_images, data, reporter)
     runs = folder / "runs"
     for arm in arms:  # all before the first one is trained
@@ -361,7 +344,7 @@ def study_accuracy(
     )
 
 
-def _require_sizes(*, epochs: int, seeds: int, train_images: int | None) -> None:
+def _require_sizes(epochs: int, seeds: int, train_images: int | None) -> None:
     for option, value, least, most in (
         ("--epochs", epochs, 1, 10_000),
         ("--seeds", seeds, 1, MAX_SEEDS),

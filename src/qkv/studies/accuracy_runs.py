@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from qkv.attention.multihead import AttentionKernel
-from qkv.data.dataset import ImageDataset
 from qkv.errors import InterruptedRunError, RunError, StudyError
 from qkv.evaluation.metrics import BoolArray
 from qkv.progress import Reporter
@@ -60,11 +58,6 @@ class ArmResult:
     precision: str  # of matrix products
     machine: dict[str, Any]  # where it ran
 
-    @property
-    def seconds_per_epoch(self) -> float:
-        """The median over its epochs."""
-        return median(self.epoch_seconds)
-
 
 def plan_arms(
     patch_sizes: Sequence[int],
@@ -81,6 +74,10 @@ def plan_arms(
         StudyError: a setting is the study's own, or the data have fewer images than asked for.
         QKVError: a setting is wrong, or the data are not to be had.
     """
+
+    def recipe(*further: str) -> VisionRecipe:
+        return load_recipe_of(VisionRecipe, FAMILY, BASE_RECIPE, [*changes, *further])
+
     for override in overrides:
         key = override.partition("=")[0].strip()
         if key in _SET_BY_THE_STUDY:
@@ -88,7 +85,7 @@ def plan_arms(
                 f"--set {key} is set by the study itself", remedy=_SET_BY_THE_STUDY[key]
             )
     changes = [*overrides, f"training.epochs={epochs}"]
-    base = load_recipe_of(VisionRecipe, FAMILY, BASE_RECIPE, changes)
+    base = recipe()
     if base.data.dataset != FAMILY:
         raise StudyError(
             "the study trains on Fashion-MNIST only", remedy="leave out --set data.dataset"
@@ -96,38 +93,27 @@ def plan_arms(
     # Before the first arm, so that data which are not there are not found out in its midst.
     dataset = load_dataset(base, data, reporter=reporter)
     if train_images is not None:
-        changes.append(f"data.validation_fraction={_carved(dataset, train_images)}")
+        there = len(dataset.train) + (0 if dataset.validation is None else len(dataset.validation))
+        if train_images > there - CLASSES:
+            raise StudyError(
+                f"--train-images {train_images:,} of {there:,} leaves too few to validate on",
+                remedy=f"give at most {there - CLASSES:,}",
+            )
+        changes.append(f"data.validation_fraction={1 - train_images / there}")
     return [
         Arm(
             kernel,
             size,
-            load_recipe_of(
-                VisionRecipe,
-                FAMILY,
-                BASE_RECIPE,
-                [
-                    *changes,
-                    f"seed={base.seed + number}",
-                    f"model.patch_size={size}",
-                    f'model.attention="{kernel}"',
-                ],
+            recipe(
+                f"seed={base.seed + number}",
+                f"model.patch_size={size}",
+                f'model.attention="{kernel}"',
             ),
         )
         for number in range(seeds)
         for size in patch_sizes
         for kernel in KERNELS
     ]
-
-
-def _carved(dataset: ImageDataset, train_images: int) -> float:
-    """The share of the training images to set aside so that `train_images` are left."""
-    there = len(dataset.train) + (0 if dataset.validation is None else len(dataset.validation))
-    if train_images > there - CLASSES:
-        raise StudyError(
-            f"--train-images {train_images:,} of {there:,} leaves too few to validate on",
-            remedy=f"give at most {there - CLASSES:,}",
-        )
-    return 1 - train_images / there
 
 
 def require_same(arm: Arm, folder: Path, data: Path | None) -> None:

@@ -54,26 +54,14 @@ KERNELS: dict[str, Kernel] = {
         # Scores before and after scaling; then the weights, their gradient and that of the scores.
         matrices={"forward": 2, "train": 3},
     ),
-    "fused": Kernel(
-        "fused softmax",
-        softmax_attention,
-        quadratic_softmax_attention,
-        time_power=2,
-        matrices=_NONE,
-    ),
-    "linear": Kernel(
-        "linear",
-        linear_attention,
-        _quadratic_linear,
-        time_power=1,
-        matrices=_NONE,
-    ),
+    "fused": Kernel("fused softmax", softmax_attention, quadratic_softmax_attention, 2, _NONE),
+    "linear": Kernel("linear", linear_attention, _quadratic_linear, 1, _NONE),
     "causal_linear": Kernel(
         "causal linear",
         partial(linear_attention, is_causal=True),
         partial(_quadratic_linear, is_causal=True),
-        time_power=1,
-        matrices=_NONE,
+        1,
+        _NONE,
     ),
 }
 
@@ -116,12 +104,7 @@ _MIB = 2**20
 
 
 class Budget:
-    """Says what does not fit any more; it stops nothing by itself.
-
-    Args:
-        max_seconds: for everything from now on.
-        max_bytes: for everything held at one moment.
-        clock: seconds that only grow.
+    """Says what no longer fits seconds from now on, or bytes held at once; it stops nothing.
 
     Raises:
         StudyError: a limit is not positive.
@@ -149,12 +132,9 @@ class Budget:
         return self._clock() - self._started
 
     def refusal(self, seconds: float, needed_bytes: int, *, share: float = 1.0) -> str | None:
-        """Why work does not fit, in a word or two, or None if it does.
+        """Why work of these predicted costs does not fit, or None if it does.
 
-        Args:
-            seconds: that it will take, by prediction.
-            needed_bytes: that it will hold, by prediction.
-            share: of all the seconds, how much may be spent after it.
+        `share` is the part of all seconds that may be spent after it.
         """
         if needed_bytes > self.max_bytes:
             return f"needs {as_bytes(needed_bytes)}"
@@ -223,12 +203,7 @@ class _Known(NamedTuple):
 
 
 class CostMeasurer:
-    """Measures what fits the budget and refuses what does not, by what it saw at shorter lengths.
-
-    Args:
-        head_dim: width of the one head.
-        budget: of the whole study.
-    """
+    """Measures what fits the budget; refuses what does not, by what it saw at shorter lengths."""
 
     def __init__(self, head_dim: int, budget: Budget) -> None:
         self._head_dim = head_dim
@@ -246,45 +221,29 @@ class CostMeasurer:
                 )
 
     def measure(self, names: Sequence[str], work: Work, tokens: int) -> list[Measurement]:
-        """Memory of each of the kernels, then their times, interleaved.
-
-        Returns:
-            A measurement for every name, in the same order.
-        """
+        """Memory of each of the kernels, then their times, interleaved; in the order of `names`."""
         refused, rounds = self._admit(names, work, tokens)
         admitted = [name for name in names if name not in refused]
-        calls: dict[str, Callable[[], object]] = {}
-        if admitted:
-            inputs = made_up_inputs(work, tokens, self._head_dim)
-            calls = {name: prepared(KERNELS[name].attend, work, inputs) for name in admitted}
+        inputs = made_up_inputs(work, tokens, self._head_dim) if admitted else []
+        calls = {name: prepared(KERNELS[name].attend, work, inputs) for name in admitted}
         memory = {name: memory_of(call) for name, call in calls.items()}
         samples = sampled(calls, rounds)
         rows: list[Measurement] = []
         for name in names:
+            row = _unmeasured(name, work, tokens, refused.get(name))
+            rows.append(row)
             if name in refused:
-                rows.append(_skipped(name, work, tokens, refused[name]))
                 continue
             times = quartiles([1e3 * seconds for seconds in samples[name].seconds])
-            self._learn(name, work, _Known(tokens, times[1] / 1e3, memory[name].extra_bytes))
-            rows.append(
-                {
-                    "kernel": name,
-                    "work": work,
-                    "tokens": tokens,
-                    "milliseconds": times[1],
-                    "quartiles_ms": times,
-                    "rounds": rounds,
-                    "calls_per_sample": samples[name].calls,
-                    "times_linear": statistics.median(
-                        round_ratios(samples[name].seconds, samples["linear"].seconds)
-                    )
-                    if "linear" in samples
-                    else None,
-                    "extra_bytes": memory[name].extra_bytes,
-                    "peak_bytes": memory[name].peak_bytes,
-                    "skipped": None,
-                }
-            )
+            if tokens >= self._known[name, work].tokens:
+                self._known[name, work] = _Known(tokens, times[1] / 1e3, memory[name].extra_bytes)
+            row["milliseconds"], row["quartiles_ms"] = times[1], times
+            row["rounds"], row["calls_per_sample"] = rounds, samples[name].calls
+            row["extra_bytes"] = memory[name].extra_bytes
+            row["peak_bytes"] = memory[name].peak_bytes
+            if "linear" in samples:
+                ratios = round_ratios(samples[name].seconds, samples["linear"].seconds)
+                row["times_linear"] = statistics.median(ratios)
         return rows
 
     def predict_seconds(self, name: str, work: Work, tokens: int) -> float:
@@ -295,10 +254,8 @@ class CostMeasurer:
     def predict_bytes(self, name: str, work: Work, tokens: int) -> int:
         """Held at the worst moment of a call, inputs and results included."""
         known = self._known[name, work]
-        kernel = KERNELS[name]
-        own = matrix_bytes(kernel, work, tokens)
-        if not own:
-            own = round(known.extra_bytes * tokens / known.tokens)
+        own = matrix_bytes(KERNELS[name], work, tokens)
+        own = own or round(known.extra_bytes * tokens / known.tokens)
         return own + given_and_kept_bytes(work, tokens, self._head_dim)
 
     def predict_study_seconds(self, name: str, work: Work, tokens: int, rounds: int) -> float:
@@ -325,10 +282,6 @@ class CostMeasurer:
         more = int(min(GROUP_SECONDS, max(0.0, left)) / each_round) if each_round else 0
         return refused, min(ROUNDS, LEAST_ROUNDS + more)
 
-    def _learn(self, name: str, work: Work, known: _Known) -> None:
-        if known.tokens >= self._known[name, work].tokens:
-            self._known[name, work] = known
-
 
 def forward_call(name: str, tokens: int, head_dim: int) -> Callable[[], object]:
     """A kernel's forward pass at a length, ready to time."""
@@ -336,7 +289,7 @@ def forward_call(name: str, tokens: int, head_dim: int) -> Callable[[], object]:
     return prepared(KERNELS[name].attend, "forward", inputs)
 
 
-def _skipped(name: str, work: Work, tokens: int, reason: str) -> Measurement:
+def _unmeasured(name: str, work: Work, tokens: int, reason: str | None) -> Measurement:
     return {
         "kernel": name,
         "work": work,
@@ -372,9 +325,6 @@ def fit_power_law(costs: Mapping[int, float]) -> Fit | None:
 
     Those are the lengths of 1,024 tokens and more or, if fewer than three of them were measured,
     the three longest of all. None with fewer than three lengths, or a cost of zero.
-
-    Args:
-        costs: by number of tokens.
     """
     lengths = sorted(costs)
     long = [tokens for tokens in lengths if tokens >= LONG_TOKENS]

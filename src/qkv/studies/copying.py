@@ -36,18 +36,13 @@ LOG10_SMALLEST = math.log10(sys.float_info.min)  # of the normal numbers of floa
 
 
 def leaked_over_law(beta: float, token: int) -> float:
-    """The weight that a token gives to the others, over e^(−β²).
-
-    Args:
-        beta: the norm of a, b, c and d.
-        token: 0, 1 or 2.
-    """
+    """The weight that `token`, 0, 1 or 2, gives to the others, over e^(−β²)."""
     q = math.exp(-(beta**2))
     return 2 / (1 + 2 * q) if token == 1 else (1 + q) / (1 + q + q**2)
 
 
 def error_over_law(beta: float, token: int) -> float:
-    """‖y − x‖ / ‖x‖ of a token, over e^(−β²); arguments as in `leaked_over_law`."""
+    """‖y − x‖ / ‖x‖ of `token`, 0, 1 or 2, over e^(−β²)."""
     q = math.exp(-(beta**2))
     if token == 1:
         return math.sqrt(10) / (1 + 2 * q)
@@ -57,11 +52,6 @@ def error_over_law(beta: float, token: int) -> float:
 def log10_law(beta: float) -> float:
     """log10 of e^(−β²), which floats hold where they no longer hold the law itself."""
     return -(beta**2) / math.log(10)
-
-
-def spread_wide(betas: Sequence[float]) -> bool:
-    """Whether only a logarithmic axis shows both all the β and β near 1, where the law sets in."""
-    return max(betas) > 40 * min(1.0, *betas)
 
 
 def plain_number(log10: float) -> str:
@@ -78,12 +68,9 @@ def number_cell(log10: float) -> float | str:
 
 
 def tokens(norms: Sequence[float]) -> Float64[Tensor, "tokens=3 dim=4"]:
-    """x1 = d + b, x2 = a, x3 = c + b along the axes a, b, c, d.
+    """x1 = d + b, x2 = a, x3 = c + b along the axes a, b, c, d of these norms.
 
     Attention sees scalar products alone, so any other orthogonal frame gives the same weights.
-
-    Args:
-        norms: ‖a‖, ‖b‖, ‖c‖, ‖d‖.
     """
     a, b, c, d = torch.diag(torch.tensor(norms, dtype=torch.float64))
     return torch.stack([d + b, a, c + b])
@@ -98,11 +85,7 @@ def margins(x: Float64[Tensor, "tokens dim"]) -> list[float]:
 
 
 def claims_tested(beta: float) -> tuple[Table, dict[str, float]]:
-    """The claims of the source beside what is computed, and the numbers that decide.
-
-    Args:
-        beta: the norm of the four vectors, where they have one.
-    """
+    """The claims of the source beside what is computed, and the numbers that decide."""
     unequal = tokens([1.0, 2.0, 3.0, 4.0])
     x = tokens([beta] * 4)
     score = float((x @ x.T)[2, 0]) / beta**2
@@ -121,11 +104,9 @@ def claims_tested(beta: float) -> tuple[Table, dict[str, float]]:
         "smallest_margin_over_beta_squared": equal,
         "smallest_margin_over_beta_squared_with_b_tenfold": louder,
     }
-    title = "Where the source's text errs"
-    columns = ["claim in print", "tested by", "in print", "computed", "so it should read"]
     return {
-        "title": title,
-        "columns": columns,
+        "title": "Where the source's text errs",
+        "columns": ["claim in print", "tested by", "in print", "computed", "so it should read"],
         "rows": [
             ["‖x2‖ = ‖b‖", "norms 1, 2, 3, 4", 2.0, numbers["x2_norm_with_unequal_vectors"], "‖a‖"],
             ["3rd score row starts 2β²", "x3·x1 / β²", 2.0, score, "β², 0, 2β²"],
@@ -194,14 +175,13 @@ def error_table(points: Sequence[Point]) -> Table:
 def score_table() -> Table:
     """Norms and scores, which β only scales."""
     x = tokens([1.0] * 4)
-    rows: list[list[Cell]] = [
-        [name, float(row.norm()), *(float(score) for score in x @ row)]
-        for name, row in zip(TOKENS, x, strict=True)
-    ]
     return {
         "title": "Norms (in units of β) and scores X Xᵀ (in units of β²), at every β",
         "columns": ["token", "‖x‖ / β", "score with x1", "with x2", "with x3"],
-        "rows": rows,
+        "rows": [
+            [name, float(row.norm()), *(x @ row).tolist()]
+            for name, row in zip(TOKENS, x, strict=True)
+        ],
     }
 
 
@@ -312,46 +292,39 @@ def _measure(beta: float) -> list[Point]:
     others = weights.masked_fill(torch.eye(3, dtype=torch.bool), 0.0)
     # y − x loses every digit where y rounds to x; Σ_(j≠i) w_ij (x_j − x_i) keeps them all.
     moved = (others.unsqueeze(-1) * (x.unsqueeze(0) - x.unsqueeze(1))).sum(dim=1)
-    return [_point(beta, number, x, scores, weights, others, output, moved) for number in range(3)]
-
-
-def _point(
-    beta: float,
-    number: int,
-    x: Float64[Tensor, "tokens dim"],
-    scores: Float64[Tensor, "tokens tokens"],
-    weights: Float64[Tensor, "tokens tokens"],
-    others: Float64[Tensor, "tokens tokens"],
-    output: Float64[Tensor, "tokens dim"],
-    moved: Float64[Tensor, "tokens dim"],
-) -> Point:
     law = log10_law(beta)
     # Below the normal numbers of float64 digits are lost, and then all: a misleading zero.
     measured = law > LOG10_SMALLEST
-    norm = float(x[number].norm())
-    # Scaled before it is squared, so that the norm of a tiny vector is not zero.
-    q = math.exp(-(beta**2)) if measured else 0.0
-    ratio = float((moved[number] / q).norm()) / norm if measured else None
-    return {
-        "beta": beta,
-        "token": number + 1,
-        "norm": norm,
-        "scores": scores[number].tolist(),
-        "weights": weights[number].tolist(),
-        "output": output[number].tolist(),
-        "leaked": float(others[number].sum()) if measured else None,
-        "distance": None if ratio is None else ratio * q * norm,
-        "plain_distance": float((output[number] - x[number]).norm()),
-        "log10_error": law + math.log10(error_over_law(beta, number)),
-        "error_over_law": ratio,
-    }
+    q = math.exp(-(beta**2))
+    points: list[Point] = []
+    for number in range(3):
+        norm = float(x[number].norm())
+        # Scaled before it is squared, so that the norm of a tiny vector is not zero.
+        ratio = float((moved[number] / q).norm()) / norm if measured else None
+        points.append(
+            {
+                "beta": beta,
+                "token": number + 1,
+                "norm": norm,
+                "scores": scores[number].tolist(),
+                "weights": weights[number].tolist(),
+                "output": output[number].tolist(),
+                "leaked": float(others[number].sum()) if measured else None,
+                "distance": None if ratio is None else ratio * q * norm,
+                "plain_distance": float((output[number] - x[number]).norm()),
+                "log10_error": law + math.log10(error_over_law(beta, number)),
+                "error_over_law": ratio,
+            }
+        )
+    return points
 
 
 def _curves(betas: Sequence[float]) -> dict[str, list[float] | list[list[float]]]:
     low, high = min(betas), max(betas)
     start, end = min(0.8 * low, 0.2), max(high, 1.0)
     steps = [number / (_CURVE_POINTS - 1) for number in range(_CURVE_POINTS)]
-    wide = spread_wide(betas)
+    # Then only a logarithmic axis shows both all the β and β near 1, where the law sets in.
+    wide = high > 40 * min(1.0, low)
     end *= 1.3 if wide else 1.06
     grid = [start * (end / start) ** s if wide else start + (end - start) * s for s in steps]
     ratios = [[error_over_law(beta, token) for beta in grid] for token in range(3)]

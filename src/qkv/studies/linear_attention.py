@@ -45,12 +45,7 @@ class LinearAttentionDocument(StudyDocument):
     budget: dict[str, float]  # allowed and spent
 
 
-def require_settings(head_dim: int, long: int) -> None:
-    """Refuse settings that no study can have.
-
-    Raises:
-        StudyError: naming the first.
-    """
+def _require_settings(head_dim: int, long: int) -> None:
     if not 1 <= head_dim <= MAX_HEAD_DIM:
         raise StudyError(
             f"--head-dim is {head_dim}", remedy=f"give a width from 1 to {MAX_HEAD_DIM:,}"
@@ -90,7 +85,7 @@ def study_linear_attention(
         StudyError: a setting is wrong, or not even the cheapest kernel fits the budget.
         QKVError: a kernel disagrees with its plain form.
     """
-    require_settings(head_dim, long)
+    _require_settings(head_dim, long)
     memory_mib = default_memory_mib() if max_memory_mib is None else max_memory_mib
     budget = Budget(max_seconds, memory_mib * 2**20)
     total = len(lengths) * len(WORKS) + len(RIVALS) + (3 if long else 0)
@@ -155,14 +150,10 @@ def study_linear_attention(
 
 def _exponents(name: str, work: Work, measurements: Sequence[Measurement]) -> Exponents:
     rows = [row for row in measurements if row["kernel"] == name and row["work"] == work]
-    times = {row["tokens"]: row["milliseconds"] for row in rows}
-    memory = {row["tokens"]: row["extra_bytes"] for row in rows}
-    return {
-        "kernel": name,
-        "work": work,
-        "time": fit_power_law({t: cost for t, cost in times.items() if cost is not None}),
-        "memory": fit_power_law({t: cost for t, cost in memory.items() if cost is not None}),
-    }
+    times = {r["tokens"]: r["milliseconds"] for r in rows if r["milliseconds"] is not None}
+    memory = {r["tokens"]: r["extra_bytes"] for r in rows if r["extra_bytes"] is not None}
+    time, extra = fit_power_law(times), fit_power_law(memory)
+    return {"kernel": name, "work": work, "time": time, "memory": extra}
 
 
 def _crossing(

@@ -20,7 +20,7 @@ from qkv.studies.attention_costs import (
 from qkv.studies.study import Cell, Table
 
 _MIB = 2**20
-_SHORT = {"plain": "plain", "fused": "fused", "linear": "linear", "causal_linear": "causal"}
+_SHORT = {name: name.removesuffix("_linear") for name in KERNELS}
 
 
 class Exponents(TypedDict):
@@ -43,8 +43,7 @@ class FoundCrossing(TypedDict):
     ratios: list[tuple[int, float]]
 
 
-def cost_table(measurements: Sequence[Measurement], work: Work, head_dim: int) -> Table:
-    """Milliseconds and MiB of every kernel, a row for each length."""
+def _cost_table(measurements: Sequence[Measurement], work: Work, head_dim: int) -> Table:
     rows: list[list[Cell]] = []
     cells = {(row["tokens"], row["kernel"]): row for row in measurements if row["work"] == work}
     for tokens in sorted({tokens for tokens, _ in cells}):
@@ -53,7 +52,10 @@ def cost_table(measurements: Sequence[Measurement], work: Work, head_dim: int) -
             [
                 tokens,
                 *("skipped" if row["skipped"] else row["milliseconds"] for row in kernels),
-                *(row["skipped"] or _mib(row["extra_bytes"]) for row in kernels),
+                *(
+                    row["extra_bytes"] / _MIB if row["extra_bytes"] is not None else row["skipped"]
+                    for row in kernels
+                ),
             ]
         )
     return {
@@ -61,15 +63,13 @@ def cost_table(measurements: Sequence[Measurement], work: Work, head_dim: int) -
         "time, and memory beyond inputs and results",
         "columns": [
             "T (tokens)",
-            *(f"{_SHORT[name]} (ms)" for name in KERNELS),
-            *(f"{_SHORT[name]} (MiB)" for name in KERNELS),
+            *(f"{_SHORT[name]} ({unit})" for unit in ("ms", "MiB") for name in KERNELS),
         ],
         "rows": rows,
     }
 
 
-def exponent_table(exponents: Sequence[Exponents]) -> Table:
-    """Fitted growth by kernel and work, with the range of the fit."""
+def _exponent_table(exponents: Sequence[Exponents]) -> Table:
     return {
         "title": "Growth: the exponent p of cost ∝ T^p, by least squares in logarithms",
         "columns": ["kernel", "work", "time", "over T", "memory", "over T (memory)"],
@@ -91,16 +91,16 @@ def _exponent_cells(fit: Fit | None) -> tuple[Cell, Cell]:
     return round(fit["exponent"], 2), f"{fit['from_tokens']:,}–{fit['to_tokens']:,}"
 
 
-def crossing_table(crossings: Sequence[FoundCrossing]) -> Table:
-    """Where linear attention catches up with each rival."""
+def _crossing_table(crossings: Sequence[FoundCrossing]) -> Table:
     return {
         "title": "From which length on linear attention is at least as fast, forward",
         "columns": ["against", "T (tokens)", "slower up to T", "bisected between"],
         "rows": [
             [
                 KERNELS[found["against"]].label,
-                found["tokens"] if found["tokens"] is not None else "not measured",
-                found["slower_at"] if found["slower_at"] is not None else "not measured",
+                # A length is never 0.
+                found["tokens"] or "not measured",
+                found["slower_at"] or "not measured",
                 found["refined"],
             ]
             for found in crossings
@@ -108,17 +108,12 @@ def crossing_table(crossings: Sequence[FoundCrossing]) -> Table:
     }
 
 
-def long_table(long: Sequence[Measurement]) -> Table:
-    """Great lengths: totals, and what each token costs."""
+def _long_table(long: Sequence[Measurement]) -> Table:
     return {
         "title": "Linear attention where a T×T matrix is out of reach, forward",
         "columns": [
-            "kernel",
-            "T (tokens)",
-            "time (ms)",
-            "per token (ns)",
-            "memory (MiB)",
-            "per token (bytes)",
+            *("kernel", "T (tokens)", "time (ms)"),
+            *("per token (ns)", "memory (MiB)", "per token (bytes)"),
         ],
         "rows": [_long_row(row) for row in long],
     }
@@ -133,12 +128,12 @@ def _long_row(row: Measurement) -> list[Cell]:
         tokens,
         row["milliseconds"],
         1e6 * row["milliseconds"] / tokens,
-        _mib(row["extra_bytes"]),
+        row["extra_bytes"] / _MIB,
         row["extra_bytes"] / tokens,
     ]
 
 
-def named_figures(
+def _named_figures(
     measurements: Sequence[Measurement],
     long: Sequence[Measurement],
     exponents: Sequence[Exponents],
@@ -158,10 +153,9 @@ def named_figures(
                 figures[f"{work}_vs_{rival}"] = ratio
                 figures[f"{work}_vs_{rival}_tokens"] = tokens
     for row in exponents:
-        for cost in (("time", row["time"]), ("memory", row["memory"])):
-            if cost[1] is not None:
-                name = f"{row['kernel']}_{row['work']}_{cost[0]}_exponent"
-                figures[name] = cost[1]["exponent"]
+        for cost, fit in (("time", row["time"]), ("memory", row["memory"])):
+            if fit is not None:
+                figures[f"{row['kernel']}_{row['work']}_{cost}_exponent"] = fit["exponent"]
     for found in crossings:
         if found["tokens"] is not None:
             figures[f"crossing_tokens_{found['against']}"] = found["tokens"]
@@ -186,10 +180,6 @@ def _long_figures(name: str, rows: Sequence[Measurement]) -> dict[str, Any]:
     return figures
 
 
-def _mib(count: int | None) -> float | None:
-    return None if count is None else count / _MIB
-
-
 class Report(TypedDict):
     """The parts of the document that are read."""
 
@@ -208,11 +198,11 @@ def report(
     settings: Mapping[str, Any],
 ) -> Report:
     """Put measurements into words; see `LinearAttentionDocument` for the arguments."""
-    figures = named_figures(measurements, long, exponents, crossings)
-    costs = [cost_table(measurements, work, settings["head_dim"]) for work in WORKS]
-    tables = [costs[1], exponent_table(exponents), crossing_table(crossings)]
+    figures = _named_figures(measurements, long, exponents, crossings)
+    costs = [_cost_table(measurements, work, settings["head_dim"]) for work in WORKS]
+    tables = [costs[1], _exponent_table(exponents), _crossing_table(crossings)]
     if long:
-        tables.append(long_table(long))
+        tables.append(_long_table(long))
     return {
         "table": costs[0],
         "tables": tables,
@@ -282,9 +272,7 @@ def _notes(
         "beyond the inputs and what the call returns (the output; with the backward pass also "
         "three gradients). Scratch that a mathematical library takes for itself is not seen.",
     ]
-    note = _memory_note(measurements)
-    if note:
-        notes.append(note)
+    notes += _memory_note(measurements)
     if "long_linear_tokens" in figures:
         tokens = figures["long_linear_tokens"]
         weights = as_bytes(KERNELS["plain"].matrices["forward"] * 4 * tokens**2)
@@ -320,7 +308,7 @@ def _notes(
     return notes
 
 
-def _memory_note(measurements: Sequence[Measurement]) -> str | None:
+def _memory_note(measurements: Sequence[Measurement]) -> list[str]:
     """How linear attention stands beside the kernel that also keeps no T×T matrix."""
     extra = {
         (row["kernel"], row["tokens"]): row["extra_bytes"]
@@ -329,16 +317,14 @@ def _memory_note(measurements: Sequence[Measurement]) -> str | None:
     }
     both = [tokens for name, tokens in extra if name == "fused" and ("linear", tokens) in extra]
     if not both:
-        return None
+        return []
     tokens = max(both)
     fused, linear = extra["fused", tokens], extra["linear", tokens]
     note = (
         f"The fused softmax keeps no T×T matrix either: forward at {tokens:,} tokens it takes "
         f"{as_bytes(fused)}, linear attention {as_bytes(linear)}."
     )
-    if linear < fused:
-        return note
-    return f"{note} Beside it linear attention saves no memory."
+    return [note if linear < fused else f"{note} Beside it linear attention saves no memory."]
 
 
 def _times(ratio: float) -> str:

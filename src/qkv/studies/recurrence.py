@@ -90,22 +90,16 @@ def study_recurrence(sequence: Sequence[int]) -> RecurrenceDocument:
 
 def _steps(values: list[int], states: list[int]) -> Table:
     length = len(values)
-    before = [0, *states[:-1]]
-    signs = [(-1) ** (length - t) for t in range(1, length + 1)]
+    steps = zip(values, [0, *states[:-1]], states, strict=True)
     return {
         "title": "Step by step: h_t = x_t − h_(t−1), from h_0 = 0 (x and h are pure numbers)",
         "columns": ["t", "position", "x_t", "h_(t−1)", "h_t", "sign of x_t in h_T", "its term"],
         "rows": [
             [
-                t,
-                "even" if t % 2 == 0 else "odd",
-                values[t - 1],
-                before[t - 1],
-                states[t - 1],
-                "+" if signs[t - 1] > 0 else "−",
-                signs[t - 1] * values[t - 1],
+                *(t, "odd" if t % 2 else "even", value, before, state),
+                *(("−", -value) if (length - t) % 2 else ("+", value)),
             ]
-            for t in range(1, length + 1)
+            for t, (value, before, state) in enumerate(steps, start=1)
         ],
     }
 
@@ -117,11 +111,7 @@ def _limits(values: list[int], total: int) -> tuple[Table, dict[str, int]]:
     short_odd = sum(even) - sum(odd[: half - 1])
     short_alternating = sum((-1) ** k * x for k, x in enumerate(values[:half], start=1))
     rows: list[tuple[str, str, int]] = [
-        (
-            "Σ x_(2i) − Σ x_(2i−1)",
-            f"i = 1..n and 1..n, n = {half}",
-            sum(even) - sum(odd),
-        ),
+        ("Σ x_(2i) − Σ x_(2i−1)", f"i = 1..n and 1..n, n = {half}", sum(even) - sum(odd)),
         ("Σ (−1)^k x_k", f"k = 1..2n = {2 * half}", total),
         ("first sum as printed", f"odd sum to n − 1 = {half - 1}", short_odd),
         ("second sum as printed", f"to n = {half}", short_alternating),

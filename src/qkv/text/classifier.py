@@ -85,11 +85,10 @@ class TextClassifier(Classifier[str, str]):
 
     def neural_logits(self, texts: Sequence[str], *, from_store: bool = False) -> Tensor:
         """Logits of the text model alone, as it was trained: float32 (texts, classes)."""
-        parts = [
-            predict_inputs(self.model, inputs, HEAD_BATCH_TOKENS, self.device)
-            for inputs in self.reading.inputs(texts, from_store=from_store)
-        ]
-        return torch.cat(parts)
+        parts = self.reading.inputs(texts, from_store=from_store)
+        return torch.cat(
+            [predict_inputs(self.model, part, HEAD_BATCH_TOKENS, self.device) for part in parts]
+        )
 
     def logits(self, examples: Sequence[str], *, from_store: bool = False) -> Tensor:
         """What probabilities are of, float32 (texts, classes); of an empty text too."""

@@ -29,7 +29,7 @@ import time
 import weakref
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -96,8 +96,8 @@ def row_bytes(dim: int, kind: Kind) -> int:
 def pack(states: Float[Tensor, "tokens dim"], kind: Kind) -> Packed:
     """States as they are kept, in memory of their own.
 
-    float16 rounds an entry to eleven significant bits. int8 keeps round(127 x / m) with m the
-    greatest magnitude of the token's state, so an entry is off by at most half a scale, m / 254.
+    int8 keeps round(127 x / m) with m the greatest magnitude of the token's state, so an entry is
+    off by at most half a scale, m / 254.
 
     Raises:
         DataError: a state is not finite, or too large for float16.
@@ -139,8 +139,7 @@ class EncoderCache:
         facts: JSON values: encoder weights, tokenizer, layers, truncation, precision; `name` is
             what the encoder is called.
         dim: width of a state.
-        kind: "float16", or "int8" with a scale for each token: half the disk, and an error of at
-            most 1/254 of the greatest entry of the token's state.
+        kind: how states are kept; int8 takes half the disk.
         root: the folder of all caches; by default `states` in the user's cache.
         note: takes remarks for the user: what is ahead, damage, waiting for another process.
     """
@@ -165,11 +164,7 @@ class EncoderCache:
         self._intact: dict[_Entry, bool] = {}  # of those that were checked since a file changed
 
     def missing(self, texts: Sequence[str]) -> IntArray:
-        """Indices of the texts whose states are not there, or damaged.
-
-        Raises:
-            DataError: the cache cannot be read.
-        """
+        """Indices of the texts whose states are not there, or damaged."""
         return np.flatnonzero([entry is None for entry in self._find(texts)])
 
     def fill(
@@ -180,7 +175,7 @@ class EncoderCache:
         progress: Progress | None = None,
         note: Callable[[str], None] | None = None,
     ) -> int:
-        """Encode the texts whose states are missing, each distinct one once.
+        """Encode the texts whose states are missing, each once, and return how many these were.
 
         A call after an interruption goes on from there; another process that fills the same cache
         is waited for.
@@ -190,9 +185,6 @@ class EncoderCache:
             texts: all that must be there in the end.
             progress: called with (done, total) tokens.
             note: takes remarks from now on; None: whoever took them before.
-
-        Returns:
-            How many texts were encoded.
 
         Raises:
             DataError: no room on the disk, nothing can be written, or a state is not finite.
@@ -205,12 +197,11 @@ class EncoderCache:
         if not len(self.missing(texts)):
             return 0
 
-        def waiting() -> None:
-            self.note("another process is encoding for the same states; waiting for it")
-
+        waiting = "another process is encoding for the same states; waiting for it"
         with ExitStack() as stack:
             with writing(self.folder):
-                stack.enter_context(locked(lock_path(self.folder), waiting=waiting))
+                lock = locked(lock_path(self.folder), waiting=lambda: self.note(waiting))
+                stack.enter_context(lock)
             # Another process may have encoded some of them meanwhile.
             lacking = list(dict.fromkeys(texts[index] for index in self.missing(texts)))
             if lacking:
@@ -223,12 +214,10 @@ class EncoderCache:
         Raises:
             DataError: some are missing: the cache must be filled first.
         """
-        found = self._find(texts)
-        entries = [entry for entry in found if entry is not None]
-        if len(entries) < len(found):
+        entries = [entry for entry in self._find(texts) if entry is not None]
+        if missing := len(texts) - len(entries):
             raise DataError(
-                f"{self.folder} lacks the states of {len(found) - len(entries):,} of "
-                f"{len(found):,} texts",
+                f"{self.folder} lacks the states of {missing:,} of {len(texts):,} texts",
                 remedy="run again to have them encoded",
             )
         with suppress(OSError):  # a cache that cannot be written can be read
@@ -330,9 +319,8 @@ class EncoderCache:
 class CachedStates:
     """The states of given texts in padded batches, read as they are wanted; made by `reader`.
 
-    Memory beyond a batch does not grow with the cache. Threads may share it. The file is read, not
-    mapped: pages of a map count as the process's memory for as long as they stay, and a mapped
-    file that shrinks ends the process by a signal.
+    Threads may share it. The file is read, not mapped: pages of a map count as the process's memory
+    for as long as they stay, and a mapped file that shrinks ends the process by a signal.
 
     Attributes:
         lengths: int64 (texts,), states of each text.
@@ -356,9 +344,7 @@ class CachedStates:
     def padded(
         self, indices: npt.ArrayLike
     ) -> tuple[Float32[Tensor, "texts tokens dim"], Bool[Tensor, "texts tokens"]]:
-        """The states of some texts, padded with zeros to the longest of them.
-
-        The mask is True where a state is.
+        """The states of some texts, padded with zeros, and their mask, True where a state is.
 
         Raises:
             DataError: the file cannot be read any more, or has shrunk.
@@ -380,8 +366,7 @@ class CachedStates:
                     self._read(scales[row, :rows])
                 self._read(values[row, :rows])
             states = unpack(values, scales)
-        mask = torch.from_numpy(np.arange(shape[1]) < lengths[:, None])
-        return states, mask
+        return states, torch.from_numpy(np.arange(shape[1]) < lengths[:, None])
 
     def close(self) -> None:
         """Let go of the file; nothing can be read any more."""
@@ -446,20 +431,24 @@ def _stat(path: Path) -> tuple[int, ...]:
 
 
 @contextmanager
-def _explained(problem: str, remedy: str) -> Iterator[None]:
+def reading(path: Path) -> Iterator[None]:
+    """OSErrors of the block as a `DataError`."""
     try:
         yield
     except OSError as error:
-        raise DataError(f"{problem}: {error.strerror or error}", remedy=remedy) from error
+        remedy = "make it readable, or set QKV_CACHE to another folder"
+        raise DataError(
+            f"{path} cannot be read: {error.strerror or error}", remedy=remedy
+        ) from error
 
 
-def reading(path: Path) -> AbstractContextManager[None]:
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
     """OSErrors of the block as a `DataError`."""
-    remedy = "make it readable, or set QKV_CACHE to another folder"
-    return _explained(f"{path} cannot be read", remedy)
-
-
-def writing(path: Path) -> AbstractContextManager[None]:
-    """OSErrors of the block as a `DataError`."""
-    remedy = "free the disk or make the folder writable, or set QKV_CACHE to another folder"
-    return _explained(f"cannot write {path}", remedy)
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"cannot write {path}: {error.strerror or error}",
+            remedy="free the disk or make the folder writable, or set QKV_CACHE to another folder",
+        ) from error

@@ -27,31 +27,19 @@ from qkv.text.encoder_cache import (
 _CACHE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*-[0-9a-f]{16}")
 
 
-@dataclass(frozen=True)
+@dataclass
 class CacheFacts:
-    """One cache, for people.
+    """One cache, for people; what cannot be read of its facts is as by default."""
 
-    Attributes:
-        name: its folder, by which it is cleared.
-        encoder: the encoder's name; "unknown" where the facts are damaged.
-        layers: the layers of which a state is the mean.
-        kind: float16 or int8; "unknown" where the facts are damaged.
-        texts: how many texts have states that this version can read.
-        rows: their states, one for each token.
-        bytes: on disk, all files.
-        last_used: seconds since 1970 when it was last filled or read.
-        outdated: written by an earlier version, and no longer read.
-    """
-
-    name: str
-    encoder: str
-    layers: tuple[int, ...]
-    kind: str
-    texts: int
-    rows: int
-    bytes: int
-    last_used: float
-    outdated: bool
+    name: str  # of its folder, by which it is cleared
+    encoder: str = "unknown"
+    layers: tuple[int, ...] = ()  # of which a state is the mean
+    kind: str = "unknown"
+    texts: int = 0  # that have states that this version can read
+    rows: int = 0  # their states, one for each token
+    bytes: int = 0  # on disk, all files
+    last_used: float = 0.0  # seconds since 1970 when it was last filled or read
+    outdated: bool = False  # written by an earlier version, and no longer read
 
 
 def list_caches(root: Path | None = None) -> list[CacheFacts]:
@@ -119,32 +107,21 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _facts_of(folder: Path) -> CacheFacts:
-    encoder, kind, outdated = "unknown", "unknown", False
-    layers: tuple[int, ...] = ()
-    texts = rows = 0
+    last_used = folder.stat().st_mtime
+    cache = CacheFacts(folder.name, bytes=_bytes_of(folder), last_used=last_used)
     with suppress(OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
         content = (folder / FACTS).read_text("utf-8")
         document = json.loads(content)
         digest = hashlib.sha256(content.encode()).hexdigest()
         if folder.name.endswith(digest[:16]):
             facts = document["facts"]
-            encoder, kind = str(facts.get("name", "unknown")), str(document["kind"])
-            layers = tuple(int(layer) for layer in facts.get("layers", ()))
-            outdated = document["format"] != FORMAT
-            if not outdated:
+            cache.encoder, cache.kind = str(facts.get("name", "unknown")), str(document["kind"])
+            cache.layers = tuple(int(layer) for layer in facts.get("layers", ()))
+            cache.outdated = document["format"] != FORMAT
+            if not cache.outdated:
                 entries = read_index(folder).values()
-                texts, rows = len(entries), sum(entry.rows for entry in entries)
-    return CacheFacts(
-        name=folder.name,
-        encoder=encoder,
-        layers=layers,
-        kind=kind,
-        texts=texts,
-        rows=rows,
-        bytes=_bytes_of(folder),
-        last_used=folder.stat().st_mtime,
-        outdated=outdated,
-    )
+                cache.texts, cache.rows = len(entries), sum(entry.rows for entry in entries)
+    return cache
 
 
 def _bytes_of(folder: Path) -> int:

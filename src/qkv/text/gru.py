@@ -1,10 +1,24 @@
-"""Texts of many lengths as one list of tokens in the order in which a recurrence visits them."""
+"""`nn.GRU` on packed texts of many lengths, fast on a CPU.
+
+torch's `nn.GRU` has no fused kernel there: it makes a dozen small calls a step and direction,
+records each for its gradient, and adds to the gradient of the weights at every step. Here a step
+is one batched product and a few elementwise calls for both directions, into memory that is there
+already, and everything that needs no order is one large product over many steps.
+
+torch's form of the unit (after Cho et al. 2014), with h the state before a step and ĥ after it:
+
+    r = σ(i_r + W_r h + b_r)        z = σ(i_z + W_z h + b_z)
+    g = W_n h + b_n                 n = tanh(i_n + r·g)            ĥ = (1 − z)·n + z·h
+
+where i = V x + c is the input's part. Below, H = hidden_size, and the two directions come first
+in every shape.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -14,14 +28,8 @@ from qkv.attention.multihead_cpu import Dropout
 from qkv.autograd import without_second_derivative
 
 
-@dataclass(frozen=True)
-class Span:
-    """Consecutive steps of a packed batch.
-
-    Attributes:
-        steps: their numbers.
-        rows: where their rows lie.
-    """
+class Span(NamedTuple):
+    """Consecutive steps of a packed batch, and where their rows lie."""
 
     steps: range
     rows: slice
@@ -32,18 +40,16 @@ class Packing:
     """Where each token of a padded batch lies in a packed one.
 
     A packed batch holds first tokens before second tokens and so on, longest texts first, so the
-    texts that are still going on at a step lie next to each other. It is the order of torch's
-    `PackedSequence`.
+    texts that are still going on at a step lie next to each other, as in torch's `PackedSequence`.
 
     Attributes:
-        places: int64 (rows,), the token of the padded batch, counted through all its texts, that
-            lies in each packed row.
-        reverse: int64 (rows,), the row that stands as far from its text's end as this one from its
-            beginning: `packed[reverse]` runs through each text backwards. It is its own inverse.
+        places: the token of the padded batch, counted through all its texts, of each packed row.
+        reverse: the row that stands as far from its text's end as this one from its beginning:
+            `packed[reverse]` runs through each text backwards. It is its own inverse.
         active: texts that are going on at each step.
         starts: the first row of each step.
-        order: int64 (texts,), the texts from the longest to the shortest.
-        ranks: int64 (texts,), the place of each text in that order.
+        order: the texts from the longest to the shortest.
+        ranks: the place of each text in that order.
     """
 
     places: Int64[Tensor, " rows"]
@@ -91,45 +97,25 @@ class Packing:
     def spans(self, rows: int) -> Sequence[Span]:
         """The steps in their order, together as long as they have at most `rows` rows."""
         spans: list[Span] = []
-        first = 0
-        for step in range(1, len(self.active) + 1):
-            ends = step == len(self.active)
-            if ends or self.rows(step).stop - self.starts[first] > rows:
+        first, steps = 0, len(self.active)
+        for step in range(1, steps + 1):
+            if step == steps or self.rows(step).stop - self.starts[first] > rows:
                 held = slice(self.starts[first], self.rows(step - 1).stop)
                 spans.append(Span(range(first, step), held))
                 first = step
         return spans
 
 
-# The arithmetic of a gated recurrent unit, for both directions of a layer at once.
-#
-# torch's form of the unit (after Cho et al. 2014), with h the state before a step and ĥ after it:
-#
-#     r = σ(i_r + W_r h + b_r)        z = σ(i_z + W_z h + b_z)
-#     g = W_n h + b_n                 n = tanh(i_n + r·g)            ĥ = (1 − z)·n + z·h
-#
-# where i = V x + c is the input's part. Below, H = hidden_size, and the two directions come first
-# in every shape.
-
-
 aten = torch.ops.aten
 
 
-@dataclass(frozen=True)
-class Weights:
-    """The weights of a layer, as products take them.
+class Weights(NamedTuple):
+    """The weights of a layer, as products take them: all but the last of the dtype of products."""
 
-    Attributes:
-        of_input: V, (2, 3H, dim).
-        of_state: W, (2, 3H, H).
-        bias: c, and b of r and z with it, (2, 3H), all three of the dtype of products.
-        candidate_bias: b_n, (2, 1, H), of the dtype of states.
-    """
-
-    of_input: Tensor
-    of_state: Tensor
-    bias: Tensor
-    candidate_bias: Tensor
+    of_input: Tensor  # V, (2, 3H, dim)
+    of_state: Tensor  # W, (2, 3H, H)
+    bias: Tensor  # c, and b of r and z with it, (2, 3H)
+    candidate_bias: Tensor  # b_n, (2, 1, H), of the dtype of states
 
     @classmethod
     def of(
@@ -155,17 +141,11 @@ class Weights:
 
 @dataclass(frozen=True)
 class Gates:
-    """What a step computes on its way to a state, for some rows.
+    """What a step computes on its way to a state, for some rows."""
 
-    Attributes:
-        reset_update: r and z side by side, (2, rows, 2H).
-        recalled: g, (2, rows, H).
-        candidate: n, (2, rows, H).
-    """
-
-    reset_update: Tensor
-    recalled: Tensor
-    candidate: Tensor
+    reset_update: Tensor  # r and z side by side, (2, rows, 2H)
+    recalled: Tensor  # g, (2, rows, H)
+    candidate: Tensor  # n, (2, rows, H)
 
     @classmethod
     def empty(cls, like: Tensor, rows: int, hidden: int) -> Gates:
@@ -187,29 +167,19 @@ class Gates:
         return self.reset_update[..., self.recalled.shape[2] :]
 
     def fill(self, given: Tensor, product: Tensor, candidate_bias: Tensor) -> None:
-        """Compute the gates.
-
-        Args:
-            given: i with the biases of r and z, (2, rows, 3H).
-            product: W h, (2, rows, 3H).
-            candidate_bias: b_n.
-        """
+        """Compute the gates of i with the biases of r and z, and of W h, both (2, rows, 3H)."""
         both = self.reset_update.shape[2]
         torch.add(given[..., :both], product[..., :both], out=self.reset_update).sigmoid_()
         torch.add(product[..., both:], candidate_bias, out=self.recalled)
         torch.mul(self.reset, self.recalled, out=self.candidate)
         self.candidate.add_(given[..., both:]).tanh_()
 
-    def next_state(self, state: Tensor, out: Tensor) -> None:
-        """Write ĥ to `out`."""
-        torch.lerp(self.candidate, state, self.update, out=out)
-
     def gradients(self, state: Tensor, arriving: Tensor, at_gates: Tensor, past: Tensor) -> None:
-        """From the gradient of ĥ to those at the gates.
+        """From `arriving`, the gradient of ĥ, which is written over, to those at the gates.
 
         Args:
             state: h.
-            arriving: the gradient of ĥ; it is written over.
+            arriving: (2, rows, H).
             at_gates: (2, rows, 4H), gets the gradients of i_n, of i_r, of i_z and of g: the input's
                 part takes the first three, W h the last three.
             past: gets the gradient of h that does not go through a gate, z·arriving.
@@ -243,10 +213,7 @@ def visit(
         weights: of the layer.
         packing: of the rows.
         state_dtype: of what a step computes besides its product.
-        keep_gates: whether the gates of all rows are returned too.
-
-    Returns:
-        States (2, rows, H), and gates.
+        keep_gates: whether the gates of all rows are returned beside the states (2, rows, H).
     """
     hidden = weights.of_state.shape[2]
     texts = packing.active[0]
@@ -254,8 +221,7 @@ def visit(
     kept = Gates.empty(states, len(rows), hidden) if keep_gates else None
     passing = Gates.empty(states, texts, hidden) if kept is None else kept
     spans = packing.spans(SPAN_ROWS)
-    longest = max(span.rows.stop - span.rows.start for span in spans)
-    given = rows.new_empty(2, longest, 3 * hidden)
+    given = rows.new_empty(2, _longest(spans), 3 * hidden)
     product = rows.new_empty(2 * texts * 3 * hidden)
     transposed = weights.of_state.transpose(1, 2).contiguous()
     state = states.new_zeros(2, texts, hidden)
@@ -271,29 +237,30 @@ def visit(
             gates = passing[slice(0, count) if kept is None else held]
             offset = held.start - span.rows.start
             gates.fill(given[:, offset : offset + count], by_state, weights.candidate_bias)
-            gates.next_state(state[:, :count], states[:, held])
-            state = states[:, held]
+            state = torch.lerp(gates.candidate, state[:, :count], gates.update, out=states[:, held])
             factor = state if rows.dtype == state_dtype else factor[:, :count].copy_(state)
     return states, kept
+
+
+def _longest(spans: Sequence[Span]) -> int:
+    longest: int = max(span.rows.stop - span.rows.start for span in spans)
+    return longest
 
 
 def input_part(
     rows: Tensor, weights: Weights, packing: Packing, span: Span, out: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """V x + bias for the rows of a span, in the first rows of `out`, (2, at least those, 3H).
-
-    Returns:
-        x of each direction.
-    """
-    inputs = rows[span.rows], rows.index_select(0, packing.reverse[span.rows])
+    """V x + bias for the rows of a span, in the first rows of `out` (2, rows, 3H); gives each x."""
+    inputs = _inputs(rows, packing, span)
     for direction, x in enumerate(inputs):
-        torch.addmm(
-            weights.bias[direction],
-            x,
-            weights.of_input[direction].t(),
-            out=out[direction, : len(x)],
-        )
+        factor = weights.of_input[direction].t()
+        torch.addmm(weights.bias[direction], x, factor, out=out[direction, : len(x)])
     return inputs
+
+
+def _inputs(rows: Tensor, packing: Packing, span: Span) -> tuple[Tensor, Tensor]:
+    """The rows of a span as each direction visits them."""
+    return rows[span.rows], rows.index_select(0, packing.reverse[span.rows])
 
 
 # A gradient halves about once a token on its way back, so in a long text its floats soon are
@@ -304,9 +271,8 @@ NEGLIGIBLE = 1e-20
 class BackwardVisit:
     """From the gradient of a layer's states to those of its rows and weights.
 
-    The steps are gone through backwards, span by span. What needs no order is one call a span: the
-    gates, where they were not kept, and all products but the one that carries a gradient on to the
-    step before.
+    The steps are gone through backwards, span by span. All but what carries a gradient on to the
+    step before is one call a span.
 
     Args:
         rows: packed tokens (rows, dim), of the dtype of products.
@@ -315,6 +281,12 @@ class BackwardVisit:
         states: (2, rows, H), as `visit` gave them.
         gates: as `visit` kept them; None: they are computed anew.
         to_rows: whether the gradient of the rows is wanted.
+
+    Attributes:
+        of_rows: that of the rows as each direction visits them, (2, rows, dim), or None.
+        of_input_weight: that of V, in the order n, r, z.
+        of_state_weight: that of W.
+        of_gates: sum of those of i_n, i_r, i_z and g, (2, 4H).
     """
 
     def __init__(
@@ -330,9 +302,9 @@ class BackwardVisit:
         hidden = states.shape[2]
         texts = packing.active[0]
         self._rows, self._weights, self._packing = rows, weights, packing
-        self._states, self._kept, self._hidden = states, gates, hidden
+        self._states, self._hidden = states, hidden
         self._spans = packing.spans(SPAN_ROWS)
-        longest = max(span.rows.stop - span.rows.start for span in self._spans)
+        longest = _longest(self._spans)
         self._at_gates = states.new_empty(2, longest, 4 * hidden)
         self._before = states.new_empty(2, longest, hidden)
         self._same = rows.dtype == states.dtype
@@ -352,11 +324,11 @@ class BackwardVisit:
         self.of_gates = states.new_zeros(2, 4 * hidden)
 
     def run(self, of_last: Tensor, of_states: Tensor | None) -> None:
-        """Go through the steps.
+        """Go through the steps, from the gradients of the last states and of all states.
 
         Args:
-            of_last: gradient of the last states, (2, texts, H), longest text first; written over.
-            of_states: gradient of all states, (2, rows, H), if they were used.
+            of_last: (2, texts, H), longest text first; written over.
+            of_states: (2, rows, H), if they were used.
         """
         for span in reversed(self._spans):
             count = span.rows.stop - span.rows.start
@@ -389,24 +361,21 @@ class BackwardVisit:
     def _gates(self, span: Span) -> tuple[tuple[Tensor, Tensor], Gates]:
         """The rows of each direction, and their gates."""
         if self._product is None:
-            reverse = self._packing.reverse[span.rows]
-            inputs = self._rows[span.rows], self._rows.index_select(0, reverse)
+            inputs = _inputs(self._rows, self._packing, span)
             return inputs, self._passing[span.rows]
         inputs = input_part(self._rows, self._weights, self._packing, span, self._given)
         held = slice(0, len(inputs[0]))
-        for direction in range(2):
-            torch.mm(
-                self._before_factor[direction, held],
-                self._weights.of_state[direction].t(),
-                out=self._product[direction, held],
-            )
+        for before, factor, product in zip(
+            self._before_factor, self._weights.of_state, self._product, strict=True
+        ):
+            torch.mm(before[held], factor.t(), out=product[held])
         gates = self._passing[held]
         gates.fill(self._given[:, held], self._product[:, held], self._weights.candidate_bias)
         return inputs, gates
 
     def _step(self, arriving: Tensor, gates: Gates, held: slice) -> None:
         """One step back: `arriving` becomes the gradient of the states before it."""
-        torch.ops.aten.hardshrink.out(arriving, NEGLIGIBLE, out=arriving)
+        aten.hardshrink.out(arriving, NEGLIGIBLE, out=arriving)
         count = arriving.shape[1]
         at_gates = self._at_gates[:, held]
         past = self._past[:, :count]
@@ -426,21 +395,8 @@ class BackwardVisit:
             self.of_state_weight[direction] += at_state.t() @ self._before_factor[direction, :count]
             self.of_input_weight[direction] += at_input.t() @ x
             if self.of_rows is not None:
-                torch.mm(
-                    at_input, self._input_factor[direction], out=self.of_rows[direction, span.rows]
-                )
-
-
-# `nn.GRU` on packed texts, fast on a CPU.
-#
-# torch's `nn.GRU` has no fused kernel there: it makes a dozen small calls a step and direction,
-# records each for its gradient, and adds to the gradient of the weights at every step. Here a step
-# is one batched product and a few elementwise calls for both directions, into memory that is there
-# already, and everything that needs no order is one large product over many steps.
-
-
-PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-DIRECTIONS = ("", "_reverse")
+                out = self.of_rows[direction, span.rows]
+                torch.mm(at_input, self._input_factor[direction], out=out)
 
 
 def last_gru_states(
@@ -455,24 +411,23 @@ def last_gru_states(
     Args:
         gru: bidirectional, with biases, on the CPU; its dropout applies between layers.
         rows: packed tokens.
-        packing: of the rows.
-
-    Returns:
-        Last forward and last backward state of each text, in the order of the padded batch.
+        packing: of the rows, back to the order of the padded batch.
 
     Raises:
         QKVError: while differentiating, if the gradient is to be differentiated again.
     """
     dtype = next(gru.parameters()).dtype
     state_dtype = torch.promote_types(dtype, torch.float32)
-    product_dtype = _product_dtype(dtype)
+    product_dtype = dtype
+    if torch.is_autocast_enabled("cpu") and dtype != torch.float64:
+        product_dtype = torch.get_autocast_dtype("cpu")  # which leaves float64 alone
     dropout = Dropout(gru.dropout).train(gru.training)
     for layer in range(gru.num_layers):
         if layer > 0:
             rows = dropout(rows)
         parameters = [
-            torch.stack([getattr(gru, f"{name}_l{layer}{end}") for end in DIRECTIONS])
-            for name in PARAMETERS
+            torch.stack([getattr(gru, f"{name}_l{layer}{end}") for end in ("", "_reverse")])
+            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         ]
         rows = _Layer.apply(  # type: ignore[no-untyped-call]
             rows.to(product_dtype),
@@ -482,13 +437,6 @@ def last_gru_states(
             torch.is_grad_enabled() and product_dtype == state_dtype,
         )
     return rows.index_select(0, packing.ranks)
-
-
-def _product_dtype(dtype: torch.dtype) -> torch.dtype:
-    """What autocast makes of factors of that dtype; it leaves float64 alone."""
-    if torch.is_autocast_enabled("cpu") and dtype != torch.float64:
-        return torch.get_autocast_dtype("cpu")
-    return dtype
 
 
 class _Layer(torch.autograd.Function):
@@ -531,27 +479,16 @@ class _Layer(torch.autograd.Function):
         else:
             of_last = states.new_zeros(2, packing.active[0], states.shape[2])
             of_states = torch.stack([forwards, backwards.index_select(0, packing.reverse)])
-        back = BackwardVisit(
-            rows,
-            weights,
-            packing,
-            states,
-            Gates(*kept) if kept else None,
-            to_rows=ctx.needs_input_grad[0],
-        )
+        gates = Gates(*kept) if kept else None
+        to_rows = ctx.needs_input_grad[0]
+        back = BackwardVisit(rows, weights, packing, states, gates, to_rows=to_rows)
         with torch.autocast("cpu", enabled=False):
             back.run(of_last, of_states)
         hidden = states.shape[2]
         of_rows = None
         if back.of_rows is not None:
             of_rows = back.of_rows[0] + back.of_rows[1].index_select(0, packing.reverse)
-        return (
-            of_rows,
-            torch.roll(back.of_input_weight, -hidden, dims=1),
-            back.of_state_weight,
-            torch.roll(back.of_gates[:, : 3 * hidden], -hidden, dims=1),
-            back.of_gates[:, hidden:],
-            None,
-            None,
-            None,
-        )
+        of_input_weight = torch.roll(back.of_input_weight, -hidden, dims=1)
+        of_input_bias = torch.roll(back.of_gates[:, : 3 * hidden], -hidden, dims=1)
+        of_biases = of_input_bias, back.of_gates[:, hidden:]
+        return of_rows, of_input_weight, back.of_state_weight, *of_biases, None, None, None

@@ -18,6 +18,9 @@ from qkv.settings import Settings
 from qkv.text.gru import Packing, last_gru_states
 
 Intermediates = dict[str, Tensor]
+States = Float[Tensor, "texts tokens dim"]
+Mask = Bool[Tensor, "texts tokens"]
+Pooled = tuple[Float[Tensor, "texts features"], Intermediates]
 
 
 class Head(nn.Module, ABC):
@@ -43,35 +46,21 @@ class Head(nn.Module, ABC):
         self.output = nn.Linear(hidden_dim or features, outputs)
 
     @abstractmethod
-    def pool(
-        self,
-        states: Float[Tensor, "texts tokens dim"],
-        attention_mask: Bool[Tensor, "texts tokens"],
-    ) -> tuple[Float[Tensor, "texts features"], Intermediates]:
+    def pool(self, states: States, attention_mask: Mask) -> Pooled:
         """One vector a text, and what was computed on the way; padding changes neither."""
 
-    def forward(
-        self,
-        states: Float[Tensor, "texts tokens dim"],
-        attention_mask: Bool[Tensor, "texts tokens"],
-    ) -> Float[Tensor, "texts classes"]:
-        """Logits.
+    def forward(self, states: States, attention_mask: Mask) -> Float[Tensor, "texts classes"]:
+        """Logits; see `forward_with_intermediates`."""
+        return self.forward_with_intermediates(states, attention_mask)[0]
+
+    def forward_with_intermediates(
+        self, states: States, attention_mask: Mask
+    ) -> tuple[Float[Tensor, "texts classes"], Intermediates]:
+        """Logits, and what the head computed on the way, by name.
 
         Args:
             states: of the tokens of each text; whatever stands in the padding is not read.
             attention_mask: True where a token is.
-
-        Raises:
-            ShapeError: shapes or dtypes do not fit, or a text has no token.
-        """
-        return self.forward_with_intermediates(states, attention_mask)[0]
-
-    def forward_with_intermediates(
-        self,
-        states: Float[Tensor, "texts tokens dim"],
-        attention_mask: Bool[Tensor, "texts tokens"],
-    ) -> tuple[Float[Tensor, "texts classes"], Intermediates]:
-        """Logits, and what the head computed on the way, by name.
 
         Raises:
             ShapeError: shapes or dtypes do not fit, or a text has no token.
@@ -106,10 +95,10 @@ def _check(states: Tensor, attention_mask: Tensor) -> None:
         )
     if not len(states):
         raise ShapeError("there is no text to pool", remedy="pass at least one")
-    empty = ~attention_mask.any(dim=1)
-    if bool(empty.any()):
+    seen = attention_mask.any(dim=1)
+    if not bool(seen.all()):
         raise ShapeError(
-            f"text {int(empty.nonzero()[0])} of the batch has no token",
+            f"text {int(seen.int().argmin())} of the batch has no token",
             remedy="mark at least one token of each text in attention_mask",
         )
 
@@ -218,11 +207,7 @@ class AttentionHead(Head):
         self.max_pool = settings.max_pool
         self.token_dropout = settings.token_dropout
 
-    def pool(
-        self,
-        states: Float[Tensor, "texts tokens dim"],
-        attention_mask: Bool[Tensor, "texts tokens"],
-    ) -> tuple[Float[Tensor, "texts features"], Intermediates]:
+    def pool(self, states: States, attention_mask: Mask) -> Pooled:
         """The pooled values, and `pool_weights` (texts, queries, tokens).
 
         With several heads the weights have the shape (texts, queries, heads, tokens).
@@ -233,7 +218,10 @@ class AttentionHead(Head):
         x = self.state_dropout(x)
         if self.token_mlp is not None:
             x = F.gelu(self.token_mlp(x))
-        seen = self._seen(attention_mask)
+        seen = attention_mask
+        if self.training and self.token_dropout:
+            kept = torch.rand(seen.shape, device=seen.device) >= self.token_dropout
+            seen = seen & (kept | (seen.cumsum(dim=1) == 1))
         weights = self._weights(x, seen)
         value = x if self.value is None else self.value(x)
         pooled = self._pooled(weights, value)
@@ -266,13 +254,6 @@ class AttentionHead(Head):
         pooled = torch.matmul(weights.transpose(1, 2).to(value.dtype), parts)
         return pooled.transpose(1, 2).reshape(texts, self.num_queries * width)
 
-    def _seen(self, attention_mask: Tensor) -> Tensor:
-        if not self.training or self.token_dropout == 0.0:
-            return attention_mask
-        kept = torch.rand(attention_mask.shape, device=attention_mask.device) >= self.token_dropout
-        first = attention_mask.cumsum(dim=1) == 1
-        return attention_mask & (kept | first)
-
 
 class GRUHead(Head):
     """A bidirectional GRU; the top layer's last state of each direction, side by side.
@@ -292,24 +273,16 @@ class GRUHead(Head):
             bidirectional=True,
         )
 
-    def pool(
-        self,
-        states: Float[Tensor, "texts tokens dim"],
-        attention_mask: Bool[Tensor, "texts tokens"],
-    ) -> tuple[Float[Tensor, "texts features"], Intermediates]:
+    def pool(self, states: States, attention_mask: Mask) -> Pooled:
         """Last forward and last backward state of the top layer."""
-        if states.device.type != "cpu" or torch.compiler.is_compiling():
-            return self._by_torch(states, attention_mask), {}
         packing = Packing.of(attention_mask)
-        return last_gru_states(self.gru, packing.pack(states), packing), {}
-
-    def _by_torch(self, states: Tensor, attention_mask: Tensor) -> Tensor:
-        """The same by `nn.GRU` itself: an accelerator has kernels for it."""
-        packing = Packing.of(attention_mask)
+        rows = packing.pack(states)
+        if states.device.type == "cpu" and not torch.compiler.is_compiling():
+            return last_gru_states(self.gru, rows, packing), {}
+        # An accelerator has kernels for `nn.GRU` itself.
         active = torch.tensor(packing.active)
-        packed = PackedSequence(packing.pack(states), active, packing.order, packing.ranks)
-        _, last = self.gru(packed)
-        return torch.cat([last[-2], last[-1]], dim=1)
+        _, last = self.gru(PackedSequence(rows, active, packing.order, packing.ranks))
+        return torch.cat([last[-2], last[-1]], dim=1), {}
 
 
 class MeanHead(Head):
@@ -318,24 +291,14 @@ class MeanHead(Head):
     def __init__(self, settings: MeanHeadSettings, dim: int, num_classes: int) -> None:
         super().__init__(dim, num_classes, hidden_dim=settings.hidden_dim, dropout=settings.dropout)
 
-    def pool(
-        self,
-        states: Float[Tensor, "texts tokens dim"],
-        attention_mask: Bool[Tensor, "texts tokens"],
-    ) -> tuple[Float[Tensor, "texts features"], Intermediates]:
+    def pool(self, states: States, attention_mask: Mask) -> Pooled:
         """The mean of each text's states."""
         count = attention_mask.sum(dim=1, keepdim=True)
         return self._without_padding(states, attention_mask).sum(dim=1) / count, {}
 
 
 def build_head(settings: HeadSettings, dim: int, num_classes: int) -> Head:
-    """A head with random weights.
-
-    Args:
-        settings: which, and how large.
-        dim: width of the states that it reads.
-        num_classes: classes to tell apart, at least 2.
-    """
+    """A head with random weights, for states of width `dim` and at least 2 classes."""
     if isinstance(settings, GRUHeadSettings):
         return GRUHead(settings, dim, num_classes)
     if isinstance(settings, AttentionHeadSettings):

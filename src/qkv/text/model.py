@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from qkv.data.dataset import IntArray
-from qkv.errors import RunError
+from qkv.errors import RecipeError, RunError
 from qkv.measurement.memory import BATCHES_BETWEEN, release_free_memory
 from qkv.progress import Progress
 from qkv.text.encoder import EncoderSettings
@@ -41,24 +41,16 @@ class TextModel(nn.Module):
             inputs: states (texts, tokens, dim), or int64 ids (texts, tokens) for a whole encoder.
             attention_mask: bool (texts, tokens), True where a token is.
         """
-        logits: Tensor = self.head(self._states(inputs, attention_mask), attention_mask)
+        states = inputs if self.top is None else self.top(inputs, attention_mask)
+        logits: Tensor = self.head(states, attention_mask)
         return logits
 
     def forward_with_intermediates(
         self, inputs: Tensor, attention_mask: Tensor
     ) -> tuple[Tensor, dict[str, Any]]:
         """Logits, and what the head computed on the way."""
-        states = self._states(inputs, attention_mask)
-        answer: tuple[Tensor, dict[str, Any]] = self.head.forward_with_intermediates(  # type: ignore[operator]
-            states, attention_mask
-        )
-        return answer
-
-    def _states(self, inputs: Tensor, attention_mask: Tensor) -> Tensor:
-        if self.top is None:
-            return inputs
-        states: Tensor = self.top(inputs, attention_mask)
-        return states
+        states = inputs if self.top is None else self.top(inputs, attention_mask)
+        return self.head.forward_with_intermediates(states, attention_mask)  # type: ignore[operator, no-any-return]
 
 
 class Inputs(Protocol):
@@ -70,10 +62,7 @@ class Inputs(Protocol):
         ...
 
     def padded(self, indices: IntArray) -> tuple[Tensor, Tensor]:
-        """Some texts: states (texts, tokens, dim) or int64 ids (texts, tokens), and their mask.
-
-        The mask is bool (texts, tokens), True where a token is.
-        """
+        """Some texts: states (texts, tokens, dim) or int64 ids, and their mask (texts, tokens)."""
         ...
 
 
@@ -81,11 +70,7 @@ class Inputs(Protocol):
 def predict_inputs(
     model: nn.Module, inputs: Inputs, batch_tokens: int, device: torch.device
 ) -> Tensor:
-    """Logits of every text by a model put in evaluation mode, in batches of similar length.
-
-    Returns:
-        float32 (texts, classes), on the CPU, in the order of the texts.
-    """
+    """Logits of every text by a model put in evaluation mode: float32 (texts, classes), CPU."""
     model.eval()
     batches = token_budget_batches(inputs.lengths, batch_tokens)
     parts = []
@@ -130,12 +115,9 @@ class Reading:
         expected: dict[str, Any] | None = None,
         progress: Progress | None = None,
     ) -> None:
-        self.settings = settings
-        self.unfrozen = unfrozen
-        self._kind = kind
-        self._device = device
-        self._expected = expected
-        self._progress = progress
+        self.settings, self.unfrozen = settings, unfrozen
+        self._kind, self._device = kind, device
+        self._expected, self._progress = expected, progress
 
     @cached_property
     def encoder(self) -> TextEncoder:
@@ -184,43 +166,47 @@ class Reading:
             DataError: the disk lacks the room.
         """
         if self.unfrozen == "all":
-            return [HeldIds(self.encoder, texts) for texts in splits]
+            return [HeldIds(self.encoder, self.encoder.prepare(texts)) for texts in splits]
         everything = [text for texts in splits for text in texts]
         self.cache.fill(self.encoder, everything, progress=progress, note=note)
         return [self.cache.reader(texts) for texts in splits]
 
     def lengths(self, texts: Sequence[str]) -> IntArray:
         """Tokens that the model reads of each text, int64 (texts,)."""
-        if self.unfrozen != "all" and not len(self.cache.missing(texts)):
+        if self._has(texts):
             return self.cache.reader(texts).lengths
         return self.encoder.prepare(texts).rows
 
     def cut(self, texts: Sequence[str]) -> Cut:
-        """What truncation leaves out of texts whose inputs are at hand."""
-        if self.unfrozen != "all" and not len(self.cache.missing(texts)):
-            pieces = self.cache.reader(texts).pieces
-            positions = self.encoder.encoder.positions
-            return cut_off(pieces, self.settings.truncation, positions=positions)
-        return self.encoder.prepare(texts).cut
+        """What truncation leaves out of texts."""
+        if not self._has(texts):
+            return self.encoder.prepare(texts).cut
+        positions = self.encoder.encoder.positions
+        pieces = self.cache.reader(texts).pieces
+        return cut_off(pieces, self.settings.truncation, positions=positions)
+
+    def _has(self, texts: Sequence[str]) -> bool:
+        """Whether the states of all are stored."""
+        return self.unfrozen != "all" and not len(self.cache.missing(texts))
 
     def inputs(self, texts: Sequence[str], *, from_store: bool = False) -> Iterator[Inputs]:
         """Inputs of a list of texts, in order and in parts, so that memory stays bounded.
 
-        Args:
-            texts: what to read.
-            from_store: take them from the store if it has them all.
+        They are taken from the store if that is wanted and has them all.
         """
-        if self.unfrozen == "all":
-            for part in _parts(texts):
-                yield HeldIds(self.encoder, part)
-        elif from_store and not len(self.cache.missing(texts)):
+        if from_store and self._has(texts):
             yield self.cache.reader(texts)
-        else:
-            for part in _parts(texts):
-                yield HeldStates(self.encoder, part, self._kind)
+            return
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            part = texts[start : start + TEXTS_AT_ONCE]
+            yield self.prepared_inputs(self.encoder.prepare(part))
 
     def prepared_inputs(self, prepared: Prepared) -> Inputs:
-        """Inputs of texts that are tokenised already; they are all in memory at once."""
+        """Inputs of texts that are tokenised already; they are all in memory at once.
+
+        Raises:
+            RecipeError: the model reads ids, and texts are read in several windows.
+        """
         if self.unfrozen == "all":
             return HeldIds(self.encoder, prepared)
         return HeldStates(self.encoder, prepared, self._kind)
@@ -229,10 +215,7 @@ class Reading:
 class HeldStates:
     """States of a few texts, computed now; they are rounded as a store does it."""
 
-    def __init__(
-        self, encoder: TextEncoder, texts: Sequence[str] | Prepared, kind: Kind = "float16"
-    ) -> None:
-        prepared = texts if isinstance(texts, Prepared) else encoder.prepare(texts)
+    def __init__(self, encoder: TextEncoder, prepared: Prepared, kind: Kind = "float16") -> None:
         self._states: dict[int, Packed] = {
             index: pack(states, kind) for index, states in encoder.encode(prepared)
         }
@@ -246,18 +229,19 @@ class HeldStates:
     def padded(self, indices: IntArray) -> tuple[Tensor, Tensor]:
         """Float32 states (texts, tokens, dim), zero where there is no token, and their mask."""
         packed = [self._states[int(index)] for index in indices]
-        chosen = [unpack(text.values, text.scales) for text in packed]
-        return _pad(chosen, [len(states) for states in chosen])
+        return _pad([unpack(text.values, text.scales) for text in packed])
 
 
 class HeldIds:
     """Token ids of texts, for a model that holds the whole encoder."""
 
-    def __init__(self, encoder: TextEncoder, texts: Sequence[str] | Prepared) -> None:
-        if isinstance(texts, Prepared):
-            self._ids = [texts.window(number) for number in range(len(texts.rows))]
-        else:
-            self._ids = encoder.input_ids(texts)
+    def __init__(self, encoder: TextEncoder, prepared: Prepared) -> None:
+        if encoder.settings.truncation.kind == "windows":
+            raise RecipeError(
+                "texts in overlapping windows have no one list of tokens",
+                remedy="choose another truncation",
+            )
+        self._ids = [prepared.window(number) for number in range(len(prepared.rows))]
 
     @property
     def lengths(self) -> IntArray:
@@ -266,15 +250,10 @@ class HeldIds:
 
     def padded(self, indices: IntArray) -> tuple[Tensor, Tensor]:
         """Int64 ids (texts, tokens), 0 where there is no token, and their mask."""
-        chosen = [torch.from_numpy(self._ids[index]).long() for index in indices]
-        return _pad(chosen, [len(ids) for ids in chosen])
+        return _pad([torch.from_numpy(self._ids[index]).long() for index in indices])
 
 
-def _pad(sequences: list[Tensor], lengths: list[int]) -> tuple[Tensor, Tensor]:
+def _pad(sequences: list[Tensor]) -> tuple[Tensor, Tensor]:
     padded = nn.utils.rnn.pad_sequence(sequences, batch_first=True)
-    return padded, torch.arange(padded.shape[1]) < torch.tensor(lengths)[:, None]
-
-
-def _parts(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(texts), TEXTS_AT_ONCE):
-        yield texts[start : start + TEXTS_AT_ONCE]
+    lengths = torch.tensor([len(sequence) for sequence in sequences])
+    return padded, torch.arange(padded.shape[1]) < lengths[:, None]

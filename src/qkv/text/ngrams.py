@@ -256,15 +256,8 @@ class NGramModel:
         weights, bias = zip(
             *(regression(features, labels == row, len(buckets)) for row in rows), strict=True
         )
-        return cls(
-            settings,
-            num_classes,
-            buckets,
-            np.stack(weights).astype(np.float32),
-            np.array(bias, np.float32),
-            idf,
-            fitted,
-        )
+        stacked = np.stack(weights).astype(np.float32)
+        return cls(settings, num_classes, buckets, stacked, np.array(bias, np.float32), idf, fitted)
 
     def log_probabilities(
         self, texts: Sequence[str], *, progress: Progress | None = None
@@ -293,15 +286,9 @@ class NGramModel:
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that was learnt, for a safetensors file; `from_tensors` takes it back."""
-        arrays: dict[str, npt.NDArray[Any]] = {
-            "buckets": self.buckets,
-            "weights": self.weights,
-            "bias": self.bias,
-            "fitted_texts": np.array(self.fitted_texts, np.int64),
-        }
-        if self.idf is not None:
-            arrays["idf"] = self.idf
-        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+        arrays = {name: getattr(self, name) for name in ("buckets", "weights", "bias", "idf")}
+        arrays["fitted_texts"] = np.array(self.fitted_texts, np.int64)
+        return {n: torch.from_numpy(array) for n, array in arrays.items() if array is not None}
 
     @classmethod
     def from_tensors(
@@ -340,15 +327,9 @@ class NGramModel:
         inside = size == 0 or 0 <= buckets[0] <= buckets[-1] < 2**settings.hash_bits
         if not (inside and (np.diff(buckets) > 0).all()):
             raise _damaged("buckets do not ascend or lie out of range")
-        return cls(
-            settings,
-            num_classes,
-            buckets,
-            arrays["weights"],
-            arrays["bias"],
-            arrays.get("idf"),
-            int(arrays["fitted_texts"]),
-        )
+        fitted_texts = int(arrays.pop("fitted_texts"))
+        learnt: dict[str, Any] = {"idf": None, **arrays}
+        return cls(settings, num_classes, **learnt, fitted_texts=fitted_texts)
 
 
 def _damaged(problem: str) -> RunError:

@@ -77,7 +77,14 @@ def fit_stack(
             "stacking needs scipy, which is not installed", remedy="pip install 'qkv[text]'"
         ) from None
     parts = _checked(neural_log_probabilities, ngram_log_probabilities)
-    truth = _checked_labels(labels, parts.shape[1:])
+    truth, shape = np.asarray(labels), parts.shape[1:]
+    integers = truth.shape == shape[:1] and np.issubdtype(truth.dtype, np.integer)
+    if not integers or len(truth) == 0 or truth.min() < 0 or truth.max() >= shape[1]:
+        raise ShapeError(
+            f"stack: labels of shape {truth.shape} and type {truth.dtype} for log probabilities "
+            f"of shape {shape}",
+            remedy=f"pass at least one integer from 0 to {shape[1] - 1}, one a text",
+        )
     parts = parts - parts.max(axis=2, keepdims=True)  # which no softmax sees: it spares digits
     classes = parts.shape[2]
     solution = minimize(
@@ -131,15 +138,3 @@ def _checked(neural: npt.ArrayLike, ngrams: npt.ArrayLike) -> FloatArray:
                 remedy="find out why the model gave infinity or NaN",
             )
     return np.stack([first, second])
-
-
-def _checked_labels(labels: npt.ArrayLike, shape: tuple[int, ...]) -> IntArray:
-    truth = np.asarray(labels)
-    integers = truth.shape == shape[:1] and np.issubdtype(truth.dtype, np.integer)
-    if not integers or len(truth) == 0 or truth.min() < 0 or truth.max() >= shape[1]:
-        raise ShapeError(
-            f"stack: labels of shape {truth.shape} and type {truth.dtype} for log probabilities "
-            f"of shape {shape}",
-            remedy=f"pass at least one integer from 0 to {shape[1] - 1}, one a text",
-        )
-    return truth.astype(np.int64)

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -21,24 +20,14 @@ from qkv.text.windows import Prepared, prepare
 
 
 def token_budget_batches(lengths: IntArray, batch_tokens: int) -> list[IntArray]:
-    """Cut indices, sorted by length, into batches of bounded padded size.
+    """Cut indices, the shortest texts first, into batches of at most `members × longest` tokens.
 
-    A batch is padded to its longest member, so its size is `members × longest`. Neighbours in
-    length waste little of it. Equal lengths keep their order.
+    A text longer than that is alone in its batch. Equal lengths keep their order.
 
     Args:
-        lengths: int64 (texts,), tokens of each text, none negative.
-        batch_tokens: padded tokens that a batch may have. A text longer than that is alone in its
-            batch.
-
-    Returns:
-        int64 indices of each batch, shortest texts first. Every index is in one batch.
-
-    Raises:
-        ValueError: the budget is not positive.
+        lengths: int64 (texts,), tokens of each text.
+        batch_tokens: tokens that a batch may have, padded to its longest member.
     """
-    if batch_tokens < 1:
-        raise ValueError(f"batch_tokens must be at least 1, not {batch_tokens}")
     order = np.argsort(lengths, kind="stable").astype(np.int64)
     by_length = lengths[order].tolist()
     batches = []
@@ -74,9 +63,6 @@ class TextEncoder:
             are wanted.
 
     Attributes:
-        encoder: as given.
-        tokenizer: as given.
-        settings: as given.
         dim: width of a state.
         layers: whose output a state is; of several, their mean.
         identity: what tells encoder and tokenizer from others, as JSON values.
@@ -95,9 +81,7 @@ class TextEncoder:
         below: int | Literal["all"] = 0,
     ) -> None:
         settings.truncation.window_pieces(encoder.positions)  # refuses what does not fit
-        self.encoder = encoder
-        self.tokenizer = tokenizer
-        self.settings = settings
+        self.encoder, self.tokenizer, self.settings = encoder, tokenizer, settings
         self._since_release = 0
         self.dim = encoder.dim
         self.layers = _layers(encoder, settings, below)
@@ -120,8 +104,6 @@ class TextEncoder:
         self, prepared: Prepared, *, progress: Progress | None = None
     ) -> Iterator[tuple[int, Tensor]]:
         """States of each text, once each; they do not depend on the other texts.
-
-        Can be interrupted between any two texts, and between batches.
 
         Args:
             prepared: from `prepare`.
@@ -153,27 +135,11 @@ class TextEncoder:
                 self._since_release = 0
                 release_free_memory()
 
-    def input_ids(self, texts: Sequence[str]) -> list[npt.NDArray[np.int32]]:
-        """Tokens of each text with the special ones, int32 (tokens,), cut to one window.
-
-        Raises:
-            RecipeError: texts are read in several windows.
-        """
-        if self.settings.truncation.kind == "windows":
-            raise RecipeError(
-                "texts in overlapping windows have no one list of tokens",
-                remedy="choose another truncation",
-            )
-        prepared = self.prepare(texts)
-        return [prepared.window(number) for number in range(len(texts))]
-
     def _batches(self, lengths: IntArray) -> list[IntArray]:
         """Windows that are computed together."""
         if not self.encoder.packs:
             return token_budget_batches(lengths, self.settings.batch_tokens)
-        capacity = self.encoder.block_rows
-        if capacity is None:
-            capacity = max(self.settings.batch_tokens, int(lengths.max()))
+        capacity = self.encoder.block_rows or max(self.settings.batch_tokens, int(lengths.max()))
         return fill_bins(lengths, capacity)
 
 
@@ -184,13 +150,7 @@ def open_text_encoder(
     below: int | Literal["all"] = 0,
     progress: Progress | None = None,
 ) -> TextEncoder:
-    """Find and load an encoder with its tokenizer.
-
-    Args:
-        settings: which, and which of its states.
-        device: where it computes.
-        below: top layers that are left to a model which trains them.
-        progress: told while files are fetched.
+    """Find and load an encoder with its tokenizer; arguments as for `TextEncoder`.
 
     Raises:
         RecipeError: the settings ask for what the encoder does not have.
@@ -221,7 +181,7 @@ def _layers(encoder: Encoder, settings: EncoderSettings, below: int | Literal["a
 def _groups(prepared: Prepared) -> Iterator[IntArray]:
     """Texts, the shortest first, in groups of about as many tokens to compute."""
     order = np.argsort(prepared.rows, kind="stable")
-    ends = np.cumsum(prepared.tokens_of_texts[order])
+    ends = np.cumsum(np.diff(prepared.starts[prepared.first_windows])[order])
     first = 0
     while first < len(order):
         before = ends[first - 1] if first else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -30,15 +31,11 @@ _SEAM = re.compile(r"(?<=\S)[ \t\r\n](?=[0-9A-Za-z])")
 
 
 def chunks(text: str, longest: int = LONGEST_CHUNK) -> Iterator[tuple[int, str]]:
-    """Parts of a text, each with the place where it begins.
+    """Parts of a text of at most `longest` characters, each with the place where it begins.
 
     A part ends before a single blank that a letter or digit follows. Only a part that has no such
     blank in its second half ends after `longest` characters wherever that is; there alone can the
     pieces of the parts differ from the pieces of the whole.
-
-    Args:
-        text: any text; a short one is its only part.
-        longest: characters of a part at most.
     """
     start = 0
     while len(text) - start > longest:
@@ -71,26 +68,26 @@ _REMEDY = "name the folder of an encoder with its tokenizer, whole and undamaged
 
 
 def _from_definition(path: Path, content: bytes) -> RustTokenizer:
-    rust_tokenizer = _library().Tokenizer
+    import tokenizers
+
     try:
-        rust: RustTokenizer = rust_tokenizer.from_str(content.decode("utf-8"))
+        return tokenizers.Tokenizer.from_str(content.decode("utf-8"))
     except Exception as error:
         # The library raises nothing narrower than Exception itself.
         if type(error) is not Exception and not isinstance(error, UnicodeDecodeError):
             raise
         reason = str(error).splitlines()[0]
         raise DataError(f"{path} is no tokenizer: {reason}", remedy=_REMEDY) from None
-    return rust
 
 
 def _from_vocabulary(path: Path, content: bytes, rules: dict[str, Any]) -> RustTokenizer:
-    tokenizers = _library()
+    import tokenizers
+
     try:
         entries = content.decode("utf-8").split("\n")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8: {error.reason}", remedy=_REMEDY) from None
-    if not entries[-1]:
-        entries.pop()
+    entries = entries[: len(entries) - (not entries[-1])]
     vocabulary = {entry.rstrip("\r"): number for number, entry in enumerate(entries)}
     if len(vocabulary) != len(entries):
         raise DataError(f"{path} lists an entry twice", remedy=_REMEDY)
@@ -120,7 +117,7 @@ def _rules(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
         )
     unknown = settings.get("unk_token", "[UNK]")
     return {
-        "unk_token": unknown["content"] if isinstance(unknown, dict) else unknown,
+        "unk_token": _content(unknown),
         "tokenize_chinese_chars": settings.get("tokenize_chinese_chars", True),
         "strip_accents": settings.get("strip_accents"),
         "do_lower_case": settings.get("do_lower_case", True),
@@ -129,9 +126,7 @@ def _rules(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
 
 def _special_id(folder: Path, rust: RustTokenizer, kind: str, settings: dict[str, Any]) -> int:
     """The id of a special token: as the settings name it, else as it is usually called."""
-    named = settings.get(f"{kind}_token")
-    name = named.get("content") if isinstance(named, dict) else named
-    for candidate in (name, *_USUAL_NAMES[kind]):
+    for candidate in (_content(settings.get(f"{kind}_token")), *_USUAL_NAMES[kind]):
         number = rust.token_to_id(candidate) if isinstance(candidate, str) else None
         if number is not None:
             return int(number)
@@ -141,12 +136,14 @@ def _special_id(folder: Path, rust: RustTokenizer, kind: str, settings: dict[str
     )
 
 
+def _content(token: Any) -> Any:
+    return token.get("content") if isinstance(token, dict) else token
+
+
 def _settings(folder: Path) -> dict[str, Any]:
     path = folder / SETTINGS
-    if not path.is_file():
-        return {}
     try:
-        settings = json.loads(_read(path))
+        settings = json.loads(_read(path)) if path.is_file() else {}
     except ValueError as error:
         raise DataError(f"{path} is not JSON: {error}", remedy=_REMEDY) from None
     if not isinstance(settings, dict):
@@ -161,16 +158,6 @@ def _read(path: Path) -> bytes:
         raise DataError(
             f"{path} cannot be read: {error.strerror or error}", remedy="make it readable"
         ) from error
-
-
-def _library() -> Any:
-    try:
-        import tokenizers
-    except ImportError:
-        raise MissingExtraError(
-            "tokenising texts needs the package tokenizers", remedy="pip install 'qkv[text]'"
-        ) from None
-    return tokenizers
 
 
 Pieces = npt.NDArray[np.int32]
@@ -204,6 +191,10 @@ class Tokenizer:
             MissingExtraError: the library is not installed.
             DataError: the files are missing, damaged or of no known kind.
         """
+        if importlib.util.find_spec("tokenizers") is None:
+            raise MissingExtraError(
+                "tokenising texts needs the package tokenizers", remedy="pip install 'qkv[text]'"
+            )
         settings = _settings(folder)
         if (folder / DEFINITION).is_file():
             content = _read(folder / DEFINITION)
@@ -233,18 +224,17 @@ class Tokenizer:
         self.pad_id, self.unk_id = ids["pad"], ids["unk"]
 
     def encode(self, texts: Sequence[str], *, progress: Progress | None = None) -> list[Pieces]:
-        """Pieces of each text, int32 (pieces,), without special tokens.
+        """Pieces of each text, int32 (pieces,), without special tokens; nothing is cut.
 
         Args:
-            texts: of any length; nothing is cut.
+            texts: of any length.
             progress: called with (done, total) texts.
         """
         parts: list[list[Pieces]] = [[] for _ in texts]
         for batch in _batches(texts):
-            encodings = self._rust.encode_batch_fast(
-                [part for _, part in batch], add_special_tokens=False
-            )
-            for (number, _), encoding in zip(batch, encodings, strict=True):
+            numbers, some = zip(*batch, strict=True)
+            encodings = self._rust.encode_batch_fast(some, add_special_tokens=False)
+            for number, encoding in zip(numbers, encodings, strict=True):
                 parts[number].append(np.array(encoding.ids, dtype=np.int32))
             if progress:
                 progress(batch[-1][0] + 1, len(texts))

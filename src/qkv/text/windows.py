@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,6 @@ from qkv.settings import Settings
 from qkv.text.tokenizer import Tokenizer
 
 Pieces = npt.NDArray[np.int32]
-Span = tuple[int, int]
 
 SPECIAL_TOKENS = 2
 
@@ -44,10 +43,7 @@ class TruncationSettings(Settings):
         return self
 
     def window_pieces(self, positions: int) -> int:
-        """Pieces that one window holds between its two special tokens.
-
-        Args:
-            positions: tokens that the encoder can read at once.
+        """Pieces of a window between its special tokens, for an encoder of so many positions.
 
         Raises:
             RecipeError: a part of the settings is too large for the window.
@@ -69,21 +65,16 @@ class TruncationSettings(Settings):
 
     def _misfit(self, tokens: int) -> str | None:
         room = tokens - SPECIAL_TOKENS
-        if self.kind == "head+tail" and self.head_tokens >= room:
-            return f"head_tokens is {self.head_tokens}, but must be below the window's {room}"
-        if self.kind == "windows" and self.overlap_tokens >= room:
-            return f"overlap_tokens is {self.overlap_tokens}, but must be below the window's {room}"
-        return None
+        name = {"head+tail": "head_tokens", "windows": "overlap_tokens"}.get(self.kind)
+        if name is None or getattr(self, name) < room:
+            return None
+        return f"{name} is {getattr(self, name)}, but must be below the window's {room}"
 
 
-@dataclass(frozen=True)
-class Window:
-    """What the encoder reads at once.
+class Window(NamedTuple):
+    """What the encoder reads at once: [CLS], pieces, [SEP], int32 (tokens,).
 
-    Attributes:
-        input_ids: int32 (tokens,), [CLS], pieces, [SEP].
-        keep: which of its states belong to the text's states; those of a text's windows are
-            joined in order.
+    The states in `keep` are the text's; those of a text's windows are joined in order.
     """
 
     input_ids: Pieces
@@ -92,12 +83,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Cut:
-    """What truncation leaves out.
-
-    Attributes:
-        texts: how many texts lost pieces.
-        tokens: how many pieces they lost.
-    """
+    """How many texts lost pieces by truncation, and how many pieces that were."""
 
     texts: int
     tokens: int
@@ -115,26 +101,26 @@ def cut(
     window keeps its [CLS], the last its [SEP]: a text has as many states as pieces read, plus two.
 
     Args:
-        pieces: int32 (pieces,), the text without special tokens.
+        pieces: int32 (pieces,), the text without special tokens; none: one window of [CLS] [SEP].
         truncation: what is read.
         positions: tokens that the encoder can read at once.
         cls_id: what stands before a window's pieces.
         sep_id: what stands after them.
 
-    Returns:
-        At least one window; an empty text has one of [CLS] [SEP].
-
     Raises:
         RecipeError: the settings do not fit the positions.
     """
-    capacity = truncation.window_pieces(positions)
+    length, capacity = len(pieces), truncation.window_pieces(positions)
+    starts = range(1)
     if truncation.kind == "windows":
-        spans = _windows(len(pieces), capacity, truncation)
-        joints = [0, *((a + b + 1) // 2 for (_, b), (a, _) in pairwise(spans)), spans[-1][1]]
-    else:
-        spans = [(0, min(len(pieces), capacity))]
-        joints = [0, spans[0][1]]
-        pieces = _one_window(pieces, capacity, truncation)
+        step = capacity - truncation.overlap_tokens
+        needed = 1 + max(0, -(-(length - capacity) // step))
+        starts = range(0, min(needed, truncation.max_windows) * step, step)
+    elif length > capacity:
+        head = {"head": capacity, "tail": 0, "head+tail": truncation.head_tokens}[truncation.kind]
+        pieces = np.concatenate([pieces[:head], pieces[length - (capacity - head) :]])
+    spans = [(start, min(start + capacity, length)) for start in starts]
+    joints = [0, *((a + b + 1) // 2 for (_, b), (a, _) in pairwise(spans)), spans[-1][1]]
     windows = []
     for number, (start, stop) in enumerate(spans):
         ids = np.empty(stop - start + SPECIAL_TOKENS, dtype=np.int32)
@@ -147,12 +133,7 @@ def cut(
 
 
 def cut_off(lengths: IntArray, truncation: TruncationSettings, *, positions: int) -> Cut:
-    """What is left out of texts of these lengths.
-
-    Args:
-        lengths: int64 (texts,), pieces of each text without special tokens.
-        truncation: what is read.
-        positions: tokens that the encoder can read at once.
+    """What is left out of texts of so many pieces without special tokens, int64 (texts,).
 
     Raises:
         RecipeError: the settings do not fit the positions.
@@ -163,23 +144,6 @@ def cut_off(lengths: IntArray, truncation: TruncationSettings, *, positions: int
     lost = np.maximum(lengths - capacity, 0)
     return Cut(texts=int(np.count_nonzero(lost)), tokens=int(lost.sum()))
 
-
-def _one_window(pieces: Pieces, capacity: int, truncation: TruncationSettings) -> Pieces:
-    if len(pieces) <= capacity:
-        return pieces
-    head = {"head": capacity, "tail": 0, "head+tail": truncation.head_tokens}[truncation.kind]
-    return np.concatenate([pieces[:head], pieces[len(pieces) - (capacity - head) :]])
-
-
-def _windows(length: int, capacity: int, truncation: TruncationSettings) -> list[Span]:
-    """Where each window begins and ends; the last is as short as what is left."""
-    step = capacity - truncation.overlap_tokens
-    needed = 1 + max(0, -(-(length - capacity) // step))
-    starts = range(0, min(needed, truncation.max_windows) * step, step)
-    return [(start, min(start + capacity, length)) for start in starts]
-
-
-Ids = npt.NDArray[np.int32]
 
 # Texts of which pieces are held as separate arrays; the rest is kept end to end.
 TEXTS_AT_ONCE = 1024
@@ -199,7 +163,7 @@ class Prepared:
         cut: what was left out.
     """
 
-    ids: Ids
+    ids: Pieces
     starts: IntArray
     keep: IntArray
     first_windows: IntArray
@@ -224,13 +188,7 @@ class Prepared:
         lengths: IntArray = np.diff(self.starts)
         return lengths
 
-    @property
-    def tokens_of_texts(self) -> IntArray:
-        """Tokens to compute for each text, int64 (texts,)."""
-        tokens: IntArray = np.diff(self.starts[self.first_windows])
-        return tokens
-
-    def window(self, number: int) -> Ids:
+    def window(self, number: int) -> Pieces:
         """The tokens of one window."""
         return self.ids[self.starts[number] : self.starts[number + 1]]
 
@@ -246,28 +204,17 @@ def prepare(
     *,
     positions: int,
 ) -> Prepared:
-    """Tokenise and cut texts.
-
-    Args:
-        texts: of any length; an empty one is [CLS] [SEP].
-        tokenizer: the encoder's own.
-        truncation: what is read.
-        positions: tokens that the encoder can read at once.
+    """Tokenise and cut texts, for an encoder that reads so many positions at once.
 
     Raises:
         RecipeError: the truncation does not fit the positions.
     """
+    special = {"cls_id": tokenizer.cls_id, "sep_id": tokenizer.sep_id}
     parts, lengths, keep, first_windows, pieces = [], [0], [], [0], []
     for first in range(0, len(texts), TEXTS_AT_ONCE):
-        some: list[Ids] = []
+        some: list[Pieces] = []
         for found in tokenizer.encode(texts[first : first + TEXTS_AT_ONCE]):
-            windows = cut(
-                found,
-                truncation,
-                positions=positions,
-                cls_id=tokenizer.cls_id,
-                sep_id=tokenizer.sep_id,
-            )
+            windows = cut(found, truncation, positions=positions, **special)
             some += [window.input_ids for window in windows]
             keep += [(window.keep.start, window.keep.stop) for window in windows]
             first_windows.append(first_windows[-1] + len(windows))
@@ -296,8 +243,5 @@ def join(parts: Sequence[Prepared]) -> Prepared:
         keep=np.concatenate([part.keep for part in parts]),
         first_windows=np.cumsum(np.concatenate([zero, *per_text]), dtype=np.int64),
         pieces=np.concatenate([part.pieces for part in parts]),
-        cut=Cut(
-            texts=sum(part.cut.texts for part in parts),
-            tokens=sum(part.cut.tokens for part in parts),
-        ),
+        cut=Cut(sum(part.cut.texts for part in parts), sum(part.cut.tokens for part in parts)),
     )

@@ -25,9 +25,6 @@ def fill_bins(lengths: IntArray, capacity: int) -> list[IntArray]:
         lengths: int64 (windows,), tokens of each window.
         capacity: tokens that a bin holds.
 
-    Returns:
-        int64 indices of each bin. Every index is in one bin.
-
     Raises:
         ValueError: a window does not fit into a bin.
     """
@@ -76,22 +73,13 @@ class Block:
 
 
 def equal_blocks(lengths: IntArray, rows: int) -> Iterator[Block]:
-    """Blocks of one size, as full as can be.
-
-    Args:
-        lengths: int64 (windows,), tokens of each; none exceeds `rows`.
-        rows: of every block.
-    """
+    """Blocks of `rows` tokens, as full as windows of these lengths (windows,) make them."""
     for windows in fill_bins(lengths, rows):
         yield Block(windows, rows)
 
 
 def blocks_by_size(lengths: IntArray) -> Iterator[Block]:
-    """The smallest blocks that fit: sooner for a few windows, slower for many.
-
-    Args:
-        lengths: int64 (windows,), tokens of each.
-    """
+    """The smallest blocks that fit windows of these lengths (windows,): sooner for a few."""
     smaller = 0
     for rows in WINDOW_ROWS:
         fitting = np.flatnonzero((lengths > smaller) & (lengths <= rows))
@@ -103,15 +91,12 @@ def blocks_by_size(lengths: IntArray) -> Iterator[Block]:
         yield Block(np.array([window]), rows, masked=True)
 
 
-# Linear maps whose weights already lie as the CPU multiplies them.
-#
-# Before a product oneDNN copies the weights into the order in which its kernel reads them, every
-# time anew: for a text of 200 tokens that takes a quarter of all products. Here it is done once. A
-# map's output is the same to the last bit.
-
-
 class PrepackedLinear(nn.Module):
-    """What a linear map computes, for inference alone.
+    """A linear map for inference, whose weights lie as the CPU multiplies them.
+
+    Before a product oneDNN copies the weights into the order in which its kernel reads them, every
+    time anew: for a text of 200 tokens that takes a quarter of all products. Here it is done once.
+    The output is the same to the last bit.
 
     Args:
         linear: with weights in bfloat16, on the CPU.
@@ -125,9 +110,8 @@ class PrepackedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The product with the transposed weights, plus the bias."""
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(
-            x, self._weight, self._bias, "none", [], ""
-        )
+        op = torch.ops.mkldnn._linear_pointwise
+        product: Tensor = op(x, self._weight, self._bias, "none", [], "")
         return product
 
 
@@ -144,14 +128,8 @@ def prepack_linears(module: nn.Module) -> None:
 
 def _can_prepack() -> bool:
     # Torch's own compiler calls these, but they are not among its documented functions.
-    found = all(
-        hasattr(torch.ops.mkldnn, name)
-        for name in (
-            "_reorder_linear_weight",
-            "_linear_pointwise",
-            "_is_mkldnn_bf16_supported",
-        )
-    )
+    needed = ("_reorder_linear_weight", "_linear_pointwise", "_is_mkldnn_bf16_supported")
+    found = all(hasattr(torch.ops.mkldnn, name) for name in needed)
     return found and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 

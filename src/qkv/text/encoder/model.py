@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +35,6 @@ class Encoder:
 
     Args:
         files: where it was found.
-        load: builds its model in float32; called again for each trainable copy.
         device: where it computes.
         dtype: what weights are cast to, float32 or bfloat16.
 
@@ -53,19 +51,9 @@ class Encoder:
         by_size: whether windows are computed in small blocks instead, each in one that fits it.
     """
 
-    def __init__(
-        self,
-        files: EncoderFiles,
-        load: Callable[[EncoderFiles], LoadedModel],
-        *,
-        device: torch.device,
-        dtype: torch.dtype,
-    ) -> None:
-        loaded = load(files)
-        self._load = load
-        self.files = files
-        self.device = device
-        self.dtype = dtype
+    def __init__(self, files: EncoderFiles, *, device: torch.device, dtype: torch.dtype) -> None:
+        loaded = _load_model(files)
+        self.files, self.device, self.dtype = files, device, dtype
         self.parameters = loaded.parameters
         self._module: Any = loaded.module.to(device=device, dtype=dtype).requires_grad_(False)
         self._config = self._module.config
@@ -79,11 +67,11 @@ class Encoder:
         self._stack = self._stack_of(loaded)
         self.packs = self._stack is not None
         self.block_rows: int | None = None
+        self.by_size = False
         if self.packs and dtype == torch.bfloat16:
             self.block_rows = max(BLOCK_ROWS, self.positions)
             if device.type == "cpu":
                 prepack_linears(self._module)
-        self.by_size = False
         self.identity: dict[str, Any] = {
             "name": files.name,
             "revision": files.revision,
@@ -94,8 +82,7 @@ class Encoder:
     def compute_windows_by_size(self) -> None:
         """From now on, answer single texts sooner, at more cost for many.
 
-        In bfloat16 the states differ in their last bits from those of large blocks. In other
-        precisions nothing changes.
+        In bfloat16 the last bits of states change; in other precisions nothing does.
         """
         self.by_size = self.block_rows is not None
 
@@ -122,10 +109,11 @@ class Encoder:
         self._require(windows, layers)
         if not windows:
             return torch.empty(0, self.dim, dtype=self.dtype, device=self.device)
-        if (stack := self._stack) is not None:
+        stack, device = self._stack, self.device
+        if stack is not None:
             return torch.cat(
                 self._in_blocks(
-                    windows, lambda some, block: stack.packed(some, layers, self.device, block)
+                    windows, lambda some, block: stack.packed(some, layers, device, block)
                 )
             )
         # In bfloat16 even the length of the padding shows: then each window is alone.
@@ -175,19 +163,18 @@ class Encoder:
 
     def top(self, n: int) -> EncoderTop:
         """A trainable float32 copy of the `n` uppermost layers, in evaluation mode."""
-        stack = self._stack_of(self._load(self.files))
+        stack = self._stack_of(_load_model(self.files))
         assert stack is not None
         return EncoderTop(stack.top.layers[self.num_layers - n :]).to(self.device).eval()
 
     def whole(self) -> StackedEncoder | WholeEncoder:
         """A trainable float32 copy of everything, in evaluation mode."""
-        loaded = self._load(self.files)
-        stack = self._stack_of(loaded)
-        whole = WholeEncoder(loaded.module) if stack is None else stack
-        return whole.to(self.device).eval()
+        loaded = _load_model(self.files)
+        return (self._stack_of(loaded) or WholeEncoder(loaded.module)).to(self.device).eval()
 
-    def _stack_of(self, loaded: LoadedModel) -> StackedEncoder | None:
-        return StackedEncoder.of(loaded.module, loaded.family.stack, self._first_position)
+    def _stack_of(self, loaded: _LoadedModel) -> StackedEncoder | None:
+        path = loaded.family.stack
+        return None if path is None else StackedEncoder(loaded.module, path, self._first_position)
 
     def _require(self, windows: Sequence[npt.NDArray[Any]], layers: Sequence[int]) -> None:
         """Refuse layers that there are not and windows that cannot be read."""
@@ -211,36 +198,24 @@ class Encoder:
         """What is computed of each window, in the blocks that its states need."""
         if self.block_rows is None:
             return list(compute(windows, None))
-        parts: list[Tensor] = [torch.empty(0)] * len(windows)
-        for block in self._blocks(windows):
-            computed = compute([windows[index] for index in block.windows], block)
-            for index, part in zip(block.windows, computed, strict=True):
-                parts[index] = part
-        return parts
-
-    def _blocks(self, windows: Sequence[npt.NDArray[Any]]) -> Iterator[Block]:
-        """Windows that are computed together."""
-        assert self.block_rows is not None
         lengths = np.array([len(window) for window in windows], dtype=np.int64)
-        if self.by_size:
-            return blocks_by_size(lengths)
-        return equal_blocks(lengths, self.block_rows)
+        parts: dict[int, Tensor] = {}
+        blocks = blocks_by_size(lengths) if self.by_size else equal_blocks(lengths, self.block_rows)
+        for block in blocks:
+            computed = compute([windows[index] for index in block.windows], block)
+            parts.update(zip(block.windows.tolist(), computed, strict=True))
+        return [parts[index] for index in range(len(windows))]
 
     def _by_the_model(self, windows: Sequence[npt.NDArray[Any]], layers: Sequence[int]) -> Tensor:
-        rows = [torch.from_numpy(window.astype(np.int64)) for window in windows]
-        lengths = [len(row) for row in rows]
+        rows = [torch.from_numpy(window.astype(np.int64)).to(self.device) for window in windows]
         # Padding gets the padding's id: some models count positions by it.
         ids = nn.utils.rnn.pad_sequence(
             rows, batch_first=True, padding_value=self._config.pad_token_id or 0
         )
-        mask = torch.arange(ids.shape[1]) < torch.tensor(lengths)[:, None]
-        answer = self._module(
-            input_ids=ids.to(self.device),
-            attention_mask=mask.to(self.device),
-            output_hidden_states=True,
-        )
-        states = mean_of([answer.hidden_states[layer] for layer in layers])
-        return states[mask.to(self.device)]
+        mask = nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+        mask = mask.bool()
+        answer = self._module(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+        return mean_of([answer.hidden_states[layer] for layer in layers])[mask]
 
 
 _REMEDY = "fetch the encoder again, or name another"
@@ -248,19 +223,12 @@ _REMEDY = "fetch the encoder again, or name another"
 _UNUSABLE = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError)
 
 
-@dataclass(frozen=True)
-class LoadedModel:
-    """A model of transformers, in float32 and evaluation mode.
-
-    Attributes:
-        module: the model without its pooler.
-        family: how it is built.
-        parameters: how many numbers the architecture has, the pooler's included.
-    """
+class _LoadedModel(NamedTuple):
+    """A model of transformers without its pooler, in float32 and evaluation mode."""
 
     module: Any
     family: Family
-    parameters: int
+    parameters: int  # with the pooler's
 
 
 def load_encoder(
@@ -273,17 +241,11 @@ def load_encoder(
         DataError: the files are damaged, do not fit together, or are of no known kind.
         DeviceError: the device has no such precision.
     """
-    dtype = resolve_precision(precision, device)
-    return Encoder(files, load_model, device=device, dtype=dtype)
+    return Encoder(files, device=device, dtype=resolve_precision(precision, device))
 
 
-def load_model(files: EncoderFiles) -> LoadedModel:
-    """The model of these files, new each time.
-
-    Raises:
-        MissingExtraError: transformers is not installed.
-        DataError: the files are damaged, do not fit together, or are of no known kind.
-    """
+def _load_model(files: EncoderFiles) -> _LoadedModel:
+    """The model of these files, new each time."""
     try:
         import transformers
     except ImportError:
@@ -296,7 +258,11 @@ def load_model(files: EncoderFiles) -> LoadedModel:
             config = transformers.AutoConfig.from_pretrained(
                 files.folder, trust_remote_code=False, local_files_only=True
             )
-            family = _family(files, config)
+            if (family := FAMILIES.get(config.model_type)) is None:
+                raise DataError(
+                    f"{files.config}: qkv knows no encoder of model_type {config.model_type!r}",
+                    remedy=f"choose one of {', '.join(sorted(FAMILIES))}",
+                )
             module = _build(config, family, transformers)
         except _UNUSABLE as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)
@@ -308,17 +274,7 @@ def load_model(files: EncoderFiles) -> LoadedModel:
         expected = module.state_dict()
         tensors = read_weights(files.weights, expected, module.base_model_prefix)
         module.load_state_dict(tensors, assign=True)
-    return LoadedModel(module.eval(), family, parameters)
-
-
-def _family(files: EncoderFiles, config: Any) -> Family:
-    family = FAMILIES.get(config.model_type)
-    if family is None:
-        raise DataError(
-            f"{files.config}: qkv knows no encoder of model_type {config.model_type!r}",
-            remedy=f"choose one of {', '.join(sorted(FAMILIES))}",
-        )
-    return family
+    return _LoadedModel(module.eval(), family, parameters)
 
 
 def _build(config: Any, family: Family, transformers: Any) -> Any:

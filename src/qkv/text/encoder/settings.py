@@ -31,10 +31,7 @@ class EncoderSettings(Settings):
     """Tokens that are encoded at once; no state depends on it."""
 
     def resolved_layers(self, num_layers: int) -> list[int]:
-        """The layers asked for, by number, in ascending order.
-
-        Args:
-            num_layers: how many the encoder has.
+        """The layers asked for, ascending, of an encoder of so many layers.
 
         Raises:
             RecipeError: the encoder has no such layer, or none is asked for.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,12 @@ from torch import Tensor, nn
 
 from qkv.text.encoder.blocks import Block, mean_of
 from qkv.text.encoder.packed_attention import AskedWeights
+
+Ids = Int64[Tensor, "texts tokens"]
+Mask = Bool[Tensor, "texts tokens"]
+States = Float[Tensor, "texts tokens dim"]
+Vectors = Float[Tensor, "texts tokens width"]  # of words, before the layers
+Windows = Sequence[npt.NDArray[Any]]
 
 
 class EncoderTop(nn.Module):
@@ -27,31 +33,19 @@ class EncoderTop(nn.Module):
         super().__init__()
         self.layers = layers
 
-    def forward(
-        self,
-        hidden_states: Float[Tensor, "texts tokens dim"],
-        attention_mask: Bool[Tensor, "texts tokens"],
-    ) -> Float[Tensor, "texts tokens dim"]:
+    def forward(self, hidden_states: States, attention_mask: Mask) -> States:
         """The last layer's states; those of padding mean nothing."""
-        return self.several(hidden_states, attention_mask, [len(self.layers)])
+        mask = attention_mask[:, None, None, :]
+        return self.run(hidden_states, [len(self.layers)], attention_mask=mask)
 
-    def several(
-        self,
-        hidden_states: Float[Tensor, "texts tokens dim"],
-        attention_mask: Bool[Tensor, "texts tokens"],
-        layers: Sequence[int],
-    ) -> Float[Tensor, "texts tokens dim"]:
+    def run(self, hidden_states: Tensor, layers: Sequence[int], **seen: Any) -> Tensor:
         """The mean of the states of some layers; those above the highest are not computed.
 
         Args:
-            hidden_states: output of the layer below.
-            attention_mask: True where a token is.
+            hidden_states: output of the layer below, (texts, tokens, dim).
             layers: which, the lowest of these layers being 1; 0 is `hidden_states`.
+            seen: the mask, or the lengths of packed texts, as the layers take them.
         """
-        return self.run(hidden_states, layers, attention_mask=attention_mask[:, None, None, :])
-
-    def run(self, hidden_states: Tensor, layers: Sequence[int], **seen: Any) -> Tensor:
-        """`several` with the mask, or the lengths of packed texts, as the layers take them."""
         read = {0: hidden_states}
         for number, layer in enumerate(self.layers[: max(layers)], start=1):
             hidden_states = layer(hidden_states, **seen)
@@ -60,11 +54,7 @@ class EncoderTop(nn.Module):
         return mean_of([read[layer] for layer in layers])
 
     def attention(
-        self,
-        hidden_states: Float[Tensor, "texts tokens dim"],
-        attention_mask: Bool[Tensor, "texts tokens"],
-        layer: int,
-        head: int | None,
+        self, hidden_states: States, attention_mask: Mask, layer: int, head: int | None
     ) -> list[Tensor]:
         """Attention weights of a layer, float32 (heads, tokens, tokens) of each text.
 
@@ -75,20 +65,16 @@ class EncoderTop(nn.Module):
             head: which, from 0; None: all.
         """
         mask = attention_mask[:, None, None, :]
-        return self.run_attention(hidden_states, layer, head, attention_mask=mask)
+        return self.run_attention(
+            hidden_states, layer, head, len(hidden_states), attention_mask=mask
+        )
 
     def run_attention(
-        self,
-        hidden_states: Tensor,
-        layer: int,
-        head: int | None,
-        *,
-        texts: int | None = None,
-        **seen: Any,
+        self, hidden_states: Tensor, layer: int, head: int | None, texts: int, **seen: Any
     ) -> list[Tensor]:
         """`attention` as `run` goes, of the first `texts` texts."""
         below = self.run(hidden_states, [layer - 1], **seen)
-        asked = AskedWeights(len(below) if texts is None else texts, head)
+        asked = AskedWeights(texts, head)
         self.layers[layer - 1](below, **seen, asked=asked)
         return asked.weights
 
@@ -97,56 +83,33 @@ class StackedEncoder(nn.Module):
     """A whole encoder of layers that stand alone, from ids to the last layer's states.
 
     Args:
-        embeddings: ids and positions to hidden states.
-        projection: to the layers' width, where the embeddings have another.
-        layers: lowest first.
+        model: of transformers.
+        stack: attribute path of its layers.
         first_position: where positions are counted from.
     """
 
-    def __init__(
-        self,
-        embeddings: nn.Module,
-        projection: nn.Module | None,
-        layers: nn.ModuleList,
-        first_position: int,
-    ) -> None:
+    def __init__(self, model: Any, stack: str, first_position: int) -> None:
         super().__init__()
-        self.embeddings = embeddings
-        self.projection = projection
-        self.top = EncoderTop(layers)
+        self.embeddings: nn.Module = model.embeddings
+        # To the layers' width, where the embeddings have another.
+        self.projection: nn.Module | None = getattr(model, "embeddings_project", None)
+        self.top = EncoderTop(nn.ModuleList(attrgetter(stack)(model)))
         self._first_position = first_position
 
-    @classmethod
-    def of(cls, model: Any, stack: str | None, first_position: int) -> Self | None:
-        """The parts of a model of transformers; None without an attribute path of its layers."""
-        if stack is None:
-            return None
-        layers = nn.ModuleList(attrgetter(stack)(model))
-        projection = getattr(model, "embeddings_project", None)
-        return cls(model.embeddings, projection, layers, first_position)
-
-    def forward(
-        self,
-        input_ids: Int64[Tensor, "texts tokens"],
-        attention_mask: Bool[Tensor, "texts tokens"],
-    ) -> Float[Tensor, "texts tokens dim"]:
+    def forward(self, input_ids: Ids, attention_mask: Mask) -> States:
         """The last layer's states; those of padding mean nothing."""
-        embeddings = self.word_embeddings(input_ids)
-        return self.several(embeddings, attention_mask, [len(self.top.layers)])
+        embedded = self._embedded(self.word_embeddings(input_ids))
+        states: Tensor = self.top(embedded, attention_mask)
+        return states
 
-    def word_embeddings(
-        self, input_ids: Int64[Tensor, "texts tokens"]
-    ) -> Float[Tensor, "texts tokens width"]:
+    def word_embeddings(self, input_ids: Ids) -> Vectors:
         """What stands for each token before anything is added to it."""
         vectors: Tensor = self.embeddings.word_embeddings(input_ids)  # type: ignore[operator]
         return vectors
 
     def several(
-        self,
-        word_embeddings: Float[Tensor, "texts tokens width"],
-        attention_mask: Bool[Tensor, "texts tokens"],
-        layers: Sequence[int],
-    ) -> Float[Tensor, "texts tokens dim"]:
+        self, word_embeddings: Vectors, attention_mask: Mask, layers: Sequence[int]
+    ) -> States:
         """The mean of the states of some layers, 0 being the embeddings with their positions.
 
         Args:
@@ -154,25 +117,18 @@ class StackedEncoder(nn.Module):
             attention_mask: True where a token is: at the beginning of each row.
             layers: which; those above the highest are not computed.
         """
-        return self.top.several(self._embedded(word_embeddings), attention_mask, layers)
+        mask = attention_mask[:, None, None, :]
+        return self.top.run(self._embedded(word_embeddings), layers, attention_mask=mask)
 
     def attention(
-        self,
-        input_ids: Int64[Tensor, "texts tokens"],
-        attention_mask: Bool[Tensor, "texts tokens"],
-        layer: int,
-        head: int | None,
+        self, input_ids: Ids, attention_mask: Mask, layer: int, head: int | None
     ) -> list[Tensor]:
         """Attention weights of a layer, counted from 1; see `EncoderTop.attention`."""
         states = self._embedded(self.word_embeddings(input_ids))
         return self.top.attention(states, attention_mask, layer, head)
 
     def packed(
-        self,
-        windows: Sequence[npt.NDArray[Any]],
-        layers: Sequence[int],
-        device: torch.device,
-        block: Block | None,
+        self, windows: Windows, layers: Sequence[int], device: torch.device, block: Block | None
     ) -> Sequence[Tensor]:
         """States (tokens, dim) of each window, computed end to end: the mean of some layers.
 
@@ -189,7 +145,7 @@ class StackedEncoder(nn.Module):
 
     def packed_attention(
         self,
-        windows: Sequence[npt.NDArray[Any]],
+        windows: Windows,
         layer: int,
         head: int | None,
         device: torch.device,
@@ -197,21 +153,22 @@ class StackedEncoder(nn.Module):
     ) -> list[Tensor]:
         """Attention weights of a layer on the way that `packed` goes, see `attention`."""
         states, seen = self._embedded_packed(windows, device, block)
-        found = self.top.run_attention(states, layer, head, texts=len(windows), **seen)
+        found = self.top.run_attention(states, layer, head, len(windows), **seen)
         pairs = zip(windows, found, strict=True)
         return [weights[:, : len(window), : len(window)] for window, weights in pairs]
 
     def _embedded(self, word_embeddings: Tensor) -> Tensor:
         positions = torch.arange(word_embeddings.shape[1], device=word_embeddings.device)
-        states: Tensor = self.embeddings(
-            input_ids=None,
-            inputs_embeds=word_embeddings,
-            position_ids=(positions + self._first_position).expand(word_embeddings.shape[:2]),
-        )
+        positions = positions.expand(word_embeddings.shape[:2])
+        return self._positioned(positions, input_ids=None, inputs_embeds=word_embeddings)
+
+    def _positioned(self, positions: Tensor, **tokens: Tensor | None) -> Tensor:
+        position_ids = positions + self._first_position
+        states: Tensor = self.embeddings(position_ids=position_ids, **tokens)
         return states if self.projection is None else self.projection(states)
 
     def _embedded_packed(
-        self, windows: Sequence[npt.NDArray[Any]], device: torch.device, block: Block | None
+        self, windows: Windows, device: torch.device, block: Block | None
     ) -> tuple[Tensor, dict[str, Any]]:
         """What the first layer reads (1, tokens, dim), and what tells layers who sees whom."""
         lengths = [len(window) for window in windows]
@@ -220,13 +177,10 @@ class StackedEncoder(nn.Module):
         # The filling stands at one position: it may be longer than there are positions.
         ids = np.pad(np.concatenate(windows).astype(np.int64), (0, filling))
         positions = np.pad(np.concatenate([np.arange(length) for length in lengths]), (0, filling))
-        positions += self._first_position
-        states = self.embeddings(
+        states = self._positioned(
+            torch.from_numpy(positions)[None].to(device),
             input_ids=torch.from_numpy(ids)[None].to(device),
-            position_ids=torch.from_numpy(positions)[None].to(device),
         )
-        if self.projection is not None:
-            states = self.projection(states)
         if block is None or not block.masked:
             texts = [*lengths, filling] if filling else lengths
             return states, {"attention_mask": None, "text_lengths": texts}
@@ -248,11 +202,7 @@ class WholeEncoder(nn.Module):
         self.model = model
         self._pad_id = int(model.config.pad_token_id or 0)
 
-    def forward(
-        self,
-        input_ids: Int64[Tensor, "texts tokens"],
-        attention_mask: Bool[Tensor, "texts tokens"],
-    ) -> Float[Tensor, "texts tokens dim"]:
+    def forward(self, input_ids: Ids, attention_mask: Mask) -> States:
         """The last layer's states; those of padding mean nothing."""
         # Some models count positions by ids that are not the padding's.
         ids = input_ids.masked_fill(~attention_mask, self._pad_id)
@@ -260,23 +210,16 @@ class WholeEncoder(nn.Module):
         states: Tensor = answer.last_hidden_state
         return states
 
-    def word_embeddings(
-        self, input_ids: Int64[Tensor, "texts tokens"]
-    ) -> Float[Tensor, "texts tokens width"]:
-        """What stands for each token before anything is added to it."""
+    def word_embeddings(self, input_ids: Ids) -> Vectors:
+        """As `StackedEncoder.word_embeddings`."""
         vectors: Tensor = self.model.get_input_embeddings()(input_ids)
         return vectors
 
     def several(
-        self,
-        word_embeddings: Float[Tensor, "texts tokens width"],
-        attention_mask: Bool[Tensor, "texts tokens"],
-        layers: Sequence[int],
-    ) -> Float[Tensor, "texts tokens dim"]:
-        """The mean of the states of some layers, 0 being the embeddings with their positions."""
+        self, word_embeddings: Vectors, attention_mask: Mask, layers: Sequence[int]
+    ) -> States:
+        """As `StackedEncoder.several`."""
         answer: Any = self.model(
-            inputs_embeds=word_embeddings,
-            attention_mask=attention_mask,
-            output_hidden_states=True,
+            inputs_embeds=word_embeddings, attention_mask=attention_mask, output_hidden_states=True
         )
         return mean_of([answer.hidden_states[layer] for layer in layers])

@@ -72,6 +72,7 @@ def create_app(models: Models, settings: ServingSettings) -> FastAPI:
     app.state.engine = engine
     app.state.metrics = metrics
     app.state.active_requests = active
+    app.state.run_examples = {}
     add_error_handlers(app)
     # Matched in this order: what a busy server gets most comes first.
     for router in (predict, status, examples, studies, page):

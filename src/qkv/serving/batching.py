@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
@@ -60,15 +61,11 @@ class Worker:
             # A daemon: a computation that outlasts the time to drain does not hold up the exit.
             threading.Thread(target=self._run, name=self._name, daemon=True).start()
 
-    def refuse(self) -> None:
-        """Take nothing new."""
-        self.accepts = False
-
     async def drain(self) -> None:
         """Refuse what is new, answer what waits, end the threads. Cancelled, refuse what waits."""
         if not hasattr(self, "loop"):
             return
-        self.refuse()
+        self.accepts = False
         self._ending = True
         for _ in range(self._threads):
             self._bell.put(None)
@@ -128,15 +125,13 @@ class Worker:
             return None
 
 
+@dataclass(eq=False, slots=True)
 class _Place(Generic[Item, Result]):
     """An item with its cost and the future of its answer."""
 
-    __slots__ = ("cost", "future", "item")
-
-    def __init__(self, item: Item, cost: int, future: asyncio.Future[Result]) -> None:
-        self.item = item
-        self.cost = cost
-        self.future = future
+    item: Item
+    cost: int
+    future: asyncio.Future[Result]
 
 
 class Batcher(Generic[Item, Result]):
@@ -198,12 +193,10 @@ class Batcher(Generic[Item, Result]):
             QueueFullError: `queue_size` items wait already.
             NotServingError: the thread has not started, or is to end.
         """
-        (place,) = self._enter((item,))
-        try:
-            return await place.future
-        except asyncio.CancelledError:
-            self._leave([place])
-            raise
+        (answer,) = await self.submit_all((item,))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     async def submit_all(self, items: Sequence[Item]) -> list[Result | Exception]:
         """The answers of several items, an exception in the place of one that failed.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,20 +61,8 @@ class ServedModel:
         }
 
 
-class Models(Mapping[str, ServedModel]):
-    """Served models by id, in the order in which they were named."""
-
-    def __init__(self, models: Sequence[ServedModel]) -> None:
-        self._models = {model.id: model for model in models}
-
-    def __getitem__(self, model_id: str) -> ServedModel:
-        return self._models[model_id]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._models)
-
-    def __len__(self) -> int:
-        return len(self._models)
+Models = Mapping[str, ServedModel]
+"""Served models by id, in the order in which they were named."""
 
 
 def open_models(paths: Sequence[Path], *, device: DeviceName = "cpu") -> Models:
@@ -95,15 +83,9 @@ def open_models(paths: Sequence[Path], *, device: DeviceName = "cpu") -> Models:
                 f"{path} is not finished", remedy=f"finish it with qkv train --resume {path}"
             )
         classifier = load(run, device=device)
-        model_id = _free_id(run.path.resolve().name, models)
-        models[model_id] = ServedModel(
-            id=model_id,
-            run=run,
-            record=record,
-            classifier=classifier,
-            predictor=predictor_of(classifier),
-        )
-    return Models(list(models.values()))
+        name = _free_id(run.path.resolve().name, models)
+        models[name] = ServedModel(name, run, record, classifier, predictor_of(classifier))
+    return models
 
 
 def _free_id(name: str, taken: Mapping[str, object]) -> str:

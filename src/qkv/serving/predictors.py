@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -35,14 +35,11 @@ _DIGITS = 6
 Pixels = npt.NDArray[np.uint8]
 
 
-class Scores:
+class Scores(NamedTuple):
     """Labels of one input and their probabilities, the largest first."""
 
-    __slots__ = ("labels", "values")
-
-    def __init__(self, labels: list[int], values: list[float]) -> None:
-        self.labels = labels
-        self.values = values
+    labels: list[int]
+    values: list[float]
 
 
 def ranked(probabilities: Float32[np.ndarray, "inputs classes"]) -> list[Scores]:
@@ -352,15 +349,12 @@ class TextPredictor:
 Predictor = ImagePredictor | TextPredictor
 
 
-PREDICTORS: dict[str, Callable[[Any], Predictor]] = {
-    "vision": ImagePredictor,
-    "text": TextPredictor,
-}
-
-
 def predictor_of(classifier: Classifier[Any, Any]) -> Predictor:
     """The predictor of a classifier; it loads what is loaded late."""
-    return PREDICTORS[classifier.task](classifier)
+    if isinstance(classifier, VisionClassifier):
+        return ImagePredictor(classifier)
+    assert isinstance(classifier, TextClassifier)
+    return TextPredictor(classifier)
 
 
 def _one_of(what: str, given: str, known: list[str]) -> str:

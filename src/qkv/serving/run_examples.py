@@ -54,15 +54,10 @@ class SavedPredictions:
     def __len__(self) -> int:
         return len(self.labels)
 
-    @property
-    def confidence(self) -> npt.NDArray[np.float64]:
-        """The largest probability of each example: float64 (examples,)."""
-        largest: npt.NDArray[np.float64] = self.probabilities.max(axis=1)
-        return largest
-
     def ordered(self, indices: IntArray) -> IntArray:
         """Indices by falling confidence; among equals the lower comes first."""
-        falling: IntArray = indices[np.argsort(-self.confidence[indices], kind="stable")]
+        confidence = self.probabilities[indices].max(axis=1)
+        falling: IntArray = indices[np.argsort(-confidence, kind="stable")]
         return falling
 
     def most_confident_mistakes(self) -> IntArray:

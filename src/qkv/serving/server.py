@@ -108,8 +108,8 @@ def serve_app(
                 sockets,
                 connections,
                 drain_seconds=settings.drain_seconds,
-                say_ready=lambda: say(ready),
-                say_stop=lambda: say("qkv: stopping; once more to stop at once"),
+                say=say,
+                ready=ready,
             )
         )
         if unanswered:
@@ -143,8 +143,8 @@ async def _live(
     connections: Connections,
     *,
     drain_seconds: float,
-    say_ready: Callable[[], None],
-    say_stop: Callable[[], None],
+    say: Say,
+    ready: str,
 ) -> int:
     """Serve until a signal; return how many requests were left without an answer."""
 
@@ -161,11 +161,11 @@ async def _live(
             # The models stay until the end: looking for garbage among them only takes time.
             gc.collect()
             gc.freeze()
-            say_ready()
+            say(ready)
         stopping = asyncio.create_task(asked.wait())
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if stopping.done():
-            say_stop()
+            say("qkv: stopping; once more to stop at once")
         unanswered = await _end(app.state.active_requests, server, serving, drain_seconds)
     for task in (watching, listening, stopping):
         task.cancel()

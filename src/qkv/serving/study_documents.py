@@ -100,7 +100,7 @@ def answer_recurrence(inputs: Sequence[int]) -> RecurrenceAnswer:
                 "x": str(values[t - 1]),
                 "before": str(states[t - 2] if t > 1 else 0),
                 "h": str(states[t - 1]),
-                "y": _step_output(states[t - 1]),
+                "y": 0.5 if states[t - 1] == 0 else float(states[t - 1] > 0),
                 "closed_form": str(alternating_sum(values[:t])),
                 "sign": -1 if (length - t) % 2 else 1,
             }
@@ -111,11 +111,6 @@ def answer_recurrence(inputs: Sequence[int]) -> RecurrenceAnswer:
         "output": output,
         "verdict": _recurrence_verdict(odd, even, output),
     }
-
-
-def _step_output(state: int) -> float:
-    """sigmoid(1000·h) of an integer: a step, see `qkv.recurrence.compare_even_odd`."""
-    return 0.5 if state == 0 else float(state > 0)
 
 
 def _recurrence_verdict(odd: int, even: int, output: float | None) -> str:
@@ -291,7 +286,15 @@ def answer_linear_attention(tokens: int, head_dim: int = HEAD_DIM) -> LinearAtte
     for the softmax, and 2dT² for the outputs. Linear attention with φ = elu + 1 takes 2d²T for the
     state Σ φ(k) vᵀ, 2d²T to read it, and 8dT for φ and the normaliser.
     """
-    costs = [_cost(name, tokens, head_dim) for name in COMPARED]
+    costs: list[Cost] = [
+        {
+            "kernel": name,
+            "label": KERNELS[name].label,
+            "operations": _operations(name, tokens, head_dim),
+            "bytes": _bytes(name, tokens, head_dim),
+        }
+        for name in COMPARED
+    ]
     # Powers of the fourth root of 2, so that a straight line on the screen has points enough.
     steps = 4 * round(math.log2(MOST // LEAST))
     grid = sorted({round(LEAST * 2 ** (step / 4)) for step in range(steps + 1)})
@@ -355,15 +358,6 @@ def _seconds_of(call: Callable[[], object]) -> float:
         elapsed = time.perf_counter() - started
         if elapsed >= _SAMPLE_SECONDS:
             return elapsed / done
-
-
-def _cost(name: str, tokens: int, head_dim: int) -> Cost:
-    return {
-        "kernel": name,
-        "label": KERNELS[name].label,
-        "operations": _operations(name, tokens, head_dim),
-        "bytes": _bytes(name, tokens, head_dim),
-    }
 
 
 def _operations(name: str, tokens: int, head_dim: int) -> int:

@@ -72,13 +72,10 @@ def examples_of(request: Request, model_id: str) -> RunExamples:
     """
     model = served_model(request, model_id)
     with _LOCK:
-        state = request.app.state
-        if not hasattr(state, "run_examples"):
-            state.run_examples = {}
-        if model_id not in state.run_examples:
-            state.run_examples[model_id] = RunExamples(model.run, model.class_names)
-        found: RunExamples = state.run_examples[model_id]
-        return found
+        found: dict[str, RunExamples] = request.app.state.run_examples
+        if model_id not in found:
+            found[model_id] = RunExamples(model.run, model.class_names)
+        return found[model_id]
 
 
 @router.get(

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from sklearn.metrics import brier_score_loss
 
 from qkv.errors import ShapeError
-from qkv.evaluation import (
+from qkv.evaluation.calibration import (
     brier_score,
     calibration_document,
     expected_calibration_error,

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qkv.errors import ShapeError
-from qkv.evaluation import accuracy_by_length, wilson_interval
+from qkv.evaluation.metrics import accuracy_by_length, wilson_interval
 
 
 def test_bins_of_equal_count_by_hand() -> None:

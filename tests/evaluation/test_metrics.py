@@ -19,8 +19,7 @@ from sklearn.metrics import (
 )
 
 from qkv.errors import ShapeError
-from qkv.evaluation import evaluate_predictions, wilson_interval
-from qkv.evaluation.metrics import log_softmax
+from qkv.evaluation.metrics import evaluate_predictions, log_softmax, wilson_interval
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from readability import assert_readable
 
-from qkv.evaluation import accuracy_by_length
+from qkv.evaluation.metrics import accuracy_by_length
 from qkv.figures.evaluation import draw_accuracy_by_length
 
 

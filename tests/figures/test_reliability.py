@@ -4,7 +4,7 @@ import numpy as np
 from made_up import some_logits
 from readability import assert_readable
 
-from qkv.evaluation import evaluate_predictions
+from qkv.evaluation.metrics import evaluate_predictions
 from qkv.figures.evaluation import draw_reliability
 
 

@@ -9,7 +9,7 @@ import pytest
 from made_up import FASHION, some_epochs, some_images, some_logits, some_steps
 from PIL import Image
 
-from qkv.evaluation import accuracy_by_length, evaluate_predictions
+from qkv.evaluation.metrics import accuracy_by_length, evaluate_predictions
 from qkv.figures.run import draw_run_figures
 
 

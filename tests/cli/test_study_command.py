@@ -61,7 +61,7 @@ def test_recurrence_prints_steps_closed_form_and_verdict(qkv: Call, tmp_path: Pa
     assert ["Σ", "(−1)^k", "x_k", "k", "=", "1..2n", "=", "6", "−1", "0", "yes"] in lines
     text = " ".join(outcome.out.split())
     assert "the even positions sum to 11, which is smaller than the 12 of the odd" in text
-    assert "Where the source errs" in text
+    assert "Where the exercise errs" in text
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_copying_prints_the_law_and_the_errata(qkv: Call, tmp_path: Path) -> Non
     distance = 2 * math.sqrt(10) * math.exp(-4) / (1 + 2 * math.exp(-4))
     assert second[3:6] == [f"{distance:.4g}"] * 3
     assert any("1.36e-391" in row for row in rows)
-    assert "Where the source's text errs" in outcome.out
+    assert "Where the exercise's text errs" in outcome.out
     assert max(map(len, outcome.out.splitlines())) <= 120
 
 

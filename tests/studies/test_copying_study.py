@@ -116,7 +116,7 @@ def cells(document: Any) -> list[Any]:
 @pytest.mark.parametrize("beta", [7.0, 8.0, 20.0, 26.7, 30.0, 1000.0])
 def test_nothing_small_is_printed_as_zero(beta: float) -> None:
     document = study_copying([beta])
-    named = {"Where the source's text errs", document["tables"][0]["title"]}
+    named = {"Where the exercise's text errs", document["tables"][0]["title"]}
     zeros = [(title, cell) for title, cell in cells(document) if cell == 0 and title not in named]
     assert zeros == []
     subtracted = [row[5] for row in document["table"]["rows"]]

@@ -1,4 +1,4 @@
-"""Pixels to input, by the source's formula."""
+"""Pixels to input, by the formula of the exercise."""
 
 from __future__ import annotations
 

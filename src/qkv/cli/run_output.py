@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 MODELS = {"neural": "neural model", "ngrams": "n-grams", "stacked": "both stacked"}
-# What a run that reads a known data set repeats of the source.
+# What a run that reads a known data set repeats of the exercise.
 STUDIES = {"fashion-mnist": "s4", "imdb": "s5"}
 
 

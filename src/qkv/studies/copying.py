@@ -1,4 +1,4 @@
-"""S2: attention without weights copies its tokens, up to an error of the order e^(−β²)."""
+"""Attention without weights copies its tokens, up to an error of the order e^(−β²)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qkv.attention import softmax_attention, softmax_attention_weights
 from qkv.errors import StudyError
 from qkv.studies.study import Cell, StudyDocument, Table
 
-# The copy errors of S2 in closed form, at any β, also far below the smallest float64 number.
+# The copy errors in closed form, at any β, also far below the smallest float64 number.
 #
 # With q = e^(−β²) the rows of softmax(X Xᵀ) are, up to their sums,
 #
@@ -85,7 +85,7 @@ def margins(x: Float64[Tensor, "tokens dim"]) -> list[float]:
 
 
 def claims_tested(beta: float) -> tuple[Table, dict[str, float]]:
-    """The claims of the source beside what is computed, and the numbers that decide."""
+    """The claims of the exercise beside what is computed, and the numbers that decide."""
     unequal = tokens([1.0, 2.0, 3.0, 4.0])
     x = tokens([beta] * 4)
     score = float((x @ x.T)[2, 0]) / beta**2
@@ -105,7 +105,7 @@ def claims_tested(beta: float) -> tuple[Table, dict[str, float]]:
         "smallest_margin_over_beta_squared_with_b_tenfold": louder,
     }
     return {
-        "title": "Where the source's text errs",
+        "title": "Where the exercise's text errs",
         "columns": ["claim in print", "tested by", "in print", "computed", "so it should read"],
         "rows": [
             ["‖x2‖ = ‖b‖", "norms 1, 2, 3, 4", 2.0, numbers["x2_norm_with_unequal_vectors"], "‖a‖"],
@@ -363,7 +363,7 @@ def _notes(beta: float, source: dict[str, float]) -> list[str]:
         "so ‖y − x‖ is summed from the weights on the other tokens, which keep their digits down "
         "to 2e-308. Beyond that, from β = 26.6, no float64 can hold them and only the closed form "
         "is shown.",
-        "Where the source errs: x2 is a, so its norm is ‖a‖; x3·x1 = ‖b‖² = β², so the third row "
+        "Where the exercise errs: x2 is a, so its norm is ‖a‖; x3·x1 = ‖b‖² = β², so the third row "
         "of scores is (β², 0, 2β²), the mirror image of the first; and y3 ends at c + b, its own "
         f"token: at β = {beta:g} it stays {source['y3_distance_to_b_over_beta']:.3g} β from b.",
         "What decides is not that b is outweighed. b adds ‖b‖² to the score of x1 with itself and "

@@ -1,4 +1,4 @@
-"""S3: what linear attention costs against softmax attention, in time and in memory."""
+"""What linear attention costs against softmax attention, in time and in memory."""
 
 from __future__ import annotations
 

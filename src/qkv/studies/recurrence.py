@@ -1,4 +1,4 @@
-"""S1: what `h_t = x_t − h_(t−1)` and a sigmoid after it say of a sequence of integers."""
+"""What `h_t = x_t − h_(t−1)` and a sigmoid after it say of a sequence of integers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def parse_sequence(text: str) -> list[int]:
 
 
 def study_recurrence(sequence: Sequence[int]) -> RecurrenceDocument:
-    """Follow the recurrence of S1 through an even number of integers.
+    """Follow the recurrence through an even number of integers.
 
     Unrolled, h_T = x_T − h_(T−1) = x_T − x_(T−1) + h_(T−2) = … = Σ_(k=1..T) (−1)^(T−k) x_k. With
     T = 2n that is Σ_(i=1..n) x_(2i) − Σ_(i=1..n) x_(2i−1), so that sigmoid(1000·h_T) compares
@@ -105,7 +105,7 @@ def _steps(values: list[int], states: list[int]) -> Table:
 
 
 def _limits(values: list[int], total: int) -> tuple[Table, dict[str, int]]:
-    """The closed form beside what the limits printed in the source make of this sequence."""
+    """The closed form beside what the limits printed in the exercise make of this sequence."""
     half = len(values) // 2
     odd, even = values[0::2], values[1::2]
     short_odd = sum(even) - sum(odd[: half - 1])
@@ -117,7 +117,7 @@ def _limits(values: list[int], total: int) -> tuple[Table, dict[str, int]]:
         ("second sum as printed", f"to n = {half}", short_alternating),
     ]
     table: Table = {
-        "title": "The closed form of h_T, and what the source's printed limits would give",
+        "title": "The closed form of h_T, and what the printed limits would give",
         "columns": ["form", "limits", "value", "output", "is h_T"],
         "rows": [
             [form, limits, value, _output(value), value == total] for form, limits, value in rows
@@ -151,7 +151,7 @@ def _notes(output: float, total: int, printed: dict[str, int]) -> list[str]:
         "What the output means: sigmoid(1000·h_T) is 1 where the even positions sum to more, 0 "
         "where they sum to less and exactly 0.5 on a tie. An integer that is not 0 is at least 1 "
         "in size, and sigmoid(±1000) lies within e^(−1000) ≈ 10^(−434) of 1 or 0.",
-        "Where the source errs: it lets the odd sum end at n − 1, which loses x_(T−1), and the "
+        "Where the exercise errs: it lets the odd sum end at n − 1, which loses x_(T−1), and the "
         f"alternating sum at n, which loses its second half. {luck}"
         + (" Such a slip turns the answer over." if flipped else ""),
     ]

@@ -69,7 +69,7 @@ def test_a_run_on_imdb_is_told_what_it_can_reproduce(qkv: Call, text_run_copy: P
     record = json.loads((text_run_copy / "run.json").read_text())
     record["recipe"]["data"]["dataset"] = "imdb"
     (text_run_copy / "run.json").write_text(json.dumps(record))
-    assert "reproduce s5" in qkv("train", "--resume", text_run_copy).out
+    assert "reproduce imdb" in qkv("train", "--resume", text_run_copy).out
 
 
 def test_columns_are_named_and_bad_rows_are_left_out(

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 
 
 MODELS = {"neural": "neural model", "ngrams": "n-grams", "stacked": "both stacked"}
-# What a run that reads a known data set repeats of the exercise.
-STUDIES = {"fashion-mnist": "s4", "imdb": "s5"}
+KNOWN_DATASETS = {"fashion-mnist", "imdb"}  # those with reported figures
 
 
 def print_run(run: Run, *, as_json: bool) -> None:
@@ -93,8 +92,8 @@ def _next_commands(path: Path, record: dict[str, Any]) -> list[str]:
     program, run = "qkv" if there else shlex.quote(called), shlex.quote(str(path))
     dataset = record["recipe"]["data"]["dataset"]
     last = f"data inspect {shlex.quote(str(record['data']['folder']))}"
-    if dataset in STUDIES:
-        last = f"reproduce {STUDIES[dataset]}"
+    if dataset in KNOWN_DATASETS:
+        last = f"reproduce {dataset}"
     example = '"A text of yours."' if record["recipe"]["task"] == "text" else "IMAGE"
     commands = (
         f"evaluate {run}",

@@ -460,7 +460,7 @@ def test_too_large_a_body_is_refused() -> None:
 def test_while_draining_all_is_refused_and_connections_end() -> None:
     guarded = Guarded()
     guarded.active.draining = True
-    answer = guarded.post()
+    answer = guarded.post(reads=True)
     assert answer.status == 503
     assert answer.headers["connection"] == "close"
 

@@ -157,7 +157,7 @@ class Admission:
         with request_on(scope):
             is_probe = scope["path"] in ALWAYS_OPEN
             if self._active.draining and not is_probe:
-                await _DRAINING(scope, receive, send)
+                await _refuse_sender(_DRAINING, receive, send)
                 return
             app: ASGIApp = next(filter(None, (check(scope) for check in self._checks)), self._app)
             if is_probe:

@@ -194,7 +194,8 @@ class DelimitedTable(Table):
             except StopIteration:
                 return
             except csv.Error as error:
-                cells = _csv_problem(error)
+                known = (reason for words, reason in _CSV_PROBLEMS.items() if words in str(error))
+                cells = next(known, f"is not well formed ({error})")
                 again.extendleft(reversed(taken[1:]))
                 del taken[1:]
                 reader = csv.reader(lines(), delimiter=self.delimiter, strict=True)
@@ -390,11 +391,6 @@ def _decoded(values: Sequence[object]) -> tuple[object, ...] | str:
 
 def _split(line: str) -> list[str]:
     return line.rstrip("\r\n").split("\t")
-
-
-def _csv_problem(error: csv.Error) -> str:
-    known = (reason for words, reason in _CSV_PROBLEMS.items() if words in str(error))
-    return next(known, f"is not well formed ({error})")
 
 
 def _parse(line: str) -> dict[str, Any] | str:

@@ -289,7 +289,7 @@ class ParquetTable(Table):
         try:
             with pyarrow.parquet.ParquetFile(self.path) as file:
                 yield file
-        except (pyarrow.ArrowException, OSError) as error:
+        except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise _cannot_read(self.path, error) from None
             reason = str(error).partition("\n")[0].rstrip(".")

@@ -17,6 +17,7 @@ from torch import Tensor
 from qkv.attention import linear_attention, softmax_attention
 from qkv.attention.reference import Attend, quadratic_linear_attention, quadratic_softmax_attention
 from qkv.errors import StudyError
+from qkv.files import format_bytes
 from qkv.measurement.memory import free_bytes, memory_of
 from qkv.measurement.timing import LEAST_SAMPLE_SECONDS, quartiles, round_ratios, sampled
 
@@ -137,7 +138,7 @@ class Budget:
         `share` is the part of all seconds that may be spent after it.
         """
         if needed_bytes > self.max_bytes:
-            return f"needs {as_bytes(needed_bytes)}"
+            return f"needs {format_bytes(needed_bytes)}"
         left = share * self.max_seconds - self.spent_seconds
         if seconds <= left:
             return None
@@ -150,15 +151,6 @@ def default_memory_mib() -> int:
     if free is None:
         return DEFAULT_MEMORY_MIB
     return max(1, min(DEFAULT_MEMORY_MIB, free // 2 // _MIB))
-
-
-def as_bytes(count: float) -> str:
-    """Bytes for people, such as 16 GiB."""
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if count < 999.5:
-            return f"{count:.3g} {unit}"
-        count /= 1024
-    return f"{count:.3g} TiB" if count < 999.5 else f"{count:,.0f} TiB"
 
 
 def as_seconds(seconds: float) -> str:

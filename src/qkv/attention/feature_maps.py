@@ -58,7 +58,7 @@ class FeatureMap(ABC):
 
     @abstractmethod
     def write(self, x: Tensor, out: Tensor) -> None:
-        """Write φ(x) to `out`, off the record."""
+        """Write φ(x) to `out`, without autograd."""
 
     @abstractmethod
     def backward(self, x: Tensor, features: Tensor, gradient: Tensor, out: Tensor) -> None:

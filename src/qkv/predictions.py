@@ -1,4 +1,4 @@
-"""What every classifier is, whatever it reads, and what it answers."""
+"""The base of the classifiers of every task, and their predictions."""
 
 from __future__ import annotations
 

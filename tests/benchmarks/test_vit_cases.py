@@ -24,7 +24,7 @@ from benchmarks.vit import (
 from qkv.data import fashion_mnist
 from qkv.data.dataset import ImageDataset, ImageSplit
 from qkv.errors import QKVError
-from qkv.progress import Silent
+from qkv.progress import Reporter
 from qkv.runs import Run
 from qkv.training.checkpoint import seed_initial_weights
 from qkv.training.loop import Fit, TrainStep
@@ -146,7 +146,7 @@ def test_same_weights_and_accuracy_as_the_training_loop(data, tmp_path, ema_deca
     task = VisionTask(model, data, preprocessing, recipe.augment, recipe.training, device)
     run = Run.create(tmp_path / "run", config={}, record={"status": "running"})
     stepper = TrainStep(task, recipe.training, seed=recipe.seed, device=device)
-    fit = Fit(stepper, recipe.training, run=run, reporter=Silent())
+    fit = Fit(stepper, recipe.training, run=run, reporter=Reporter())
     position = fit.train()
 
     training = RecipeTraining(recipe, data, device)

@@ -195,11 +195,3 @@ def test_bisection_finds_the_least_multiple(at, first, multiple):
     assert found.tokens == (min(fast) if fast else None)
     slow = [t for t in tried if t < at]
     assert found.slower_at == (max(slow) if fast and slow else lengths[-1] if slow else None)
-
-
-def test_progress_counts_the_given_lengths(costs):
-    told = []
-    crossing_tokens(
-        cost(300, 1), cost(1, 2), DOUBLING, progress=lambda done, total: told.append((done, total))
-    )
-    assert told == [(n, 5) for n in range(1, 6)]

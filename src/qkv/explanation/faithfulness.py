@@ -99,11 +99,7 @@ class Faithfulness:
             "beats_random": self.beats_random,
             "random_orders": self.random_orders,
             "curves": {
-                "fractions": list(self.fractions),
-                "deletion": list(self.deletion),
-                "insertion": list(self.insertion),
-                "random_deletion": list(self.random_deletion),
-                "random_insertion": list(self.random_insertion),
+                name: list(curve) for name, curve in vars(self).items() if name != "random_orders"
             },
         }
 

@@ -254,7 +254,7 @@ def parse_betas(text: str) -> list[float]:
 def study_copying(betas: Sequence[float]) -> CopyingDocument:
     """Attention softmax(X Xᵀ) X on x1 = d + b, x2 = a, x3 = c + b, at each norm β.
 
-    a, b, c and d are orthogonal, of norm β, in float64. The closed form is in `copying_law`.
+    a, b, c and d are orthogonal, of norm β, in float64.
     """
     points = [point for beta in betas for point in _measure(beta)]
     largest = max(betas)

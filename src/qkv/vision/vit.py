@@ -264,11 +264,11 @@ class Block(nn.Module):
         """One block of the encoder; only its first `wanted` tokens (all when None) come out."""
         return self._mix(x[:, :wanted] + self.attention(self.attention_norm(x), wanted))
 
-    def spelt_out(
+    def forward_with_weights(
         self, x: Float[Tensor, "batch tokens dim"]
     ) -> tuple[Float[Tensor, "batch tokens dim"], Float[Tensor, "batch heads tokens tokens"]]:
         """The same block computed from its attention weights, and those weights."""
-        attended, weights = self.attention.spelt_out(self.attention_norm(x))
+        attended, weights = self.attention.forward_with_weights(self.attention_norm(x))
         return self._mix(x + attended), weights
 
     def _mix(self, x: Tensor) -> Tensor:
@@ -342,7 +342,7 @@ class ViT(nn.Module):
         for index, block in enumerate(self.blocks):
             assert isinstance(block, Block)
             if index in attention_layers:
-                x, named[f"attention_{index}"] = block.spelt_out(x)
+                x, named[f"attention_{index}"] = block.forward_with_weights(x)
             else:
                 x = block(x)
             named[f"block_{index}"] = x

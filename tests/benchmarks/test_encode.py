@@ -21,7 +21,7 @@ from qkv.errors import DataError, MissingExtraError, QKVError
 from qkv.text.encoder import EncoderSettings
 from qkv.text.heads import AttentionHeadSettings, GRUHeadSettings, build_head
 from qkv.text.text_encoder import open_text_encoder
-from small_imdb import small_imdb
+from small_reviews import small_imdb
 from tiny_bert import tiny_bert
 
 ATTENTION = AttentionHeadSettings(token_mlp_dim=12, num_queries=3, hidden_dim=8)

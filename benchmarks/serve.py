@@ -33,11 +33,8 @@ from benchmarks.serving.servers import (
     ServerProcess,
     Setup,
     Task,
-    fastapi_setups,
-    litserve_setups,
-    qkv_setup,
-    qkv_setups,
     require_packages,
+    setups_of,
 )
 from benchmarks.serving.workload import TOLERANCES, Workload, make_workload
 from qkv.measurement.timing import quartiles
@@ -96,11 +93,7 @@ def measure(*, quick: bool = False, progress: Progress | None = None) -> dict[st
     require_packages()
     sizes = QUICK_SIZES if quick else Sizes()
     setups: dict[Task, dict[Kind, list[Setup]]] = {
-        task: {
-            "qkv": qkv_setups(task)[: sizes.setups],
-            "fastapi": fastapi_setups()[: sizes.setups],
-            "litserve": litserve_setups(task)[: sizes.setups],
-        }
+        task: {kind: tried[: sizes.setups] for kind, tried in setups_of(task).items()}
         for task in sizes.inputs
     }
     total = sum(
@@ -165,21 +158,13 @@ def measure(*, quick: bool = False, progress: Progress | None = None) -> dict[st
 
 
 @dataclass(frozen=True)
-class Overload:
-    """How much is asked."""
-
-    inputs: int  # different requests
-    factor: float  # requests offered over the peak
-
-
-@dataclass(frozen=True)
 class OverloadSizes:
     """How much is measured."""
 
-    # by task. Images are so quick to classify that the load of ten times as many would take
-    # the processor from the server; texts are not
-    overloads: Mapping[Task, Overload] = field(
-        default_factory=lambda: {"text": Overload(192, 10.0), "vision": Overload(512, 3.0)}
+    # different requests, and requests offered over the peak, by task. Images are so quick to
+    # classify that the load of ten times as many would take the processor from the server
+    overloads: Mapping[Task, tuple[int, float]] = field(
+        default_factory=lambda: {"text": (192, 10.0), "vision": (512, 3.0)}
     )
     made: bool = False  # whether inputs are made up even where the data are at hand
     concurrency: int = 64  # requests always under way while the peak is measured
@@ -190,7 +175,7 @@ class OverloadSizes:
 
 
 QUICK_OVERLOAD_SIZES = OverloadSizes(
-    overloads={"vision": Overload(8, 1.5)},
+    overloads={"vision": (8, 1.5)},
     made=True,
     concurrency=4,
     peak_seconds=0.5,
@@ -211,9 +196,9 @@ def measure_overload(*, quick: bool = False, progress: Progress | None = None) -
     sizes = QUICK_OVERLOAD_SIZES if quick else OverloadSizes()
     figures: dict[str, Any] = {}
     with TemporaryDirectory(prefix="qkv-bench-") as scratch, LoadGenerator() as generator:
-        for number, (task, overload) in enumerate(sizes.overloads.items(), start=1):
-            workload = make_workload(task, Path(scratch), overload.inputs, made=sizes.made)
-            figures[task] = _measure_task(workload, overload.factor, sizes, generator)
+        for number, (task, (inputs, factor)) in enumerate(sizes.overloads.items(), start=1):
+            workload = make_workload(task, Path(scratch), inputs, made=sizes.made)
+            figures[task] = _measure_task(workload, factor, sizes, generator)
             if progress is not None:
                 progress(number, len(sizes.overloads))
     return {
@@ -225,7 +210,7 @@ def measure_overload(*, quick: bool = False, progress: Progress | None = None) -
 def _measure_task(
     workload: Workload, factor: float, sizes: OverloadSizes, generator: LoadGenerator
 ) -> dict[str, Any]:
-    with SystemUnderTest(qkv_setup(), workload, generator, solo=20) as system:
+    with SystemUnderTest(Setup("qkv", {}), workload, generator, solo=20) as system:
         before = system.saturate(sizes.concurrency, sizes.peak_seconds)["answers_per_second"]
         with _watched(system.server, sizes.sample_seconds) as memory:
             load = system.overload(

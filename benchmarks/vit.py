@@ -6,6 +6,7 @@ machine.
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -177,13 +178,7 @@ def plain_weights(model: ViT) -> dict[str, Tensor]:
 
 
 def _endless_steps(training: PlainTraining | RecipeTraining) -> Callable[[], None]:
-    def batches() -> Iterator[IntArray]:
-        epoch = 0
-        while True:
-            yield from training.epoch_batches(epoch)
-            epoch += 1
-
-    drawn = batches()
+    drawn = (batch for epoch in itertools.count() for batch in training.epoch_batches(epoch))
 
     def step() -> None:
         # Returns the loss as a number, so an accelerator has finished by then.
@@ -207,9 +202,8 @@ def _random_images() -> ImageDataset:
 class Pace:
     """How far a training goes and how often it is tested."""
 
-    target_accuracy: float = FASHION_MNIST.epochs[-1][
-        "test_accuracy"
-    ]  # share of the test split to reach
+    # share of the test split to reach
+    target_accuracy: float = FASHION_MNIST.epochs[-1]["test_accuracy"]
     # training images between two tests; an epoch's end is tested too
     check_every_images: int = 10_000
     slice_images: int = 1_000  # training images before it is the other training's turn

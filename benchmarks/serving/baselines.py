@@ -33,16 +33,30 @@ from qkv.vision.vit import ViT, ViTSettings
 Answer = list[dict[str, str | float]]
 
 
-class VisionPipeline:
-    """A vision run by Pillow and torch.
+class Pipeline:
+    """What a run's config says, and how an answer is written.
 
     Args:
         folder: of the run.
     """
 
     def __init__(self, folder: Path) -> None:
-        config = _config(folder)
-        self._names = _names(config)
+        self.config: dict[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
+        names = self.config["id2label"]
+        self.names = [names[str(number)] for number in range(len(names))]
+
+    def answer(self, probabilities: Tensor) -> Answer:
+        """The labels of one image or text with their scores, the highest first."""
+        scored = sorted(zip(probabilities.tolist(), self.names, strict=True), reverse=True)
+        return [{"label": name, "score": score} for score, name in scored]
+
+
+class VisionPipeline(Pipeline):
+    """A vision run by Pillow and torch."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        config = self.config
         self._size = int(config["preprocessing"]["image_size"])
         self.model = ViT(ViTSettings.parse(config["model"], where=str(folder))).eval()
         self.model.load_state_dict(load_file(folder / "model.safetensors"))
@@ -65,31 +79,24 @@ class VisionPipeline:
         """Probabilities (images, classes) of pixels (images, 1, size, size)."""
         return self.logits(pixels).softmax(dim=1)
 
-    def answer(self, probabilities: Tensor) -> Answer:
-        """The labels of one image or text with their scores, the highest first."""
-        return _answer(self._names, probabilities)
 
-
-class TextPipeline:
+class TextPipeline(Pipeline):
     """A text run with an attention head by `transformers` and torch.
-
-    Args:
-        folder: of the run.
 
     Raises:
         MissingExtraError: `transformers` is not installed.
     """
 
     def __init__(self, folder: Path) -> None:
-        config = _config(folder)
-        self._names = _names(config)
+        super().__init__(folder)
+        config = self.config
         settings = EncoderSettings.parse(config["encoder"]["settings"], where=str(folder))
         self.dtype = resolve_precision(settings.precision, torch.device("cpu"))
         self._tokenizer, self._encoder = from_pretrained(
             locate_encoder(settings.name).folder, self.dtype
         )
         head = AttentionHeadSettings.parse(config["model"]["head"], where=str(folder))
-        self._head = build_head(head, config["model"]["dim"], len(self._names)).eval()
+        self._head = build_head(head, config["model"]["dim"], len(self.names)).eval()
         weights = load_file(folder / "model.safetensors")
         self._head.load_state_dict(
             {name.removeprefix("head."): tensor for name, tensor in weights.items()}
@@ -108,24 +115,6 @@ class TextPipeline:
     def probabilities(self, texts: Sequence[str]) -> Tensor:
         """Probabilities (texts, classes)."""
         return self.logits(texts).softmax(dim=1)
-
-    def answer(self, probabilities: Tensor) -> Answer:
-        """The labels of one text with their scores, the highest first."""
-        return _answer(self._names, probabilities)
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return config
-
-
-def _names(config: dict[str, Any]) -> list[str]:
-    return [config["id2label"][str(number)] for number in range(len(config["id2label"]))]
-
-
-def _answer(names: Sequence[str], probabilities: Tensor) -> Answer:
-    scored = sorted(zip(probabilities.tolist(), names, strict=True), reverse=True)
-    return [{"label": name, "score": score} for score, name in scored]
 
 
 class TextRequest(BaseModel):
@@ -169,14 +158,19 @@ def _app() -> FastAPI:
     return app
 
 
-def main() -> None:
-    """Serve a run."""
+def option_parser() -> argparse.ArgumentParser:
+    """The options of both baselines."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--task", choices=("vision", "text"), required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True, help="of torch, within an operation")
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Serve a run."""
+    options = option_parser().parse_args()
     torch.set_num_threads(options.threads)
     app = (vision_app if options.task == "vision" else text_app)(options.run)
     uvicorn.run(app, host="127.0.0.1", port=options.port, log_level="warning", access_log=False)

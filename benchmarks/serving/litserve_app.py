@@ -6,7 +6,6 @@ Run as a module it serves a run folder: `python -m benchmarks.serving.litserve_a
 # No `from __future__ import annotations`: LitServe reads the annotation of `decode_request` as it
 # is, and a string would not do.
 
-import argparse
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +14,7 @@ import torch
 from fastapi import Body
 from torch import Tensor
 
-from benchmarks.serving.baselines import Answer, TextPipeline, VisionPipeline
+from benchmarks.serving.baselines import Answer, TextPipeline, VisionPipeline, option_parser
 
 
 class PipelineAPI(litserve.LitAPI):  # type: ignore[misc]
@@ -86,11 +85,7 @@ class TextAPI(PipelineAPI):
 
 def main() -> None:
     """Serve a run."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--task", choices=("vision", "text"), required=True)
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--threads", type=int, required=True, help="of torch, within an operation")
+    parser = option_parser()
     parser.add_argument("--max-batch-size", type=int, required=True)
     parser.add_argument("--batch-timeout", type=float, required=True, help="seconds")
     parser.add_argument("--fast-queue", action="store_true", help="ZeroMQ between the processes")

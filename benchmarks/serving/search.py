@@ -15,8 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from benchmarks.serving.http_client import read_scores, request_bytes
-from benchmarks.serving.load import LoadGenerator, Target
+from benchmarks.serving.load import LoadGenerator, Target, read_scores, request_bytes
 from benchmarks.serving.servers import Kind, Setup
 from benchmarks.serving.workload import TOLERANCES, Workload, require_same_scores
 from qkv.errors import QKVError

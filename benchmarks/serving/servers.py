@@ -31,11 +31,7 @@ Kind = Literal["qkv", "fastapi", "litserve"]
 
 # As many as the models of the benchmark have at most.
 MOST_CLASSES = 10
-NAMES: dict[Kind, str] = {
-    "qkv": "qkv serve",
-    "fastapi": "plain FastAPI",
-    "litserve": "LitServe",
-}
+NAMES: dict[Kind, str] = {"qkv": "qkv serve", "fastapi": "plain FastAPI", "litserve": "LitServe"}
 SERVER_PACKAGES = ("fastapi", "uvicorn", "httptools", "python_multipart", "prometheus_client")
 BASELINE_PACKAGES = ("litserve",)
 
@@ -272,40 +268,26 @@ class Setup:
         return "/predict"
 
 
-def qkv_setup() -> Setup:
-    """`qkv serve` as it comes."""
-    return Setup("qkv", {})
-
-
-def qkv_setups(task: Task) -> list[Setup]:
-    """Ways to set up `qkv serve`, of which the fastest is measured."""
-    setups = [qkv_setup()]
+def setups_of(task: Task) -> dict[Kind, list[Setup]]:
+    """Ways to set up each server, of which the fastest is measured; qkv as it comes is first."""
+    cores = os.cpu_count() or 1
+    qkv: list[dict[str, Any]] = [{}]
     if task == "vision":  # of texts there are so few a second that nothing is gained
-        setups.append(Setup("qkv", {"processes": True}))
-    return setups
-
-
-def fastapi_setups() -> list[Setup]:
-    """Ways to set up the plain app, of which the fastest is measured."""
-    cores = os.cpu_count() or 1
-    threads = sorted({1, cores})
-    return [Setup("fastapi", {"threads": count}) for count in threads]
-
-
-def litserve_setups(task: Task) -> list[Setup]:
-    """Ways to set up LitServe, of which the fastest is measured."""
-    cores = os.cpu_count() or 1
+        qkv.append({"processes": True})
     sizes = {"vision": (16, 64), "text": (4, 16)}[task]
     # One process of one core, one of all, and one for each.
     ways = [{"threads": 1}, {"threads": cores}, {"threads": 1, "workers": cores}]
-    setups = [
+    litserve: list[dict[str, Any]] = [
         {**way, "max-batch-size": size, "batch-timeout": 0.005}
         for way in (ways if cores > 1 else ways[:1])
         for size in sizes
     ]
     if task == "vision":  # where what passes between the processes weighs most
-        setups.append({**setups[-2], "fast-queue": True})
-    return [Setup("litserve", options) for options in setups]
+        litserve.append({**litserve[-2], "fast-queue": True})
+    fastapi = [{"threads": count} for count in sorted({1, cores})]
+    options: dict[Kind, list[dict[str, Any]]]
+    options = {"qkv": qkv, "fastapi": fastapi, "litserve": litserve}
+    return {kind: [Setup(kind, one) for one in each] for kind, each in options.items()}
 
 
 def _as_arguments(options: Mapping[str, Any]) -> list[str]:

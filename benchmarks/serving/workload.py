@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from benchmarks.encode import sampled_reviews
 from benchmarks.serving.baselines import TextPipeline, VisionPipeline
-from benchmarks.serving.http_client import Scores, difference
+from benchmarks.serving.load import Scores, difference
 from benchmarks.serving.servers import Task
 from qkv.data import fashion_mnist
 from qkv.errors import DataError, QKVError

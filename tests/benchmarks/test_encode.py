@@ -11,10 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmarks import encode, plain_text
+from benchmarks import encode, plain_text, run
 from benchmarks.encode import require_same_states, sampled_reviews
 from benchmarks.plain_text import PlainEncoder, PlainGRU, PlainTextTraining, write_random_bert
-from benchmarks.registry import run
 from benchmarks.text_epoch import plain_head
 from qkv.data import imdb
 from qkv.errors import DataError, MissingExtraError, QKVError

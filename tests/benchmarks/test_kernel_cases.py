@@ -7,14 +7,13 @@ import sys
 import pytest
 import torch
 
-from benchmarks import attention, scan
-from benchmarks.registry import run
+from benchmarks import kernels, run
 from benchmarks.serving import module_environment
 from qkv.errors import QKVError, RecipeError
 
 
 def test_document_of_attention(monkeypatch):
-    monkeypatch.setattr(attention, "QUICK_TOKENS", 128)
+    monkeypatch.setattr(kernels, "QUICK_TOKENS", 128)
     told = []
     document = run("attention", quick=True, progress=lambda *counts: told.append(counts))
     assert document["ratios"].keys() >= {
@@ -25,7 +24,7 @@ def test_document_of_attention(monkeypatch):
     }
     assert all(ratio > 0 for ratio in document["ratios"].values())
     figures = document["figures"]
-    for name in attention.SYSTEMS:
+    for name in kernels.SYSTEMS:
         for which in ("forward", "train"):
             low, median, high = figures["quartiles_ms"][f"{name}_{which}"]
             assert 0 < low <= median <= high
@@ -39,15 +38,15 @@ def test_document_of_attention(monkeypatch):
 
 def test_ratios_are_those_of_single_calls(monkeypatch):
     """What is called often for a sample is not charged for all its calls."""
-    monkeypatch.setattr(attention, "QUICK_TOKENS", 64)
+    monkeypatch.setattr(kernels, "QUICK_TOKENS", 64)
     seconds = {"plain": 8.0, "fused": 4.0, "naive_linear": 50.0, "linear": 20.0}
     seconds["causal_linear"] = 20.0
     monkeypatch.setattr(
-        attention,
+        kernels,
         "interleaved",
         lambda cases, *_, **__: {name: [seconds[name.rsplit("_", 1)[0]]] for name in cases},
     )
-    document = attention.measure(quick=True)
+    document = kernels.measure_attention(quick=True)
     assert document["figures"]["linear_forward_ms"] == pytest.approx(500.0)
     assert document["ratios"]["forward_vs_plain"] == pytest.approx(16.0)
     assert document["ratios"]["train_vs_fused"] == pytest.approx(8.0)
@@ -56,19 +55,19 @@ def test_ratios_are_those_of_single_calls(monkeypatch):
 
 @pytest.mark.parametrize("name", ["fused", "linear", "causal_linear"])
 def test_no_speed_without_agreement(monkeypatch, name):
-    attend, twin, calls = attention.SYSTEMS[name]
+    attend, twin, calls = kernels.SYSTEMS[name]
 
     def wrong(query, key, value):
         return attend(query, key, value) + 1e-3 * query.sum()
 
-    monkeypatch.setitem(attention.SYSTEMS, name, (wrong, twin, calls))
+    monkeypatch.setitem(kernels.SYSTEMS, name, (wrong, twin, calls))
     with pytest.raises(QKVError, match=f"{name} attention and its plain form differ"):
-        attention.measure(quick=True)
+        kernels.measure_attention(quick=True)
 
 
 def test_document_of_the_scan():
     told = []
-    document = scan.measure(
+    document = kernels.measure_scan(
         quick=True, length=1001, progress=lambda done, total: told.append((done, total))
     )
     assert document.keys() == {"ratios", "figures"}
@@ -90,8 +89,8 @@ def test_document_of_the_scan():
 
 
 def test_the_loops_by_hand():
-    assert scan.python_loop([3, 1, 4], -1) == [3, -2, 6]
-    assert scan.varying_python_loop([3, 1, 4], [9, 2, 0.5]) == [3, 7, 7.5]
+    assert kernels.python_loop([3, 1, 4], -1) == [3, -2, 6]
+    assert kernels.varying_python_loop([3, 1, 4], [9, 2, 0.5]) == [3, 7, 7.5]
 
 
 def test_the_cumulative_sum_gives_the_same_gradient():
@@ -101,8 +100,8 @@ def test_the_cumulative_sum_gives_the_same_gradient():
     answers = [
         torch.autograd.grad(states, inputs, upstream)[0]
         for states in (
-            scan.recurrence_scan(inputs, scan.DECAY),
-            scan.alternating_by_cumsum(inputs, signs),
+            kernels.recurrence_scan(inputs, kernels.DECAY),
+            kernels.alternating_by_cumsum(inputs, signs),
         )
     ]
     torch.testing.assert_close(*answers)
@@ -116,11 +115,11 @@ def test_nothing_is_timed_behind_a_shut_gate(monkeypatch, name, problem):
     def never(*_args, **_kwargs):
         raise AssertionError("timed")
 
-    right = getattr(scan, name)
-    monkeypatch.setattr(scan, name, lambda *arguments: right(*arguments) + 1)
-    monkeypatch.setattr(scan, "interleaved", never)
+    right = getattr(kernels, name)
+    monkeypatch.setattr(kernels, name, lambda *arguments: right(*arguments) + 1)
+    monkeypatch.setattr(kernels, "interleaved", never)
     with pytest.raises(QKVError, match=problem):
-        scan.measure(quick=True, length=11)
+        kernels.measure_scan(quick=True, length=11)
 
 
 def test_unknown_name_offers_the_nearest():
@@ -135,7 +134,7 @@ def test_document_names_case_and_machine(monkeypatch):
         asked.append((quick, progress))
         return {"ratios": {"a": 2.0}, "figures": {"b": 1}}
 
-    monkeypatch.setattr(scan, "measure", measure)
+    monkeypatch.setattr(kernels, "measure_scan", measure)
     document = run("scan", quick=True)
     assert list(document) == ["case", "ratios", "figures", "machine"]
     assert document["case"] == "scan"
@@ -144,6 +143,6 @@ def test_document_names_case_and_machine(monkeypatch):
 
 
 def test_listing_does_not_load_torch():
-    code = "import sys, benchmarks.registry; sys.exit('torch' in sys.modules)"
+    code = "import sys, benchmarks; sys.exit('torch' in sys.modules)"
     command = [sys.executable, "-c", code]
     assert subprocess.run(command, check=False, env=module_environment()).returncode == 0

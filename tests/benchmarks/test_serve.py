@@ -14,19 +14,16 @@ import pytest
 import torch
 from stub_server import stub_server
 
-from benchmarks import serve
-from benchmarks.registry import run
+from benchmarks import run, serve
 from benchmarks.serving import servers
 from benchmarks.serving import workload as workload_module
 from benchmarks.serving.baselines import TextPipeline, VisionPipeline
 from benchmarks.serving.search import SystemUnderTest
 from benchmarks.serving.servers import (
     ServerProcess,
-    fastapi_setups,
     free_port,
-    litserve_setups,
-    qkv_setup,
     require_packages,
+    setups_of,
 )
 from benchmarks.serving.workload import (
     TOLERANCES,
@@ -162,10 +159,11 @@ def test_inputs_are_different_and_the_same_every_time(monkeypatch):
 
 
 def test_setups_leave_qkv_as_it_comes_and_the_baselines_a_choice():
-    assert qkv_setup().options == {}
-    assert len(fastapi_setups()) >= 1
     for task in ("vision", "text"):
-        batched = litserve_setups(task)
+        setups = setups_of(task)
+        assert setups["qkv"][0].options == {}
+        assert len(setups["fastapi"]) >= 1
+        batched = setups["litserve"]
         assert len(batched) >= 2
         assert all(setup.options["max-batch-size"] > 1 for setup in batched)
         assert len({tuple(setup.options.items()) for setup in batched}) == len(batched)

@@ -13,14 +13,17 @@ from hypothesis import strategies as st
 from stub_server import scores, stub_server
 
 from benchmarks.serving import module_environment
-from benchmarks.serving.http_client import difference, is_right, read_scores, request_bytes
 from benchmarks.serving.load import (
     LoadGenerator,
     OpenLoop,
     Target,
     closed_loop,
+    difference,
+    is_right,
     percentiles,
     poisson_arrivals,
+    read_scores,
+    request_bytes,
 )
 from benchmarks.serving.search import Search, highest_rate, is_borne
 from qkv.errors import QKVError

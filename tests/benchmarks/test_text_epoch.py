@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from benchmarks import text_epoch
+from benchmarks import run, text_epoch
 from benchmarks.plain_text import PlainEncoder, PlainTextTraining
-from benchmarks.registry import run
 from benchmarks.text_epoch import (
     RECIPES,
     TextRecipeTraining,

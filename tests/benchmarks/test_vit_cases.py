@@ -9,9 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from benchmarks import plain_vit, vit
+from benchmarks import plain_vit, run, vit
 from benchmarks.plain_vit import PlainTraining, PlainViT
-from benchmarks.registry import run
 from benchmarks.vit import (
     Pace,
     RecipeTraining,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import registry
+import benchmarks
 
 Call = Callable[..., Any]
 DOCUMENT = {
@@ -30,17 +30,17 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
         progress(1, 2)
         return DOCUMENT
 
-    monkeypatch.setattr(registry, "run", run)
+    monkeypatch.setattr(benchmarks, "run", run)
     return calls
 
 
 def test_without_a_name_the_cases_are_listed(qkv: Call) -> None:
     outcome = qkv("bench")
     assert outcome.code == 0
-    for name, summary in registry.CASES.items():
+    for name, summary in benchmarks.CASES.items():
         assert f"{name} " in outcome.out
         assert summary in outcome.out
-    assert set(qkv("bench", "--json").json["cases"]) == set(registry.CASES)
+    assert set(qkv("bench", "--json").json["cases"]) == set(benchmarks.CASES)
 
 
 def test_json_is_the_document_and_out_keeps_it(
@@ -75,7 +75,7 @@ def test_without_the_source_tree_it_says_where_to_get_it(
     installed = tmp_path / "site-packages" / "qkv" / "cli" / "bench.py"
     monkeypatch.setattr("qkv.cli.bench.__file__", str(installed))
     (tmp_path / "benchmarks").mkdir()
-    (tmp_path / "benchmarks" / "registry.py").write_text("raise SystemExit('not to be trusted')")
+    (tmp_path / "benchmarks" / "__init__.py").write_text("raise SystemExit('not to be trusted')")
     monkeypatch.chdir(tmp_path)
     outcome = qkv("bench")
     assert (outcome.code, outcome.out) == (2, "")

@@ -17,8 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.serving.http_client import Scores, difference, request_bytes
-from benchmarks.serving.load import LoadGenerator, Target
+from benchmarks.serving.load import LoadGenerator, Scores, Target, difference, request_bytes
 from benchmarks.serving.servers import ServerProcess, free_port
 from benchmarks.serving.workload import make_vision_run
 from qkv.errors import ServerStartError

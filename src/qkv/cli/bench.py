@@ -51,17 +51,17 @@ def bench(
 
 
 def _registry() -> Any:
-    """The module `benchmarks.registry`, from the source tree that this very file is part of."""
+    """The package `benchmarks`, from the source tree that this very file is part of."""
     source = Path(__file__).resolve().parents[2]
     root = source.parent
-    if source.name != "src" or not (root / "benchmarks" / "registry.py").is_file():
+    if source.name != "src" or not (root / "benchmarks" / "__init__.py").is_file():
         raise QKVError(
             "the benchmarks are part of qkv's source tree, not of the installed package",
             remedy="git clone qkv and pip install -e '.[text,minilm,serve,bench]' there",
         )
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
-    return importlib.import_module("benchmarks.registry")
+    return importlib.import_module("benchmarks")
 
 
 def _print_case(document: dict[str, Any]) -> None:

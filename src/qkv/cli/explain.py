@@ -91,15 +91,15 @@ def explain(
     asked = _text(given) if task_of(run) == "text" else _image(given)
     busy = messages_console().status("explaining") if draws(sys.stderr) else nullcontext()
     with busy:
+        from qkv.explanation import explain as explaining
+
         classifier = ready_classifier(run)
         if layer is None:
-            from qkv.explanation.explain import explain as explain_input
-
-            explanation = explain_input(classifier, asked, method=method, label=label, seed=seed)
+            explanation = explaining.explain(
+                classifier, asked, method=method, label=label, seed=seed
+            )
         else:
-            from qkv.explanation.explain import explain_attention
-
-            explanation = explain_attention(
+            explanation = explaining.explain_attention(
                 classifier, asked, layer=layer, head=head, query=query, label=label, seed=seed
             )
         document = explanation.document()

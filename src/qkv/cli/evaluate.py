@@ -16,6 +16,7 @@ from qkv.cli.options import (
     TextColumnOption,
     named_columns,
 )
+from qkv.cli.predict import task_of
 from qkv.errors import QKVError
 
 
@@ -48,7 +49,6 @@ def evaluate(
 
     With --explanations, measure instead how far explanations of its answers can be believed.
     """
-    from qkv.cli.predict import task_of
     from qkv.cli.progress import make_reporter
 
     for option, value in (("--sample", sample), ("--methods", methods)):

@@ -13,9 +13,15 @@ import typer
 
 from qkv.cli.console import draws, messages_console, printable
 from qkv.cli.options import JsonFlag, RunArgument, check_out
+from qkv.cli.predict import (
+    STANDARD_INPUT,
+    ready_classifier,
+    refuse_file,
+    standard_input,
+    task_of,
+)
 from qkv.errors import DataError, QKVError
 
-STANDARD_INPUT = "-"
 ATTENTION = "attention"
 SUFFIXES = (".png", ".svg", ".json")
 
@@ -78,8 +84,6 @@ def explain(
 
     Put -- before a text that begins with a dash.
     """
-    from qkv.cli.predict import ready_classifier, task_of
-
     if layer is None and (head is not None or query is not None):
         raise QKVError("--head and --query are of a layer", remedy="name it with --layer")
     if layer is not None and method not in (None, ATTENTION):
@@ -116,8 +120,6 @@ def explain(
 
 
 def _text(given: str) -> str:
-    """The text itself, or all of standard input as one."""
-    from qkv.cli.predict import refuse_file, standard_input
     from qkv.data.table_readers import not_utf8
 
     text, name = given, "the text"

@@ -44,14 +44,10 @@ def table(
     *,
     one_line: bool = False,
 ) -> Write:
-    """What writes aligned columns: the input, then the likeliest classes with their probability.
+    """What writes aligned columns: the input, then the `top_k` classes with their probability.
 
-    Args:
-        stream: where to; the head is written at once.
-        class_names: all classes, which set the width of their columns.
-        widest_input: letters of the longest input.
-        top_k: classes shown.
-        one_line: cut inputs to their column, as texts may be long; names of files stay whole.
+    The head is written at once. `widest_input` are the letters of the longest input; with
+    `one_line` inputs are cut to their column, as texts may be long; names of files stay whole.
     """
     shown = min(top_k, len(class_names))
     input_width = min(max(widest_input, len("input")), WIDEST_INPUT)

@@ -82,8 +82,7 @@ def reproduce(
         overrides.append(f"encoder.name={encoder}")
     folder = name if name != family else f"{name}-reference"  # `qkv train` has the plain name
     run = _reference_run(family, overrides, out or Path("runs") / folder, data)
-    document = comparison(name, printed, run, overrides)
-    (print_json if as_json else print_comparison)(document)
+    (print_json if as_json else _print_comparison)(_comparison(name, printed, run, overrides))
 
 
 def _reference_run(family: str, overrides: list[str], out: Path, data: Path | None) -> Run:
@@ -114,15 +113,8 @@ PRINTED = (
 """What is compared of a `ReportedRun`, in the order of the document."""
 
 
-def comparison(name: str, printed: ReportedRun, run: Run, overrides: list[str]) -> dict[str, Any]:
-    """The document of `qkv reproduce`: `printed` and `ours` have the same keys, as far as printed.
-
-    Args:
-        name: what the user called it.
-        printed: what was reported.
-        run: the finished run that repeats it.
-        overrides: what was changed of the recipe that repeats it exactly.
-    """
+def _comparison(name: str, printed: ReportedRun, run: Run, overrides: list[str]) -> dict[str, Any]:
+    """The document: `printed` and `ours` have the same keys, as far as they were reported."""
     record, config = run.record(), run.config()
     test, frozen = record["test"], record.get("encoder_parameters", 0)
     theirs = {key: getattr(printed, key) for key in PRINTED}
@@ -140,6 +132,14 @@ def comparison(name: str, printed: ReportedRun, run: Run, overrides: list[str]) 
         "machine": record["machine"],
         "seed": record["seed"],
     }
+    remarks, encoder = list(printed.remarks), (ours["encoder"] or {}).get("name")
+    # The hub's names have an owner before them.
+    if printed.encoder and encoder and encoder.split("/")[-1] != printed.encoder:
+        remarks.insert(
+            0,
+            f"our encoder is {encoder}, not {printed.encoder}, so the numbers of parameters "
+            f"differ; qkv reproduce {name} --encoder {printed.encoder} takes the reported one",
+        )
     return {
         "study": name,
         "title": printed.title,
@@ -147,12 +147,11 @@ def comparison(name: str, printed: ReportedRun, run: Run, overrides: list[str]) 
         "changed": overrides,
         "printed": {key: value for key, value in theirs.items() if value is not None},
         "ours": {key: value for key, value in ours.items() if value is not None},
-        "remarks": [*_encoder_remark(name, printed, ours["encoder"]), *printed.remarks],
+        "remarks": remarks,
     }
 
 
-def print_comparison(document: dict[str, Any]) -> None:
-    """Print the document: the epochs split by split, the test, size and cost."""
+def _print_comparison(document: dict[str, Any]) -> None:
     printed, ours = document["printed"], document["ours"]
     console = results_console()
     console.print(f"{document['study']}: {document['title']}")
@@ -181,18 +180,6 @@ def print_comparison(document: dict[str, Any]) -> None:
     console.print()
     for line in lines:
         console.print(printable(line), soft_wrap=True)
-
-
-def _encoder_remark(
-    name: str, printed: ReportedRun, identity: dict[str, Any] | None
-) -> tuple[str, ...]:
-    # The hub's names have an owner before them.
-    if not printed.encoder or not identity or identity["name"].split("/")[-1] == printed.encoder:
-        return ()
-    return (
-        f"our encoder is {identity['name']}, not {printed.encoder}, so the numbers of parameters "
-        f"differ; qkv reproduce {name} --encoder {printed.encoder} takes the reported one",
-    )
 
 
 def _print_figures(console: Console, title: str, first: str, rows: list[list[str]]) -> None:

@@ -68,18 +68,13 @@ def get(
         located = locate(folder, progress=reporter.progress("data", "bytes"))
         for note in located.notes:
             reporter.note(note)
-    if as_json:
-        print_json(
-            {
-                "dataset": name,
-                "folder": str(located.folder),
-                "files": {key: str(path) for key, path in located.files.items()},
-                "source": located.source,
-            }
-        )
-    else:
+    if not as_json:
         say(f"{name} is complete and verified ({printable(located.source)})")
         sys.stdout.write(f"{located.folder}\n")
+        return
+    files = {key: str(path) for key, path in located.files.items()}
+    found = {"folder": str(located.folder), "files": files, "source": located.source}
+    print_json({"dataset": name, **found})
 
 
 @data.command()

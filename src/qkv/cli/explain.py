@@ -108,7 +108,14 @@ def explain(
             )
         document = explanation.document()
         if out is not None:
-            _write(out, document)
+            from qkv.figures.explanation import draw_explanation
+            from qkv.figures.style import figure_bytes
+            from qkv.files import replace_file
+
+            content, kind = _json_line(document).encode(), out.suffix.lower()
+            if kind != ".json":
+                content = figure_bytes(draw_explanation(document), kind[1:], title="explanation")
+            replace_file(out, content)
     if as_json:
         sys.stdout.write(_json_line(document))
         return
@@ -143,20 +150,6 @@ def _image(given: str) -> Path:
     if not path.exists():
         raise DataError(f"there is no {given}", remedy="name an image")
     return path
-
-
-def _write(path: Path, document: Mapping[str, Any]) -> None:
-    """Write the document or its figure, as the suffix says."""
-    from qkv.figures.explanation import draw_explanation
-    from qkv.figures.style import figure_bytes
-    from qkv.files import replace_file
-
-    kind = path.suffix.lower()
-    if kind == ".json":
-        content = _json_line(document).encode()
-    else:
-        content = figure_bytes(draw_explanation(document), kind[1:], title="explanation")
-    replace_file(path, content)
 
 
 def _json_line(document: Mapping[str, Any]) -> str:

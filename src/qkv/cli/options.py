@@ -37,8 +37,7 @@ TextColumnOption = Annotated[
 LabelColumnOption = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME",
-        help="The column that holds the classes; guessed where its name is clear.",
+        metavar="NAME", help="The column that holds the classes; guessed where its name is clear."
     ),
 ]
 SettingsOption = Annotated[

@@ -20,8 +20,6 @@ from qkv.cli.options import DataOption, JsonFlag, SettingsOption, split_words, t
 from qkv.errors import QKVError, RunError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from qkv.evaluation.reported import ReportedRun
     from qkv.runs import Run
 
@@ -105,7 +103,7 @@ def _reference_run(family: str, overrides: list[str], out: Path, data: Path | No
         return experiment.resume(out, data=data, reporter=reporter)
 
 
-SPLITS = {"train": "Train", "validation": "Validation", "test": "Test"}
+SPLITS = ("train", "validation", "test")
 PRINTED = (
     "encoder", "epochs", "test_loss", "test_accuracy", "parameters", "trainable_parameters",
     "train_seconds", "machine",
@@ -117,7 +115,6 @@ def _comparison(name: str, printed: ReportedRun, run: Run, overrides: list[str])
     """The document: `printed` and `ours` have the same keys, as far as they were reported."""
     record, config = run.record(), run.config()
     test, frozen = record["test"], record.get("encoder_parameters", 0)
-    theirs = {key: getattr(printed, key) for key in PRINTED}
     ours = {
         "encoder": config.get("encoder", {}).get("identity"),
         "epochs": [
@@ -128,9 +125,7 @@ def _comparison(name: str, printed: ReportedRun, run: Run, overrides: list[str])
         "test_accuracy_interval_95": test["accuracy_interval_95"],
         "parameters": frozen + record["parameters"],
         "trainable_parameters": record["parameters"],
-        "train_seconds": record["train_seconds"],
-        "machine": record["machine"],
-        "seed": record["seed"],
+        **{key: record[key] for key in ("train_seconds", "machine", "seed")},
     }
     remarks, encoder = list(printed.remarks), (ours["encoder"] or {}).get("name")
     # The hub's names have an owner before them.
@@ -145,7 +140,7 @@ def _comparison(name: str, printed: ReportedRun, run: Run, overrides: list[str])
         "title": printed.title,
         "run": str(run.path),
         "changed": overrides,
-        "printed": {key: value for key, value in theirs.items() if value is not None},
+        "printed": {key: vars(printed)[key] for key in PRINTED if vars(printed)[key] is not None},
         "ours": {key: value for key, value in ours.items() if value is not None},
         "remarks": remarks,
     }
@@ -155,17 +150,18 @@ def _print_comparison(document: dict[str, Any]) -> None:
     printed, ours = document["printed"], document["ours"]
     console = results_console()
     console.print(f"{document['study']}: {document['title']}")
-    for split, title in SPLITS.items():
+    figures = ("reported", "ours", "reported", "ours")
+    for split in SPLITS:
         if f"{split}_loss" in printed["epochs"][0]:
             rows = [
                 [str((theirs or entry)["epoch"]), *_figures(split, theirs, entry)]
                 for theirs, entry in zip_longest(printed["epochs"], ours["epochs"])
             ]
-            _print_figures(console, f"{title} split after each epoch", "epoch", rows)
+            title = f"{split.capitalize()} split after each epoch: loss and accuracy"
+            print_table(console, title, ("epoch", *figures), rows)
     if "test_loss" in printed:
-        _print_figures(
-            console, "Test split, kept weights", "", [["test", *_figures("test", printed, ours)]]
-        )
+        rows = [["test", *_figures("test", printed, ours)]]
+        print_table(console, "Test split, kept weights: loss and accuracy", ("", *figures), rows)
     print_table(console, "Size and cost", ("", "reported", "ours"), _costs(printed, ours))
     accuracy = accuracy_with_interval(ours["test_accuracy"], ours["test_accuracy_interval_95"])
     machine = ours["machine"]
@@ -182,21 +178,12 @@ def _print_comparison(document: dict[str, Any]) -> None:
         console.print(printable(line), soft_wrap=True)
 
 
-def _print_figures(console: Console, title: str, first: str, rows: list[list[str]]) -> None:
-    columns = (first, "reported", "ours", "reported", "ours")
-    print_table(console, f"{title}: loss and accuracy", columns, rows)
-
-
-def _figures(
-    split: str, printed: dict[str, Any] | None, ours: dict[str, Any] | None
-) -> tuple[str, ...]:
+def _figures(split: str, *results: dict[str, Any] | None) -> list[str]:
     """Loss printed and ours, then accuracy printed and ours; a dash for what is not there."""
-    loss = [(one or {}).get(f"{split}_loss") for one in (printed, ours)]
-    accuracy = [(one or {}).get(f"{split}_accuracy") for one in (printed, ours)]
-    return (
-        *("-" if value is None else f"{value:.4f}" for value in loss),
-        *("-" if value is None else percent(value) for value in accuracy),
-    )
+    losses = [(one or {}).get(f"{split}_loss") for one in results]
+    accuracies = [(one or {}).get(f"{split}_accuracy") for one in results]
+    shown = ["-" if loss is None else f"{loss:.4f}" for loss in losses]
+    return shown + ["-" if share is None else percent(share) for share in accuracies]
 
 
 def _costs(printed: dict[str, Any], ours: dict[str, Any]) -> list[list[str]]:

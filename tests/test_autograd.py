@@ -55,3 +55,11 @@ def test_no_other_guard_is_used() -> None:
     guards = sum(text.count("    @without_second_derivative(") for text in sources)
     assert functions == guards == len(FUNCTIONS) - 1  # linear attention has one for both forms
     assert not any("import once_differentiable" in text for text in sources)
+
+
+def test_autocast_leaves_float64_alone() -> None:
+    x = torch.randn(2, 6, 4, dtype=torch.float64)
+    mlp = MLP(4, 8, 0.0).double()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(mlp(x), mlp[3](mlp[1](mlp[0](x))))
+        assert mlp.float()(x.float()).dtype == torch.bfloat16

@@ -26,7 +26,7 @@ from qkv.text.text_encoder import open_text_encoder
 from qkv.training.loop import TrainStep
 from qkv.training.recipe import load_recipe
 from qkv.training.text_task import build_text_task
-from small_imdb import small_imdb
+from small_reviews import small_imdb
 from tiny_bert import tiny_bert
 
 CPU = torch.device("cpu")

@@ -58,7 +58,7 @@ class FeatureMap(ABC):
 
     @abstractmethod
     def write(self, x: Tensor, out: Tensor) -> None:
-        """Write φ(x) to `out`, off the record."""
+        """Write φ(x) to `out`, without autograd."""
 
     @abstractmethod
     def backward(self, x: Tensor, features: Tensor, gradient: Tensor, out: Tensor) -> None:
@@ -69,7 +69,7 @@ class FeatureMap(ABC):
 
 
 class ElementwiseMap(FeatureMap):
-    """φ of each number by itself, whose derivative can be told from φ: d features."""
+    """φ of each number by itself, whose derivative is a function of φ: d features."""
 
     @override
     def num_features(self, head_dim: int) -> int:

@@ -49,7 +49,7 @@ def evaluate_explanations(
 ) -> dict[str, Any]:
     """The document that this module describes.
 
-    Every example is explained for the class that the model answers.
+    Every example is explained for the class that the model predicts.
 
     Args:
         run: the run folder.

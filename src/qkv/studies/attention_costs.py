@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple, TypedDict
+from typing import Literal, NamedTuple, TypedDict, cast
 
 import numpy as np
 import torch
@@ -222,7 +222,9 @@ class CostMeasurer:
         samples = sampled(calls, rounds)
         rows: list[Measurement] = []
         for name in names:
-            row = _unmeasured(name, work, tokens, refused.get(name))
+            row = cast(Measurement, dict.fromkeys(Measurement.__annotations__))
+            row["kernel"], row["work"], row["tokens"] = name, work, tokens
+            row["skipped"] = refused.get(name)
             rows.append(row)
             if name in refused:
                 continue
@@ -279,22 +281,6 @@ def forward_call(name: str, tokens: int, head_dim: int) -> Callable[[], object]:
     """A kernel's forward pass at a length, ready to time."""
     inputs = made_up_inputs("forward", tokens, head_dim)
     return prepared(KERNELS[name].attend, "forward", inputs)
-
-
-def _unmeasured(name: str, work: Work, tokens: int, reason: str | None) -> Measurement:
-    return {
-        "kernel": name,
-        "work": work,
-        "tokens": tokens,
-        "milliseconds": None,
-        "quartiles_ms": None,
-        "rounds": None,
-        "calls_per_sample": None,
-        "times_linear": None,
-        "extra_bytes": None,
-        "peak_bytes": None,
-        "skipped": reason,
-    }
 
 
 # Below this many tokens fixed costs of a call hide its growth.

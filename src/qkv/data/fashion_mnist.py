@@ -88,11 +88,7 @@ def load(
     """Fashion-MNIST: 60,000 training and 10,000 test images, uint8 (n, 1, 28, 28).
 
     Plain files are memory-mapped, packed ones are unpacked into memory. There is no validation
-    split. Arguments as of `locate`.
-
-    Raises:
-        DataError: the user's folder lacks a file or holds a wrong one, or a file is malformed.
-        DownloadError: the files are nowhere and cannot be fetched; says what to do.
+    split. Arguments and errors as of `locate`; a malformed file is a DataError too.
     """
     located = locate(folder, progress=progress, files=files)
     return ImageDataset(

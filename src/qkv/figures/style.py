@@ -222,8 +222,7 @@ def short_integer(value: int, limit: int = 24) -> str:
 
     `1,234,567`, `123456…345678`, `−1.23e+40`; the minus is the typographer's, as wide as a plus.
     """
-    sign = "−" if value < 0 else ""
-    digits = str(abs(value))
+    sign, digits = "−" if value < 0 else "", str(abs(value))
     for text in (f"{abs(value):,}", digits):
         if len(sign + text) <= limit:
             return sign + text

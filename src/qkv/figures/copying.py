@@ -50,7 +50,10 @@ def draw_copying(document: Mapping[str, Any]) -> Figure:
             at, exact = zip(*((p["beta"], p["log10_error"]) for p in unseen), strict=True)
             label = f"{name}, not measurable"
             errors.plot(at, exact, label=label, fillstyle="none", **look)
-        _draw_limit(ratios, document["figures"]["limits_of_error_over_law"][token], limit, colour)
+        level = document["figures"]["limits_of_error_over_law"][token]
+        ratios.axhline(level, color=colour, linewidth=0.9, linestyle=":")
+        place = (0.99, level)
+        note_at(ratios, f"limit {limit}", place, (0, 8), **_ACROSS, ha="right", color=colour)
     errors.set(title="Copy error as a share of the token's length", ylabel="‖y − x‖ / ‖x‖")
     ratios.set_title("The same over e^(−β²)")
     errors.yaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
@@ -65,11 +68,6 @@ def draw_copying(document: Mapping[str, Any]) -> Figure:
     columns = 5 if len(legend[0]) <= 5 else 4
     figure.legend(*legend, loc="outside lower center", ncols=columns)
     return settle(figure)
-
-
-def _draw_limit(axes: Axes, limit: float, name: str, colour: str) -> None:
-    axes.axhline(limit, color=colour, linewidth=0.9, linestyle=":")
-    note_at(axes, f"limit {name}", (0.99, limit), (0, 8), **_ACROSS, ha="right", color=colour)
 
 
 def _draw_floors(axes: Axes) -> None:

@@ -203,10 +203,7 @@ def audit_texts(
 
 
 def audit_text_dataset(
-    dataset: TextDataset,
-    *,
-    token_counts: TokenCounts | None = None,
-    positions: int | None = None,
+    dataset: TextDataset, *, token_counts: TokenCounts | None = None, positions: int | None = None
 ) -> dict[str, Any]:
     """Audit a set of texts that has been loaded; see `audit_texts`."""
     examples = [

@@ -70,20 +70,14 @@ FILES = DatasetFiles(
 
 
 def locate(
-    folder: Path | None = None,
-    *,
-    progress: Progress | None = None,
-    files: DatasetFiles = FILES,
+    folder: Path | None = None, *, progress: Progress | None = None, files: DatasetFiles = FILES
 ) -> Located[dict[str, Content]]:
     """Find or fetch the four files, verified; arguments and errors as of `locate_files`."""
     return locate_files(files, folder, progress=progress)
 
 
 def load(
-    folder: Path | None = None,
-    *,
-    progress: Progress | None = None,
-    files: DatasetFiles = FILES,
+    folder: Path | None = None, *, progress: Progress | None = None, files: DatasetFiles = FILES
 ) -> ImageDataset:
     """Fashion-MNIST: 60,000 training and 10,000 test images, uint8 (n, 1, 28, 28).
 

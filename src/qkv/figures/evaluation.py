@@ -125,8 +125,7 @@ _SMALLEST_NUMBER = 4.5  # points; smaller counts are left out
 
 @house_style()
 def draw_confusion(
-    confusion_matrix: Sequence[Sequence[int]] | npt.NDArray[np.integer],
-    class_names: Sequence[str],
+    confusion_matrix: Sequence[Sequence[int]] | npt.NDArray[np.integer], class_names: Sequence[str]
 ) -> Figure:
     """The confusion matrix: colour is the share of the true class, text the count.
 

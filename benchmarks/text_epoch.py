@@ -29,7 +29,7 @@ from qkv.data.dataset import IntArray, TextSplit
 from qkv.devices import autocast, resolve_device
 from qkv.errors import QKVError
 from qkv.measurement.timing import interleaved, quartiles, round_ratios
-from qkv.progress import Progress, Silent
+from qkv.progress import Progress, Reporter
 from qkv.text.encoder import locate_encoder
 from qkv.text.encoder_cache import EncoderCache
 from qkv.text.heads import HeadSettings, build_head
@@ -162,7 +162,7 @@ def measure(*, quick: bool = False, progress: Progress | None = None) -> dict[st
     recipes = {head: recipe_of(head) for head in RECIPES}
     settings = recipes["gru"].encoder
     device = resolve_device(recipes["gru"].training.device)
-    reviews = load_texts(recipes["gru"], None, skip_bad=False, reporter=Silent()).train
+    reviews = load_texts(recipes["gru"], None, skip_bad=False, reporter=Reporter()).train
     if sizes.epoch_texts is not None:
         reviews = reviews.subset(np.arange(sizes.epoch_texts))
     encoder = open_text_encoder(settings, device=device)

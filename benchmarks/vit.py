@@ -23,7 +23,7 @@ from qkv.devices import autocast, resolve_device
 from qkv.errors import QKVError
 from qkv.evaluation.reported import FASHION_MNIST
 from qkv.measurement.timing import interleaved, quartiles, round_ratios
-from qkv.progress import Progress, Silent
+from qkv.progress import Progress, Reporter
 from qkv.training.data import load_dataset
 from qkv.training.loop import TrainStep
 from qkv.training.recipe import load_recipe_of
@@ -46,7 +46,7 @@ class RecipeTraining:
     """
 
     def __init__(self, recipe: VisionRecipe, dataset: ImageDataset, device: torch.device) -> None:
-        self._task, _ = build_vision_task(recipe, dataset, device, Silent())
+        self._task, _ = build_vision_task(recipe, dataset, device, Reporter())
         self.model = self._task.model
         self.epochs = recipe.training.epochs
         self._stepper = TrainStep(self._task, recipe.training, seed=recipe.seed, device=device)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,10 @@ import jaxtyping
 import pytest
 import torch
 
-from users_cache import users_cache
-
 if TYPE_CHECKING:
     from qkv.data.dataset import ImageDataset, TextDataset
+
+_CACHE = os.environ.get("QKV_CACHE")  # as it was before any test
 
 # Before anything of qkv is imported: annotated shapes become checks.
 jaxtyping.install_import_hook("qkv", "shape_checks.checked")
@@ -23,6 +24,17 @@ jaxtyping.install_import_hook("qkv", "shape_checks.checked")
 # The same examples every time, and no time limit: a shared machine pauses when it likes.
 hypothesis.settings.register_profile("qkv", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("qkv")
+
+
+@contextmanager
+def users_cache() -> Iterator[None]:
+    """Within this context data are looked for where the user keeps them."""
+    with pytest.MonkeyPatch.context() as patch:
+        if _CACHE is None:
+            patch.delenv("QKV_CACHE", raising=False)
+        else:
+            patch.setenv("QKV_CACHE", _CACHE)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -16,7 +16,7 @@ from PIL import Image
 
 import qkv
 from qkv.errors import DataError, DivergenceError, InterruptedRunError, RecipeError, RunError
-from qkv.progress import Estimate, Silent, StepReport
+from qkv.progress import Estimate, Reporter, StepReport
 from qkv.runs import Run
 from qkv.training import vision_task
 from qkv.training.recipe import load_recipe
@@ -64,7 +64,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qkv.training.train.draw_figures", lambda _: [])
 
 
-class StopAt(Silent):
+class StopAt(Reporter):
     def __init__(self, step: int) -> None:
         self._step = step
         self.heard: list[str] = []
@@ -219,7 +219,7 @@ def test_a_resumed_run_says_that_it_is_running(images: Path, tmp_path: Path) -> 
     with pytest.raises(InterruptedRunError):
         qkv.train(tiny(), out=tmp_path / "run", data=images, reporter=StopAt(1))
 
-    class Look(Silent):
+    class Look(Reporter):
         def step(self, report: StepReport, *, logged: bool) -> None:
             assert Run.open(tmp_path / "run").record()["status"] == "running"
 
@@ -344,7 +344,7 @@ def test_divergence_is_recorded(images: Path, tmp_path: Path) -> None:
         "model.embedding_std=10",
     )
 
-    class Poison(Silent):
+    class Poison(Reporter):
         """Makes the model's weights infinite from outside after a step."""
 
         def step(self, report: StepReport, *, logged: bool) -> None:

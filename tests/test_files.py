@@ -163,6 +163,7 @@ def test_room_is_asked_of_the_nearest_folder_that_exists(tmp_path: Path) -> None
         (1024, "1 KiB"),
         (9.53 * 2**20, "9.53 MiB"),
         (812 * 2**20, "812 MiB"),
+        (999.7 * 2**20, "0.976 GiB"),
         (1200 * 2**20, "1.17 GiB"),
         (10**15, "909 TiB"),
         (10**18, "909,495 TiB"),

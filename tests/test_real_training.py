@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from qkv.progress import Silent
+from qkv.progress import Reporter
 from qkv.training.loop import TrainStep
 from qkv.training.recipe import load_recipe
 from qkv.training.vision_task import build_vision_task
@@ -31,7 +31,7 @@ def test_one_epoch_on_a_tenth_of_the_data(fashion_mnist: ImageDataset) -> None:
     changes = ("training.epochs=1", "training.warmup_steps=10", "training.device=cpu")
     recipe = load_recipe("fashion-mnist", "fast", changes)
     device = torch.device("cpu")
-    task, _ = build_vision_task(recipe, few, device, Silent())
+    task, _ = build_vision_task(recipe, few, device, Reporter())
     stepper = TrainStep(task, recipe.training, seed=recipe.seed, device=device)
     for number, indices in enumerate(stepper.epoch_batches(0)):
         stepper.step(indices, number)

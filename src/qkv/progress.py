@@ -1,4 +1,4 @@
-"""What the training loop tells the outside while it runs."""
+"""Progress of trainings and other long work, and who receives it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 Progress = Callable[[int, int], None]
 
@@ -58,15 +58,15 @@ class StepReport:
     seconds_left: float
 
 
-class Reporter(Protocol):
-    """Receives progress; every method may do nothing."""
+class Reporter:
+    """Receives progress; this base class ignores it."""
 
     def note(self, message: str) -> None:
         """One line for people."""
 
-    def progress(self, what: str, unit: str) -> Progress:
+    def progress(self, what: str, unit: str) -> Progress:  # noqa: ARG002
         """What is called with (done, total) while `what` goes on, counted in `unit`."""
-        ...
+        return lambda done, total: None  # noqa: ARG005
 
     def estimate(self, estimate: Estimate) -> None:
         """Before the first step."""
@@ -76,26 +76,6 @@ class Reporter(Protocol):
 
     def epoch(self, entry: dict[str, Any]) -> None:
         """After an epoch, with its entry of run.json."""
-
-
-class Silent:
-    """A reporter that says nothing."""
-
-    def note(self, message: str) -> None:
-        """Say nothing."""
-
-    def progress(self, what: str, unit: str) -> Progress:  # noqa: ARG002
-        """What says nothing."""
-        return lambda done, total: None  # noqa: ARG005
-
-    def estimate(self, estimate: Estimate) -> None:
-        """Say nothing."""
-
-    def step(self, report: StepReport, *, logged: bool) -> None:
-        """Say nothing."""
-
-    def epoch(self, entry: dict[str, Any]) -> None:
-        """Say nothing."""
 
 
 @contextmanager
@@ -113,7 +93,7 @@ def with_tensorboard(reporter: Reporter, folder: Path) -> Iterator[Reporter]:
         writer.close()
 
 
-class _Both:
+class _Both(Reporter):
     """Tells the reporter, and writes scalars."""
 
     def __init__(self, reporter: Reporter, writer: Any) -> None:

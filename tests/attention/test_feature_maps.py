@@ -40,7 +40,7 @@ def test_products_of_features_follow_the_formula(head_dim: int, name: str) -> No
 
 
 @EVERY_MAP
-def test_write_and_pull_back_are_the_map_and_its_gradient(name: str) -> None:
+def test_write_and_backward_are_the_map_and_its_gradient(name: str) -> None:
     feature_map = feature_map_for(name, 5)
     # With a zero, where two of the maps have their corner; and not contiguous.
     x = draw(5, 9, 3).permute(2, 1, 0)
@@ -53,7 +53,7 @@ def test_write_and_pull_back_are_the_map_and_its_gradient(name: str) -> None:
     upstream = draw(*expected.shape, seed=3)
     (gradient,) = torch.autograd.grad(expected, leaf, upstream)
     kept, to_x = upstream.clone(), torch.full((3, 9, 5), torch.nan, dtype=torch.float64)
-    feature_map.pull_back(x, out, upstream, to_x)
+    feature_map.backward(x, out, upstream, to_x)
     torch.testing.assert_close(to_x, gradient, rtol=1e-13, atol=1e-13)
     assert torch.equal(upstream, kept)
 

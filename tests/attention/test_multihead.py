@@ -134,20 +134,22 @@ def test_linear_weights_are_those_that_forward_applies() -> None:
 @pytest.mark.parametrize("kernel", ["softmax", "linear"])
 @pytest.mark.parametrize("qkv_bias", [False, True])
 @pytest.mark.parametrize("length", LENGTHS)
-def test_spelt_out_it_is_the_same_function(length: int, qkv_bias: bool, kernel: str) -> None:
+def test_computed_from_weights_it_is_the_same_function(
+    length: int, qkv_bias: bool, kernel: str
+) -> None:
     attention = module(kernel=kernel, qkv_bias=qkv_bias).double()
     tokens = torch.randn(2, length, 6, dtype=torch.float64)
-    assert torch.equal(attention.spelt_out(tokens)[1], attention.weights(tokens))
-    one = results(lambda x: attention.spelt_out(x)[0], attention, tokens)
+    assert torch.equal(attention.forward_with_weights(tokens)[1], attention.weights(tokens))
+    one = results(lambda x: attention.forward_with_weights(x)[0], attention, tokens)
     for spelt, usual in zip(one, results(attention, attention, tokens), strict=True):
         torch.testing.assert_close(spelt, usual, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("kernel", ["softmax", "linear"])
-def test_spelt_out_it_has_gradients_of_its_weights(kernel: str) -> None:
+def test_computed_from_weights_it_has_gradients_of_its_weights(kernel: str) -> None:
     attention = module(kernel=kernel).double()
     tokens = torch.randn(2, 7, 6, dtype=torch.float64)
-    output, weights = attention.spelt_out(tokens)
+    output, weights = attention.forward_with_weights(tokens)
     upstream = torch.randn_like(output)
     found = torch.autograd.grad(output, weights, upstream)[0]
     # The output is linear in them: the gradient is what comes back to a head, times its values.
@@ -166,7 +168,7 @@ def test_dropout_acts_after_the_output_projection_and_only_in_training() -> None
     zero = dropped == 0
     assert 0.2 < zero.float().mean() < 0.8
     torch.testing.assert_close(dropped[~zero], 2 * whole[~zero], rtol=1e-5, atol=1e-5)
-    assert 0.2 < (attention.spelt_out(tokens)[0] == 0).float().mean() < 0.8
+    assert 0.2 < (attention.forward_with_weights(tokens)[0] == 0).float().mean() < 0.8
 
 
 def test_all_parameters_are_known() -> None:

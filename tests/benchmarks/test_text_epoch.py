@@ -20,13 +20,13 @@ from benchmarks.text_epoch import (
 )
 from qkv.data import imdb
 from qkv.errors import DataError, QKVError
-from qkv.progress import Silent
+from qkv.progress import Reporter
 from qkv.text.encoder import EncoderSettings
 from qkv.text.text_encoder import open_text_encoder
 from qkv.training.loop import TrainStep
 from qkv.training.recipe import load_recipe
 from qkv.training.text_task import build_text_task
-from small_imdb import small_imdb
+from small_reviews import small_imdb
 from tiny_bert import tiny_bert
 
 CPU = torch.device("cpu")
@@ -187,7 +187,7 @@ def recipe_with(bert, *changes):
 def test_same_weights_as_the_projects_training(tmp_path, changes):
     recipe = recipe_with(tiny_bert(tmp_path / "bert"), "training.precision=float32", *changes)
     data = small_imdb(30)
-    task, _ = build_text_task(recipe, data, CPU, Silent())
+    task, _ = build_text_task(recipe, data, CPU, Reporter())
     stepper = TrainStep(task, recipe.training, seed=recipe.seed, device=CPU)
 
     encoder = open_text_encoder(recipe.encoder, device=CPU)

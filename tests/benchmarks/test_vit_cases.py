@@ -1,18 +1,22 @@
-"""A step and a time to accuracy; what is timed must be what `qkv train` does."""
+"""The baseline is the same function as qkv's model; what is timed is what `qkv train` does."""
 
+import ast
+import inspect
 import json
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from benchmarks import vit
-from benchmarks.plain_vit import PlainTraining
+from benchmarks import plain_vit, vit
+from benchmarks.plain_vit import PlainTraining, PlainViT
 from benchmarks.registry import run
 from benchmarks.vit import (
     Pace,
     RecipeTraining,
     TimedTraining,
+    plain_weights,
     require_same_loss,
     time_ratio,
     train_in_turns,
@@ -20,7 +24,7 @@ from benchmarks.vit import (
 from qkv.data import fashion_mnist
 from qkv.data.dataset import ImageDataset, ImageSplit
 from qkv.errors import QKVError
-from qkv.progress import Silent
+from qkv.progress import Reporter
 from qkv.runs import Run
 from qkv.training.checkpoint import seed_initial_weights
 from qkv.training.loop import Fit, TrainStep
@@ -28,6 +32,66 @@ from qkv.training.recipe import load_recipe, parse_recipe
 from qkv.training.vision_task import VisionTask
 from qkv.vision.classifier import Preprocessing
 from qkv.vision.vit import ViT, ViTSettings
+
+
+@pytest.fixture
+def models():
+    torch.manual_seed(3)
+    recipe = load_recipe("fashion-mnist", "reference")
+    data = {"image_size": 28, "channels": 1, "num_classes": 10}
+    ours = ViT(ViTSettings.parse(recipe.model.model_dump() | data, where="model"))
+    plain = PlainViT()
+    plain.load_state_dict(plain_weights(ours))
+    return plain.eval(), ours.eval()
+
+
+def test_parameter_count_is_the_printed_one():
+    assert sum(p.numel() for p in PlainViT().parameters()) == 598_794
+
+
+def test_log_probabilities_and_every_gradient_agree_with_qkv(models):
+    plain, ours = models
+    images, labels = torch.randn(7, 1, 28, 28), torch.arange(7)
+    theirs_out, ours_out = plain(images), F.log_softmax(ours(images), dim=1)
+    torch.testing.assert_close(theirs_out, ours_out, rtol=1e-5, atol=1e-5)
+
+    F.nll_loss(theirs_out, labels).backward()
+    F.nll_loss(ours_out, labels).backward()
+    gradients = {name: p.grad for name, p in plain.named_parameters()}
+    expected = plain_weights_of_gradients(ours)
+    assert gradients.keys() == expected.keys()
+    for name, gradient in gradients.items():
+        assert gradient.abs().max() > 0, name
+        torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-5, msg=name)
+
+
+def plain_weights_of_gradients(model):
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(parameter.grad)
+    return plain_weights(model)
+
+
+def test_dropout_is_in_all_its_places():
+    dropouts = [m for m in PlainViT().modules() if isinstance(m, torch.nn.Dropout)]
+    assert [m.p for m in dropouts] == [0.1] * (1 + 6 * 3)
+
+
+def test_position_and_class_token_start_from_the_standard_normal():
+    torch.manual_seed(0)
+    model = PlainViT()
+    assert model.positions.shape == (1, 50, 64)
+    assert 0.95 < model.positions.std() < 1.05
+    assert 0.7 < model.class_token.std() < 1.3
+
+
+def test_it_imports_nothing_of_qkv_but_the_shape_of_a_data_set():
+    tree = ast.parse(inspect.getsource(plain_vit))
+    imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name for name in imported if name.startswith("qkv")} == {
+        "qkv.data.dataset",
+    }
+
 
 TINY = {
     "task": "vision",
@@ -82,7 +146,7 @@ def test_same_weights_and_accuracy_as_the_training_loop(data, tmp_path, ema_deca
     task = VisionTask(model, data, preprocessing, recipe.augment, recipe.training, device)
     run = Run.create(tmp_path / "run", config={}, record={"status": "running"})
     stepper = TrainStep(task, recipe.training, seed=recipe.seed, device=device)
-    fit = Fit(stepper, recipe.training, run=run, reporter=Silent())
+    fit = Fit(stepper, recipe.training, run=run, reporter=Reporter())
     position = fit.train()
 
     training = RecipeTraining(recipe, data, device)

@@ -201,7 +201,7 @@ NOT_UTF8 = pyarrow.array([b"\xff"] * 12, pyarrow.binary()).view(pyarrow.string()
         ({"text": ["a"], "label": [1]}, "1 pos reviews, not 6"),
         ({"text": ["a"] * 12, "label": [1, 0] * 5 + [-1, -1]}, "2 of label -1"),
         ({"text": [None, *["a"] * 11], "label": [0, 1] * 6}, "5 neg, 6 pos"),
-        ({"text": NOT_UTF8, "label": [0, 1] * 6}, f"{TRAIN}.*decode"),
+        ({"text": NOT_UTF8, "label": [0, 1] * 6}, f"{TRAIN}:1 .*UTF-8"),
     ],
 )
 def test_a_table_of_something_else(tmp_path: Path, columns: dict[str, Any], words: str) -> None:
@@ -240,7 +240,7 @@ def test_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     write_parquet(tmp_path / "tables", made_up_reviews())
     write_folders(tmp_path / "folders", made_up_reviews())
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MissingExtraError, match=r"needs pyarrow .*pip install 'qkv\[text\]'"):
+    with pytest.raises(MissingExtraError, match=r"needs pyarrow .*pip install 'qkv\[parquet\]'"):
         load(tmp_path / "tables", facts=FACTS)
     check_small(load(tmp_path / "folders", facts=FACTS))
 
@@ -388,7 +388,7 @@ def test_a_cache_that_cannot_be_written(
     assert KEPT not in visible(cache)
     (tmp_path / "file").touch()
     monkeypatch.setenv("QKV_CACHE", str(tmp_path / "file"))
-    with pytest.raises(DownloadError, match=r"cannot write to .*pass --data FOLDER"):
+    with pytest.raises(DownloadError, match=r"cannot write IMDB into .*pass --data FOLDER"):
         locate(facts=facts_of(CONTENT, server.url))
 
 
@@ -468,7 +468,7 @@ def test_nothing_can_be_reached(server: Any, hub: SmallHub) -> None:
 def test_a_damaged_file_on_the_hub(hub: SmallHub) -> None:
     name = f"plain_text/{TRAIN}"
     hub.files[name] = hub.files[name][:-9]
-    with pytest.raises(DownloadError, match=f"{TRAIN} is not a table"):
+    with pytest.raises(DownloadError, match=f"{TRAIN} is not a sound Parquet file"):
         locate(facts=facts_of(**HUB))
 
 

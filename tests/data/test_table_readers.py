@@ -398,7 +398,8 @@ def test_columns_of_other_kinds(column: list[object], tmp_path: Path) -> None:
 def test_damaged_files(tmp_path: Path) -> None:
     sound = parquet(tmp_path / "a.parquet", text=[f"{row:050}" for row in range(5000)]).read_bytes()
     broken = tmp_path / "b.parquet"
-    for content in (b"", b"text,label\n", sound[:1000], b"PAR1" + bytes(1000) + b"PAR1"):
+    cut, empty, name = sound[:1000], b"PAR1" + bytes(1000) + b"PAR1", b"\xffext"
+    for content in (b"", b"text,label\n", cut, empty, sound.replace(b"text", name)):
         broken.write_bytes(content)
         with pytest.raises(DataError, match=r"b.parquet is not a sound Parquet file \("):
             ParquetTable(broken)

@@ -19,7 +19,7 @@ from qkv.evaluation.metrics import wilson_interval
 from qkv.explanation.evaluate import evaluate_explanations, summary
 from qkv.explanation.explain import explain, methods_of
 from qkv.explanation.faithfulness import Faithfulness
-from qkv.progress import Silent
+from qkv.progress import Reporter
 from qkv.training.recipe import load_recipe
 from small_reviews import write_reviews
 from tiny_bert import tiny_bert
@@ -70,7 +70,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-class Seen(Silent):
+class Seen(Reporter):
     """Remembers the progress."""
 
     def __init__(self) -> None:

@@ -186,11 +186,11 @@ def test_gradients_are_those_of_the_log_odds(
     layers, gradients = calls[0]
     classifier.model.double()
     block = classifier.model.blocks[1].attention
-    spelt_out = type(block).spelt_out
+    forward_with_weights = type(block).forward_with_weights
 
     def score(head: int, row: int, column: int, by: float) -> float:
         def moved(self: Any, tokens: Tensor) -> tuple[Tensor, Tensor]:
-            output, weights = spelt_out(self, tokens)
+            output, weights = forward_with_weights(self, tokens)
             value = self._project(tokens)[2]
             change = torch.zeros_like(weights)
             change[0, head, row, column] = by
@@ -199,7 +199,7 @@ def test_gradients_are_those_of_the_log_odds(
             ) @ self.output.weight.T, weights
 
         with monkeypatch.context() as patch, torch.no_grad():
-            patch.setattr(block, "spelt_out", moved.__get__(block))
+            patch.setattr(block, "forward_with_weights", moved.__get__(block))
             images = (torch.from_numpy(image)[None].double() / 255 - 0.5) / 0.5
             logits, _ = classifier.model.forward_with_intermediates(images, [1])
             return log_odds(logits, 2).item()

@@ -222,9 +222,10 @@ def test_an_image_that_breaks_the_model_fails_alone(
 ) -> None:
     compute = ImagePredictor.compute
     sizes = []
-    gate = threading.Event()
+    begun, gate = threading.Event(), threading.Event()
 
     def poisoned(self: ImagePredictor, images: list[Any]) -> Any:
+        begun.set()
         assert gate.wait(20)
         sizes.append(len(images))
         if any(image.max() == 13 for image in images):
@@ -238,14 +239,17 @@ def test_an_image_that_breaks_the_model_fails_alone(
         file = io.BytesIO()
         Image.fromarray(np.full((16, 16), 13, np.uint8)).save(file, "png")
         poison = file.getvalue()
-        app = create_app(models, ServingSettings())
+        app = create_app(models, ServingSettings(workers=1))
         async with started(app):
             contents = [picture(seed % 3, seed) for seed in range(20)]
             contents.insert(11, poison)
-            asked = [
-                asyncio.create_task(ask(app, "POST", BANDS, content, PNG)) for content in contents
+            asked = [asyncio.create_task(ask(app, "POST", BANDS, contents[0], PNG))]
+            await until(begun.is_set)
+            asked += [
+                asyncio.create_task(ask(app, "POST", BANDS, content, PNG))
+                for content in contents[1:]
             ]
-            await until(lambda: app.state.engine.batchers["bands"].waiting > 15)
+            await until(lambda: app.state.engine.batchers["bands"].waiting == 20)
             gate.set()
             replies = await asyncio.gather(*asked)
         assert [reply.status for reply in replies] == [200] * 11 + [500] + [200] * 9

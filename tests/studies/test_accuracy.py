@@ -15,7 +15,7 @@ import pytest
 
 from qkv.data import fashion_mnist
 from qkv.errors import DataError, InterruptedRunError, QKVError, RecipeError, RunError, StudyError
-from qkv.progress import Silent, StepReport
+from qkv.progress import Reporter, StepReport
 from qkv.runs import Run
 from qkv.studies.accuracy import (
     conclusion,
@@ -41,7 +41,7 @@ NAMES = [
 ]
 
 
-class Listener(Silent):
+class Listener(Reporter):
     """Hears notes, and interrupts at a step of one of the trainings."""
 
     def __init__(self, arm: int = 0, step: int = 0) -> None:
@@ -363,7 +363,7 @@ def test_pace_has_a_band_of_equals() -> None:
 
 
 def test_the_share_of_the_kernel_by_hand(data: Path) -> None:
-    softmax, linear = plan_arms((4,), 1, 1, (), None, data, Silent())
+    softmax, linear = plan_arms((4,), 1, 1, (), None, data, Reporter())
     # Four heads of 32 at width 112: 4·112·128 for projections, 2·112·128 for the MLP.
     rest = 57_344 + 28_672
     assert core_share(softmax) == pytest.approx(12_800 / (rest + 12_800))  # 2·50·128

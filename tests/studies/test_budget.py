@@ -8,7 +8,7 @@ import pytest
 
 from qkv.errors import StudyError
 from qkv.studies import attention_costs as module
-from qkv.studies.attention_costs import Budget, as_bytes, as_seconds, default_memory_mib
+from qkv.studies.attention_costs import Budget, as_seconds, default_memory_mib
 
 GIB = 2**30
 
@@ -44,21 +44,6 @@ def test_memory_must_be_positive():
 def test_the_default_leaves_half_of_what_is_free(monkeypatch, free, mib):
     monkeypatch.setattr(module, "free_bytes", lambda: free)
     assert default_memory_mib() == mib
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [
-        (17, "17 bytes"),
-        (1536, "1.5 KiB"),
-        (999.7 * 2**20, "0.976 GiB"),
-        (16 * GIB, "16 GiB"),
-        (2.5 * 2**40, "2.5 TiB"),
-        (5000 * 2**40, "5,000 TiB"),
-    ],
-)
-def test_bytes_for_people(count, text):
-    assert as_bytes(count) == text
 
 
 @pytest.mark.parametrize(

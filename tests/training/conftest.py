@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from qkv.data.dataset import ImageDataset, ImageSplit
-from qkv.progress import Reporter, Silent
+from qkv.progress import Reporter
 from qkv.runs import Run
 from qkv.training.checkpoint import seed_initial_weights
 from qkv.training.loop import Fit, Task, TrainStep
@@ -101,7 +101,7 @@ class Bench:
         settings = self.settings(**training)
         task = wrap(self.task(settings, seed=seed, **(task_options or {})))
         stepper = TrainStep(task, settings, seed=seed, device=CPU)
-        return Fit(stepper, settings, run=self.run(name), reporter=reporter or Silent())
+        return Fit(stepper, settings, run=self.run(name), reporter=reporter or Reporter())
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from qkv.data.dataset import IntArray
 from qkv.errors import DivergenceError, InterruptedRunError
-from qkv.progress import Silent, StepReport
+from qkv.progress import Reporter, StepReport
 from qkv.runs import Run
 from qkv.training.loop import Fit, Predictions, StepOutcome, Task, TrainStep, stop_between_steps
 from qkv.training.training_settings import TrainingSettings
@@ -26,7 +26,7 @@ from qkv.training.training_settings import TrainingSettings
 CPU = torch.device("cpu")
 
 
-class Listener(Silent):
+class Listener(Reporter):
     """Keeps what it is told, and may act on a step."""
 
     def __init__(self, at_step: Any = None) -> None:
@@ -284,7 +284,7 @@ def scripted(bench: Any, results: list[tuple[int, float]], **training: Any) -> t
     settings = bench.settings(epochs=len(results), optimizer="adam", learning_rate=1.0, **training)
     run = bench.run("scripted")
     stepper = TrainStep(Scripted(results), settings, seed=0, device=CPU)
-    fit = Fit(stepper, settings, run=run, reporter=Silent())
+    fit = Fit(stepper, settings, run=run, reporter=Reporter())
     return fit.train(), run
 
 

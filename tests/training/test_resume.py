@@ -17,7 +17,7 @@ import torch
 
 from qkv import runs
 from qkv.errors import InterruptedRunError, RunError
-from qkv.progress import Silent, StepReport
+from qkv.progress import Reporter, StepReport
 from qkv.runs import Run
 from qkv.training.loop import Fit, Predictions
 
@@ -42,7 +42,7 @@ PLAIN: dict[str, Any] = {"optimizer": "adam", "keep": "last", "task_options": {"
 STOPS = [1, 4, 5, 6, 10, 14]
 
 
-class StopAt(Silent):
+class StopAt(Reporter):
     """Interrupts the process after given steps, as Ctrl-C does."""
 
     def __init__(self, *steps: int) -> None:
@@ -243,11 +243,11 @@ sys.path.insert(0, sys.argv[1])
 import torch
 torch.set_num_threads(1)
 from conftest import Bench, toy_split
-from qkv.progress import Silent
+from qkv.progress import Reporter
 from qkv.data.dataset import ImageDataset
 import test_resume
 
-class Kill(Silent):
+class Kill(Reporter):
     def step(self, report, *, logged):
         if report.step == int(sys.argv[3]):
             os.kill(os.getpid(), signal.SIGKILL)

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from qkv.progress import Estimate, Silent, with_tensorboard
+from qkv.progress import Estimate, Reporter, with_tensorboard
 
 
-class Heard(Silent):
+class Heard(Reporter):
     """Remembers what it was told."""
 
     def __init__(self) -> None:

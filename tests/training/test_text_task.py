@@ -12,7 +12,7 @@ from torch import Tensor
 
 from qkv.data.dataset import IntArray
 from qkv.errors import RecipeError
-from qkv.progress import Silent
+from qkv.progress import Reporter
 from qkv.runs import Run
 from qkv.text.heads import MeanHeadSettings, build_head
 from qkv.text.model import TextModel
@@ -134,7 +134,7 @@ def test_the_one_loop_trains_it_and_resumes_to_the_same_weights(tmp_path: Any) -
     def fit(task: TextTask, run: Run, epochs: int) -> Fit:
         chosen = settings(epochs=epochs, schedule="constant", keep="best_loss")
         stepper = TrainStep(task, chosen, seed=5, device=CPU)
-        return Fit(stepper, chosen, run=run, reporter=Silent())
+        return Fit(stepper, chosen, run=run, reporter=Reporter())
 
     whole = fit(made(), run("whole"), 4).train()
     assert whole.epochs[-1]["validation_accuracy"] > 0.8

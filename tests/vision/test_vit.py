@@ -287,7 +287,9 @@ def test_logits_have_gradients_of_the_attention_asked_for(pooling: str, kernel: 
 
 def test_asking_for_no_attention_computes_none(monkeypatch: pytest.MonkeyPatch) -> None:
     vit = model()
-    monkeypatch.setattr(type(vit.blocks[0]), "spelt_out", lambda *_: pytest.fail("asked"))
+    monkeypatch.setattr(
+        type(vit.blocks[0]), "forward_with_weights", lambda *_: pytest.fail("asked")
+    )
     vit(images(vit))
     _, named = vit.forward_with_intermediates(images(vit))
     assert not any(name.startswith("attention") for name in named)

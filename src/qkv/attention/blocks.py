@@ -24,21 +24,24 @@ Pair = tuple[Tensor, Tensor]
 LANES = 4
 
 
-class Past(NamedTuple):
-    """What linear attention goes on from; None where nothing came before.
+class Inputs(NamedTuple):
+    """What a form of linear attention computes from.
 
     Attributes:
-        state: Σ_j φ(k_j) v_jᵀ, (rows, features, value_dim).
-        sums: Σ_j φ(k_j), (rows, features).
-        magnitudes: Σ_j |φ(k_j)|, (rows, features).
+        query: (rows, queries, head_dim).
+        key: (rows, keys, head_dim).
+        value: (rows, keys, value_dim).
+        mask: (rows, keys), False where a key is hidden; None where none is.
+        state: Σ_j φ(k_j) v_jᵀ to start from, (rows, features, value_dim); zeros when None.
+        sums: Σ_j φ(k_j) to start from, (rows, features); given when `state` is.
     """
 
-    state: Tensor | None = None
-    sums: Tensor | None = None
-    magnitudes: Tensor | None = None
-
-
-NO_PAST = Past()
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    mask: Tensor | None
+    state: Tensor | None
+    sums: Tensor | None
 
 
 class Attended(NamedTuple):
@@ -120,13 +123,13 @@ class Blocks:
             out.masked_fill_(~mask[..., None], 0.0)
         return out
 
-    def pull_back(self, x: Tensor, features: Tensor, gradient: Tensor, out: Tensor) -> None:
+    def backward(self, x: Tensor, features: Tensor, gradient: Tensor, out: Tensor) -> None:
         """Write the gradient for `x` to `out`, whatever dtype that has; see `FeatureMap`."""
         if out.dtype == self.dtype:
-            self.feature_map.pull_back(x, features, gradient, out)
+            self.feature_map.backward(x, features, gradient, out)
         else:
             exact = self.scratch("exact", *x.shape)
-            self.feature_map.pull_back(self.load(x), features, gradient, exact)
+            self.feature_map.backward(self.load(x), features, gradient, exact)
             out.copy_(exact)
 
     def scratch(self, name: str, *shape: int) -> Tensor:

@@ -67,18 +67,18 @@ def check_mask(attention_mask: Tensor, weights_shape: tuple[int, ...]) -> None:
 
 
 def _common_batch(shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
-    query = shapes["query"]
-    if all(shape == query for shape in shapes.values()):
-        return query
+    common = shapes["query"]
     for name, shape in shapes.items():
+        if shape == common:
+            continue
         try:
-            query = tuple(torch.broadcast_shapes(query, shape))  # type: ignore[no-untyped-call]
+            common = tuple(torch.broadcast_shapes(common, shape))  # type: ignore[no-untyped-call]
         except RuntimeError:
             raise ShapeError(
-                f"{name} has batch shape {shape} beside {query}",
+                f"{name} has batch shape {shape} beside {common}",
                 remedy="give batch dimensions that are equal, or 1 where they broadcast",
             ) from None
-    return query
+    return common
 
 
 def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:

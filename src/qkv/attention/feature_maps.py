@@ -28,6 +28,8 @@ from qkv.settings import nearest
 
 FeatureMapName = Literal["identity", "relu", "elu", "favor", "taylor"]
 Sign = Literal["positive", "non-negative", "any"]
+Tokens = Float[Tensor, "*batch tokens head_dim"]
+Features = Float[Tensor, "*batch tokens features"]
 
 
 class FeatureMap(ABC):
@@ -51,17 +53,15 @@ class FeatureMap(ABC):
         """
 
     @abstractmethod
-    def __call__(
-        self, x: Float[Tensor, "*batch tokens head_dim"]
-    ) -> Float[Tensor, "*batch tokens features"]:
+    def __call__(self, x: Tokens) -> Features:
         """φ of every token, differentiable by autograd."""
 
     @abstractmethod
     def write(self, x: Tensor, out: Tensor) -> None:
-        """Write φ(x) to `out`, off the record."""
+        """Write φ(x) to `out`, without autograd."""
 
     @abstractmethod
-    def pull_back(self, x: Tensor, features: Tensor, gradient: Tensor, out: Tensor) -> None:
+    def backward(self, x: Tensor, features: Tensor, gradient: Tensor, out: Tensor) -> None:
         """Write the gradient for x to `out`, given φ(x) and the gradient for φ(x).
 
         It may overwrite `features`.
@@ -69,7 +69,7 @@ class FeatureMap(ABC):
 
 
 class ElementwiseMap(FeatureMap):
-    """φ of each number by itself, whose derivative can be told from φ: d features."""
+    """φ of each number by itself, whose derivative is a function of φ: d features."""
 
     @override
     def num_features(self, head_dim: int) -> int:
@@ -80,7 +80,7 @@ class ElementwiseMap(FeatureMap):
         """φ'(x) given φ(x), which it may overwrite."""
 
     @override
-    def pull_back(self, x: Tensor, features: Tensor, gradient: Tensor, out: Tensor) -> None:
+    def backward(self, x: Tensor, features: Tensor, gradient: Tensor, out: Tensor) -> None:
         torch.mul(self.derivative(features), gradient, out=out)
 
 
@@ -93,7 +93,7 @@ class RecordedMap(FeatureMap):
             out.copy_(self(x))
 
     @override
-    def pull_back(self, x: Tensor, features: Tensor, gradient: Tensor, out: Tensor) -> None:
+    def backward(self, x: Tensor, features: Tensor, gradient: Tensor, out: Tensor) -> None:
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
             (to_x,) = torch.autograd.grad(self(leaf), leaf, gradient)
@@ -109,10 +109,8 @@ class Identity(ElementwiseMap):
     name = "identity"
     sign: Sign = "any"
 
-    def __call__(
-        self, x: Float[Tensor, "*batch tokens head_dim"]
-    ) -> Float[Tensor, "*batch tokens features"]:
-        """The token itself."""
+    @override
+    def __call__(self, x: Tokens) -> Features:
         return x
 
     @override
@@ -134,10 +132,8 @@ class ReLU(ElementwiseMap):
     name = "relu"
     sign: Sign = "non-negative"
 
-    def __call__(
-        self, x: Float[Tensor, "*batch tokens head_dim"]
-    ) -> Float[Tensor, "*batch tokens features"]:
-        """max(x, 0)."""
+    @override
+    def __call__(self, x: Tokens) -> Features:
         return x.relu()
 
     @override
@@ -159,10 +155,8 @@ class ELU(ElementwiseMap):
     name = "elu"
     sign: Sign = "positive"
 
-    def __call__(
-        self, x: Float[Tensor, "*batch tokens head_dim"]
-    ) -> Float[Tensor, "*batch tokens features"]:
-        """exp(min(x, 0)) + max(x, 0)."""
+    @override
+    def __call__(self, x: Tokens) -> Features:
         # Not the form of `write`: where exp(x) is infinite its gradient would be 0 · ∞.
         return x.clamp_max(0).exp().add(x.relu())
 
@@ -216,10 +210,8 @@ class FAVOR(RecordedMap):
             )
         return self.directions.shape[0]
 
-    def __call__(
-        self, x: Float[Tensor, "*batch tokens head_dim"]
-    ) -> Float[Tensor, "*batch tokens features"]:
-        """exp(ω·x̂ − ‖x̂‖²/2)/√m."""
+    @override
+    def __call__(self, x: Tokens) -> Features:
         scaled = x * self.head_dim**-0.25
         directions = self.directions.to(x)
         exponents = scaled @ directions.t() - scaled.square().sum(dim=-1, keepdim=True) / 2
@@ -242,10 +234,8 @@ class Taylor(RecordedMap):
     def num_features(self, head_dim: int) -> int:
         return (head_dim + 1) * (head_dim + 2) // 2
 
-    def __call__(
-        self, x: Float[Tensor, "*batch tokens head_dim"]
-    ) -> Float[Tensor, "*batch tokens features"]:
-        """1, x̂, and the distinct products of x̂ with itself."""
+    @override
+    def __call__(self, x: Tokens) -> Features:
         head_dim = x.shape[-1]
         scaled = x * head_dim**-0.25
         rows, columns = torch.triu_indices(head_dim, head_dim, device=x.device).unbind(0)

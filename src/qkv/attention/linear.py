@@ -11,7 +11,7 @@ from torch import Tensor
 
 from qkv.attention import linear_bidirectional as bidirectional
 from qkv.attention import linear_causal as causal
-from qkv.attention.blocks import NO_PAST, Attended, Pair, Past, least_sum, sum_dtype
+from qkv.attention.blocks import Attended, Inputs, Pair, least_sum, sum_dtype
 from qkv.attention.checks import check_heads, check_mask
 from qkv.attention.feature_maps import FeatureMap, FeatureMapName, feature_map_for
 from qkv.autograd import without_second_derivative
@@ -27,11 +27,13 @@ def require_normaliser(
     query: Float[Tensor, "rows queries head_dim"],
     key: Float[Tensor, "rows keys head_dim"],
     mask: Bool[Tensor, "rows keys"] | None,
-    past: Past,
+    past: Float[Tensor, "rows features"] | None,
     features: FeatureMap,
     is_causal: bool,
 ) -> None:
     """Refuse sums that a quotient cannot rest on, of queries that see any key at all.
+
+    `past` is Σ_j |φ(k_j)| over the keys before the first of these.
 
     Raises:
         NormaliserError: a sum is infinite, or too small where φ cannot be zero, or what is left
@@ -43,8 +45,8 @@ def require_normaliser(
     # Without a positive feature, a query may well see keys and match none.
     visible = (seen > 0).expand(rows, queries) & (features.sign != "non-negative")
     least = torch.full_like(normaliser, least_sum(normaliser.dtype))
-    if past.magnitudes is not None:
-        came_before = (past.magnitudes != 0).any(dim=-1, keepdim=True)
+    if past is not None:
+        came_before = (past != 0).any(dim=-1, keepdim=True)
         visible = visible | (came_before & (features.sign != "non-negative"))
     share = torch.ones_like(normaliser)
     if features.sign == "any":
@@ -73,64 +75,52 @@ def require_normaliser(
 
 
 def magnitudes(
-    key: Tensor, mask: Tensor | None, past: Past, features: FeatureMap, *, is_causal: bool
+    key: Tensor, mask: Tensor | None, past: Tensor | None, features: FeatureMap, *, is_causal: bool
 ) -> Float[Tensor, "rows sums features"]:
     """Σ_j |φ(k_j)| over the keys that a query sees: what sums would be if nothing cancelled."""
     offers = features(key.to(sum_dtype(key))).abs()
     if mask is not None:
         offers = offers.masked_fill(~mask[..., None], 0.0)
     totals = offers.cumsum(dim=1) if is_causal else offers.sum(dim=1, keepdim=True)
-    return totals if past.magnitudes is None else totals + past.magnitudes[:, None]
+    return totals if past is None else totals + past[:, None]
 
 
 class Form(Protocol):
-    """A module that attends, off the record, and pulls gradients back: bidirectional or causal."""
+    """A module that computes linear attention without autograd: bidirectional or causal."""
 
-    def attend(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        mask: Tensor | None,
-        state: Tensor | None,
-        sums: Tensor | None,
-        feature_map: FeatureMap,
-    ) -> tuple[Attended, Pair]:
+    def attend(self, feature_map: FeatureMap, inputs: Inputs) -> tuple[Attended, Pair]:
         """The result, and what the backward pass needs of state and sums."""
         ...
 
-    def pull_back(
+    def backward(
         self,
         feature_map: FeatureMap,
-        inputs: tuple[Tensor, Tensor, Tensor, Tensor | None],
-        kept: Pair,
-        results: Pair,
+        saved: tuple[Any, ...],
         incoming: tuple[Tensor, Tensor, Tensor],
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         """Gradients of query, key, value, state and sums.
 
         Args:
             feature_map: φ.
-            inputs: query, key, value and mask.
-            kept: what `attend` kept.
-            results: output and normaliser.
+            saved: query, key, value, mask, what `attend` kept of state and of sums, output and
+                normaliser.
             incoming: the gradients of output, state and sums; it may overwrite the last two.
         """
         ...
 
 
 class Recorded(torch.autograd.Function):
-    """(form, query, key, value, mask, state, sums, φ) to `Attended`, differentiable once."""
+    """(form, φ, *inputs) to `Attended`, differentiable once."""
 
     @staticmethod
-    def forward(ctx: Any, form: Form, *arguments: Any) -> Attended:
+    def forward(ctx: Any, form: Form, feature_map: FeatureMap, *parts: Any) -> Attended:
         """Attend; the normaliser has no gradient."""
-        attended, kept = form.attend(*arguments)
-        *inputs, state, _, ctx.feature_map = arguments
-        ctx.form = form
-        ctx.has_start = state is not None
+        inputs = Inputs(*parts)
+        attended, kept = form.attend(feature_map, inputs)
+        ctx.form, ctx.feature_map = form, feature_map
+        ctx.has_start = inputs.state is not None
         ctx.shapes = attended.state.shape, attended.sums.shape
-        ctx.save_for_backward(*inputs, *kept, attended.output, attended.normaliser)
+        ctx.save_for_backward(*inputs[:4], *kept, attended.output, attended.normaliser)
         ctx.mark_non_differentiable(attended.normaliser)
         ctx.set_materialize_grads(False)
         return attended
@@ -146,8 +136,8 @@ class Recorded(torch.autograd.Function):
         _is_safe: None,
     ) -> tuple[Tensor | None, ...]:
         """Gradients of everything but form, mask and φ."""
-        query, key, value, mask, *kept, output, normaliser = ctx.saved_tensors
-        state_shape, sums_shape = ctx.shapes
+        saved, (state_shape, sums_shape) = ctx.saved_tensors, ctx.shapes
+        output = saved[6]
         # Copies, for the sums are gathered in them.
         incoming = (
             torch.zeros_like(output) if to_output is None else to_output,
@@ -155,15 +145,9 @@ class Recorded(torch.autograd.Function):
             output.new_zeros(sums_shape) if to_sums is None else to_sums.clone(),
         )
         with torch.autocast(output.device.type, enabled=False):
-            *to_inputs, to_state, to_sums = ctx.form.pull_back(
-                ctx.feature_map,
-                (query, key, value, mask),
-                tuple(kept),
-                (output, normaliser),
-                incoming,
-            )
+            *to_inputs, to_state, to_sums = ctx.form.backward(ctx.feature_map, saved, incoming)
         to_start = (to_state, to_sums) if ctx.has_start else (None, None)
-        return None, *to_inputs, None, *to_start, None
+        return None, None, *to_inputs, None, *to_start
 
 
 class LinearAttentionState(NamedTuple):
@@ -229,16 +213,16 @@ def linear_attention(
     eq. 5 and 6). Half precisions are computed and summed in float32.
 
     Args:
-        query: what each token asks.
-        key: what each token offers.
-        value: what each token gives. Batch dimensions of the three broadcast.
+        query: (*batch, queries, head_dim).
+        key: (*batch, keys, head_dim).
+        value: (*batch, keys, value_dim). Batch dimensions of the three broadcast.
         feature_map: φ, by name or as an object: see `qkv.attention.feature_maps`.
         attention_mask: True where a key may be attended to, the same for every query, so of shape
             (…, 1, keys) or (keys). A query that may attend nowhere gets zeros.
         is_causal: a query attends only to keys at its own or an earlier position.
         initial_state: of the keys and values before the first of these; every query sees them.
         return_state: also return the state after the last key, from which a later call can go on.
-            The pieces of a sequence, one call each, give the answer of one causal call.
+            The pieces of a sequence, one call each, give the output of one causal call.
 
     Returns:
         The output in the dtype of the inputs; with `return_state`, also the state.
@@ -254,11 +238,13 @@ def linear_attention(
     features = feature_map_for(feature_map, query.shape[-1])
     mask = _key_mask(attention_mask, batch, query.shape[-2], key.shape[-2])
     query, key, value = _as_rows(query, batch), _as_rows(key, batch), _as_rows(value, batch)
-    past = NO_PAST
+    state = sums = past = None
     if initial_state is not None:
         _check_state(initial_state, query, value, features, batch)
-        past = Past(*(_flat(part, batch) for part in initial_state))
-    attended = _attend(query, key, value, mask, past, features, is_causal=is_causal)
+        state, sums, past = (
+            part.reshape(math.prod(batch), *part.shape[len(batch) :]) for part in initial_state
+        )
+    attended = _attend(features, Inputs(query, key, value, mask, state, sums), is_causal=is_causal)
     if not attended.is_safe or features.sign == "any":
         require_normaliser(attended.normaliser, query, key, mask, past, features, is_causal)
     # Rounded only here: the gradient of a quotient needs the digits that a half precision drops.
@@ -272,31 +258,21 @@ def linear_attention(
     return output, LinearAttentionState(*(part.view(*batch, *part.shape[1:]) for part in parts))
 
 
-def _attend(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    mask: Tensor | None,
-    past: Past,
-    features: FeatureMap,
-    *,
-    is_causal: bool,
-) -> Attended:
-    tensors = query, key, value, past.state, past.sums
-    arguments = query, key, value, mask, past.state, past.sums, features
+def _attend(features: FeatureMap, inputs: Inputs, *, is_causal: bool) -> Attended:
+    query = inputs.query
     # One token sees itself and the past either way.
     is_causal = is_causal and query.shape[1] > 1 and len(query) > 0
     form: Form = causal if is_causal else bidirectional
     recorded = torch.is_grad_enabled() and any(
-        tensor is not None and tensor.requires_grad for tensor in tensors
+        part is not None and part.requires_grad for part in inputs
     )
     if not recorded and not torch.is_autocast_enabled(query.device.type):
-        return form.attend(*arguments)[0]
+        return form.attend(features, inputs)[0]
     # Sums are taken in the dtype that qkv chooses, also where autocast would choose another.
     with torch.autocast(query.device.type, enabled=False):
         if not recorded:
-            return form.attend(*arguments)[0]
-        return Attended(*Recorded.apply(form, *arguments))  # type: ignore[no-untyped-call]
+            return form.attend(features, inputs)[0]
+        return Attended(*Recorded.apply(form, features, *inputs))  # type: ignore[no-untyped-call]
 
 
 def linear_attention_weights(
@@ -325,7 +301,7 @@ def linear_attention_weights(
         scores = scores.tril()
     normaliser = scores.sum(dim=-1)
     rows = [_as_rows(tensor.detach(), batch) for tensor in (normaliser[..., None], query, key)]
-    require_normaliser(rows[0][..., 0], rows[1], rows[2], mask, NO_PAST, features, is_causal)
+    require_normaliser(rows[0][..., 0], rows[1], rows[2], mask, None, features, is_causal)
     empty = (normaliser.abs() < least_sum(dtype))[..., None]
     return (scores / normaliser[..., None].masked_fill(empty, 1.0)).to(query.dtype)
 
@@ -372,8 +348,3 @@ def _check_state(
                 f"{name} of the initial state is {part.dtype} of shape {tuple(part.shape)}",
                 remedy=f"pass the state of an earlier call, here {dtype} of shape {shape}",
             )
-
-
-def _flat(part: Tensor, batch: tuple[int, ...]) -> Tensor:
-    """(*batch, …) as (rows, …)."""
-    return part.reshape(math.prod(batch), *part.shape[len(batch) :])

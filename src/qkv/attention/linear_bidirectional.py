@@ -15,6 +15,7 @@ from qkv.attention.blocks import (
     LANES,
     Attended,
     Blocks,
+    Inputs,
     Pair,
     add_outer,
     add_sum,
@@ -25,41 +26,23 @@ from qkv.attention.blocks import (
 from qkv.attention.feature_maps import FeatureMap
 
 
-def attend(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    mask: Tensor | None,
-    state: Tensor | None,
-    sums: Tensor | None,
-    feature_map: FeatureMap,
-) -> tuple[Attended, Pair]:
-    """Attend, off the record: the result, and state and sums once more for the backward pass.
-
-    Args:
-        query: (rows, queries, head_dim).
-        key: (rows, keys, head_dim).
-        value: (rows, keys, value_dim).
-        mask: (rows, keys), False where a key is hidden.
-        state: (rows, features, value_dim) to start from, zeros when None.
-        sums: (rows, features) to start from, given when `state` is.
-        feature_map: φ.
-    """
+def attend(feature_map: FeatureMap, inputs: Inputs) -> tuple[Attended, Pair]:
+    """Attend without autograd: the result, and its state and sums again for the backward pass."""
+    query = inputs.query
     rows, queries, _ = query.shape
-    blocks = Blocks(feature_map, query, max(queries, key.shape[1]))
+    blocks = Blocks(feature_map, query, max(queries, inputs.key.shape[1]))
     if blocks.is_one(rows):
-        short = _attend_short_rows(blocks, query, key, value, mask, state, sums, None, None)
+        short = _attend_short_rows(blocks, inputs, None, None)
         return short, (short.state, short.sums)
     normaliser = torch.empty(rows, queries, dtype=blocks.dtype, device=query.device)
-    output = normaliser.new_empty(rows, queries, value.shape[-1])
+    output = normaliser.new_empty(rows, queries, inputs.value.shape[-1])
     states, totals = [], []
-    for group in blocks.rows(query, key, value, mask, state, sums, output, normaliser):
+    for *group, out, divisors in blocks.rows(*inputs, output, normaliser):
         if blocks.is_long:
-            row: tuple[Any, ...] = tuple(None if part is None else part[0] for part in group)
-            last, last_sums = _attend_long_row(blocks, *row)
-            last, last_sums = last[None], last_sums[None]
+            row: list[Any] = [None if part is None else part[0] for part in group]
+            last, last_sums = _attend_long_row(blocks, Inputs(*row), out[0], divisors[0])
         else:
-            _, _, last, last_sums, _ = _attend_short_rows(blocks, *group)
+            _, _, last, last_sums, _ = _attend_short_rows(blocks, Inputs(*group), out, divisors)
         states.append(last)
         totals.append(last_sums)
     ends = joined(states), joined(totals)
@@ -67,20 +50,13 @@ def attend(
 
 
 def _attend_short_rows(
-    blocks: Blocks,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    mask: Tensor | None,
-    state: Tensor | None,
-    sums: Tensor | None,
-    output: Tensor | None,
-    normaliser: Tensor | None,
+    blocks: Blocks, inputs: Inputs, output: Tensor | None, normaliser: Tensor | None
 ) -> Attended:
     """Rows that are one block together: as one would write it first, (rows, tokens, ·).
 
     Writes `output` and `normaliser`, where they are given, as well as returning them.
     """
+    query, key, value, mask, state, sums = inputs
     features = blocks.feature_map(blocks.load(key))
     if mask is not None:
         features = features.masked_fill(~mask[..., None], 0.0)
@@ -96,21 +72,12 @@ def _attend_short_rows(
     return Attended(output, normaliser, own, own_sums, is_safe(normaliser, output))
 
 
-def _attend_long_row(
-    blocks: Blocks,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    mask: Tensor | None,
-    state: Tensor | None,
-    sums: Tensor | None,
-    output: Tensor,
-    normaliser: Tensor,
-) -> tuple[Tensor, Tensor]:
+def _attend_long_row(blocks: Blocks, row: Inputs, output: Tensor, normaliser: Tensor) -> Pair:
     """One row of many blocks, (tokens, ·).
 
-    Writes `output` and `normaliser`, and returns state and sums after the last key.
+    Writes `output` and `normaliser`, and returns (1, …) state and sums after the last key.
     """
+    query, key, value, mask, state, sums = row
     if state is None or sums is None:
         sums = normaliser.new_zeros(blocks.num_features)
         state = sums.new_zeros(blocks.num_features, value.shape[-1])
@@ -134,24 +101,19 @@ def _attend_long_row(
         features = blocks.features(queries)
         torch.mv(features, sums, out=divisors)
         torch.mm(features, state, out=out).mul_(divisors.reciprocal()[:, None])
-    return state, sums
+    return state[None], sums[None]
 
 
-def pull_back(
-    feature_map: FeatureMap,
-    inputs: tuple[Tensor, Tensor, Tensor, Tensor | None],
-    kept: Pair,
-    results: Pair,
-    incoming: tuple[Tensor, Tensor, Tensor],
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of query, key, value, state and sums: see `recorded.Form`."""
-    query, key, value, mask = inputs
+def backward(
+    feature_map: FeatureMap, saved: tuple[Any, ...], incoming: tuple[Tensor, Tensor, Tensor]
+) -> tuple[Tensor, ...]:
+    """Gradients of query, key, value, state and sums: see `linear.Form`."""
+    query, key = saved[:2]
     blocks = Blocks(feature_map, query, max(query.shape[1], key.shape[1]))
-    to_query, to_key, to_value = map(torch.empty_like, (query, key, value))
-    for q, k, v, seen, y, n, s, z, dq, dk, dv, dy, ds, dz in blocks.rows(
-        query, key, value, mask, *results, *kept,
-        to_query, to_key, to_value, *incoming,
-    ):  # fmt: skip
+    to_inputs = [torch.empty_like(x) for x in saved[:3]]
+    for q, k, v, seen, s, z, y, n, dq, dk, dv, dy, ds, dz in blocks.rows(
+        *saved, *to_inputs, *incoming
+    ):
         for x, out, upstream, answer, total in blocks.spans(q, dq, dy, y, n):
             to_numerator, to_total = quotient_gradient(blocks, upstream, answer, total)
             features = blocks.features(x)
@@ -160,7 +122,7 @@ def pull_back(
             gradient = blocks.scratch("gradient", *features.shape)
             torch.mul(to_total[..., None], z[:, None], out=gradient)
             gradient.baddbmm_(to_numerator, s.transpose(1, 2))
-            blocks.pull_back(x, features, gradient, out)
+            blocks.backward(x, features, gradient, out)
         # What the queries ask of the two sums is complete, and every key adds to both.
         for x, out, value_block, value_out, seen_block in blocks.spans(k, dk, v, dv, seen):
             features = blocks.features(x, seen_block)
@@ -169,5 +131,5 @@ def pull_back(
             torch.baddbmm(dz[:, None], blocks.load(value_block), ds.transpose(1, 2), out=gradient)
             if seen_block is not None:
                 gradient.masked_fill_(~seen_block[..., None], 0.0)
-            blocks.pull_back(x, features, gradient, out)
-    return to_query, to_key, to_value, incoming[1], incoming[2]
+            blocks.backward(x, features, gradient, out)
+    return *to_inputs, *incoming[1:]

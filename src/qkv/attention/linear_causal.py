@@ -7,30 +7,33 @@ et al. 2022, section 3.3). The chunks of a block are computed side by side.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from qkv.attention.blocks import Attended, Blocks, Pair, is_safe, joined, quotient_gradient
+from qkv.attention.blocks import (
+    Attended,
+    Blocks,
+    Inputs,
+    Pair,
+    is_safe,
+    joined,
+    quotient_gradient,
+)
 from qkv.attention.feature_maps import FeatureMap
 
 # Longer chunks cost more in their own square, shorter ones more in states: best on two CPUs.
 CHUNK_TOKENS = 64
 
 
-def attend(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    mask: Tensor | None,
-    state: Tensor | None,
-    sums: Tensor | None,
-    feature_map: FeatureMap,
-) -> tuple[Attended, Pair]:
-    """Attend, off the record: see `bidirectional.attend`, with as many queries as keys.
+def attend(feature_map: FeatureMap, inputs: Inputs) -> tuple[Attended, Pair]:
+    """Attend without autograd, with as many queries as keys.
 
     The state that goes in holds what came before the first token. Kept for the backward pass are
-    state and sums before each block.
+    state and sums before each block, (rows, blocks + 1, …).
     """
+    query, key, value, mask, state, sums = inputs
     blocks = Blocks(feature_map, query, query.shape[1], CHUNK_TOKENS)
     normaliser = torch.empty(query.shape[:2], dtype=blocks.dtype, device=query.device)
     output = normaliser.new_empty(value.shape)
@@ -63,22 +66,17 @@ def attend(
     return Attended(output, normaliser, last, last_sums, safe), kept
 
 
-def pull_back(
-    feature_map: FeatureMap,
-    inputs: tuple[Tensor, Tensor, Tensor, Tensor | None],
-    kept: Pair,
-    results: Pair,
-    incoming: tuple[Tensor, Tensor, Tensor],
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of query, key, value, state and sums: see `recorded.Form`."""
-    query, key, value, mask = inputs
+def backward(
+    feature_map: FeatureMap, saved: tuple[Any, ...], incoming: tuple[Tensor, Tensor, Tensor]
+) -> tuple[Tensor, ...]:
+    """Gradients of query, key, value, state and sums: see `linear.Form`."""
+    query = saved[0]
     blocks = Blocks(feature_map, query, query.shape[1], CHUNK_TOKENS)
-    to_query, to_key, to_value = map(torch.empty_like, (query, key, value))
+    to_inputs = [torch.empty_like(x) for x in saved[:3]]
     to_states, to_totals = [], []
-    for q, k, v, seen, y, n, s, z, dq, dk, dv, dy, ds, dz in blocks.rows(
-        query, key, value, mask, *results, *kept,
-        to_query, to_key, to_value, *incoming,
-    ):  # fmt: skip
+    for q, k, v, seen, s, z, y, n, dq, dk, dv, dy, ds, dz in blocks.rows(
+        *saved, *to_inputs, *incoming
+    ):
         spans = blocks.spans(q, k, v, seen, y, n, dq, dk, dv, dy)
         for number, span in reversed(list(enumerate(spans))):
             x, x_key, x_value, seen_block, out, total, x_dq, x_dk, x_dv, upstream = span
@@ -107,11 +105,11 @@ def pull_back(
             if seen_block is not None:
                 to_keys.masked_fill_(~_chunked(seen_block)[..., None], 0.0)
             shape = *x.shape[:2], blocks.num_features
-            blocks.pull_back(x, chunks.query.view(shape), to_queries.view(shape), x_dq)
-            blocks.pull_back(x_key, chunks.key.view(shape), to_keys.view(shape), x_dk)
+            blocks.backward(x, chunks.query.view(shape), to_queries.view(shape), x_dq)
+            blocks.backward(x_key, chunks.key.view(shape), to_keys.view(shape), x_dk)
         to_states.append(ds)
         to_totals.append(dz)
-    return to_query, to_key, to_value, joined(to_states), joined(to_totals)
+    return *to_inputs, joined(to_states), joined(to_totals)
 
 
 class _Chunks:

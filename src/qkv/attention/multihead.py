@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from collections.abc import Callable
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,31 +13,18 @@ from torch import Tensor, nn
 from qkv.attention.linear import linear_attention, linear_attention_weights
 from qkv.attention.multihead_cpu import Dropout, short_multihead_attention
 from qkv.attention.softmax import softmax_attention, softmax_attention_weights
+from qkv.autograd import autocast_dtype
 
 AttentionKernel = Literal["softmax", "linear"]
 
 
-class Kernel(Protocol):
-    """Queries, keys and values (batch, heads, tokens, head_dim) to outputs of the same shape."""
-
-    def __call__(self, query: Tensor, key: Tensor, value: Tensor, /) -> Tensor:
-        """Attend."""
-        ...
-
-
-class KernelWeights(Protocol):
-    """Queries and keys to the row-normalised (batch, heads, tokens, tokens) that a kernel uses."""
-
-    def __call__(self, query: Tensor, key: Tensor, /) -> Tensor:
-        """The matrix."""
-        ...
-
-
-KERNELS: dict[AttentionKernel, Kernel] = {
+# Queries, keys and values (batch, heads, tokens, head_dim) to outputs of the same shape.
+KERNELS: dict[AttentionKernel, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "softmax": softmax_attention,
     "linear": linear_attention,
 }
-WEIGHTS: dict[AttentionKernel, KernelWeights] = {
+# Queries and keys to the weights of that kernel, (batch, heads, tokens, tokens).
+WEIGHTS: dict[AttentionKernel, Callable[[Tensor, Tensor], Tensor]] = {
     "softmax": softmax_attention_weights,
     "linear": linear_attention_weights,
 }
@@ -92,11 +80,11 @@ class MultiHeadAttention(nn.Module):
     def weights(
         self, tokens: Float[Tensor, "batch tokens dim"]
     ) -> Float[Tensor, "batch heads tokens tokens"]:
-        """The weights that `forward` applies: row i says how token i mixes the others."""
+        """The weights that `forward` applies: row i is how token i weighs all tokens."""
         query, key, _ = self._project(tokens)
         return WEIGHTS[self.kernel](query, key)
 
-    def spelt_out(
+    def forward_with_weights(
         self, tokens: Float[Tensor, "batch tokens dim"]
     ) -> tuple[Float[Tensor, "batch tokens dim"], Float[Tensor, "batch heads tokens tokens"]]:
         """What `forward` gives, computed from the weights, and the weights themselves.
@@ -134,11 +122,7 @@ class MultiHeadAttention(nn.Module):
         )
 
     def _short(self, tokens: Tensor) -> Tensor:
-        dtype = tokens.dtype
-        if torch.is_autocast_enabled("cpu"):
-            # A function with its own gradient sits outside autocast, so it casts for itself.
-            dtype = torch.get_autocast_dtype("cpu")
-        bias = self.qkv.bias
+        dtype, bias = autocast_dtype(tokens), self.qkv.bias
         return short_multihead_attention(
             tokens.to(dtype),
             self.qkv.weight.to(dtype),

@@ -1,4 +1,4 @@
-"""Plain twins of the fast kernels: written to be read, tested against, and never hurried.
+"""Plain twins of the fast kernels, to read and to test against.
 
 The loops follow the definitions one query at a time; the quadratic forms are what one would write
 first with matrices, and what benchmarks call plain.

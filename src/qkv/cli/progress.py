@@ -20,14 +20,14 @@ from qkv.cli.console import (
     printable,
     say,
 )
-from qkv.progress import Estimate, Progress, StepReport
+from qkv.progress import Estimate, Progress, Reporter, StepReport
 
 SECONDS_BETWEEN_LINES = 5.0
 SECONDS_BEFORE_RATE = 1.0
 BAR_COLUMNS = 16
 
 
-class PlainReporter:
+class PlainReporter(Reporter):
     """One line for each logged step and each epoch; other progress every few seconds."""
 
     def __enter__(self) -> Self:

@@ -46,13 +46,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from functools import partial
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from qkv.data.class_folders import ClassFolders, FolderFile
+from qkv.data.class_folders import ClassFolders
 from qkv.data.dataset import (
     ImageDataset,
     IntArray,
@@ -96,6 +97,7 @@ class _Example(NamedTuple):
 
 
 _Group = Sequence[_Example]
+_Groups = Sequence[_Group]
 
 
 class _Found(NamedTuple):
@@ -107,6 +109,8 @@ class _Found(NamedTuple):
     owned: Mapping[str, Collection[str]]
     class_names: Sequence[str]
     bad: Sequence[tuple[str, str]]
+    notes: Sequence[str] = ()
+    columns: Mapping[str, str] | None = None
 
 
 def audit_images(
@@ -127,7 +131,7 @@ def audit_images(
     examples: list[_Example] = []
     facts: list[ImageFacts] = []
     bad = list(folder.bad)
-    results = ordered_map(_examine, folder.files, progress)
+    results = ordered_map(partial(read_file, use=_facts), folder.files, progress)
     for file, result in zip(folder.files, results, strict=True):
         if isinstance(result, str):
             bad.append((file.name, result))
@@ -200,13 +204,9 @@ def audit_texts(
     undivided = None if found.has_splits else "undivided"
     examples = [_Example(row.name, undivided or row.split, row.label, row.text) for row in rows]
     names = in_order(set().union(*owned.values()))
-    return _text_document(
-        _Found(str(found.root), layout, examples, owned, names, found.bad),
-        columns={"text": columns.text, "label": columns.label} if columns else None,
-        notes=found.notes,
-        token_counts=token_counts,
-        positions=positions,
-    )
+    named = {"text": columns.text, "label": columns.label} if columns else None
+    audited = _Found(str(found.root), layout, examples, owned, names, found.bad, found.notes, named)
+    return _text_document(audited, token_counts, positions)
 
 
 def audit_text_dataset(
@@ -221,20 +221,14 @@ def audit_text_dataset(
         for name, split in dataset.splits.items()
         for index, (text, label) in enumerate(zip(split.texts, split.labels, strict=True))
     ]
-    return _text_document(
-        _loaded(dataset, examples),
-        columns=None,
-        notes=dataset.notes,
-        token_counts=token_counts,
-        positions=positions,
-    )
+    return _text_document(_loaded(dataset, examples), token_counts, positions)
 
 
 def _loaded(dataset: ImageDataset | TextDataset, examples: _Group) -> _Found:
     names = dataset.class_names
     bad = [(skipped.path, skipped.reason) for skipped in dataset.skipped]
     owned = dict.fromkeys(dataset.splits, names)
-    return _Found(dataset.source, "loaded", examples, owned, names, bad)
+    return _Found(dataset.source, "loaded", examples, owned, names, bad, dataset.notes)
 
 
 def _divided(
@@ -246,18 +240,15 @@ def _divided(
     return whole, {"undivided": found.class_folders["train"]}
 
 
-def _examine(file: FolderFile) -> tuple[str, ImageFacts] | str:
-    def look(handle: BinaryIO) -> ImageFacts:
-        facts = probe(handle, name=file.name)
-        decode(handle, channels=1, name=file.name)
-        return facts
-
-    return read_file(file, look)
+def _facts(handle: BinaryIO) -> ImageFacts:
+    facts = probe(handle)
+    decode(handle, channels=1)
+    return facts
 
 
 def _image_document(found: _Found, facts: Sequence[ImageFacts]) -> dict[str, Any]:
     return {
-        **_document("image", found, near=[], bad_kind="file"),
+        **_document("image", found, _equal(found.examples, lambda one: one.content)),
         "width": _spread([one.width for one in facts]),
         "height": _spread([one.height for one in facts]),
         "modes": dict(Counter(one.mode for one in facts).most_common()),
@@ -267,16 +258,11 @@ def _image_document(found: _Found, facts: Sequence[ImageFacts]) -> dict[str, Any
 
 
 def _text_document(
-    found: _Found,
-    *,
-    columns: dict[str, str] | None,
-    notes: Sequence[str],
-    token_counts: TokenCounts | None,
-    positions: int | None,
+    found: _Found, token_counts: TokenCounts | None, positions: int | None
 ) -> dict[str, Any]:
     texts = [one.content for one in found.examples]
-    copies = _equal(found.examples, texts)
-    near = _equal(found.examples, map(loose_key, texts))
+    copies = _equal(found.examples, lambda one: one.content)
+    near = _equal(found.examples, lambda one: loose_key(one.content))
     near = [group for group in near if len({one.content for one in group}) > 1]
     tokens = token_counts(texts) if token_counts and texts else None
     too_long = None
@@ -284,19 +270,19 @@ def _text_document(
         over = int((tokens + SPECIAL_TOKENS > positions).sum())
         too_long = {"positions": positions, "texts": over, "share": over / len(tokens)}
     return {
-        **_document("text", found, near, bad_kind="row" if columns else "file"),
-        "columns": columns,
+        **_document("text", found, copies, near),
+        "columns": found.columns,
         "characters": _quantiles(np.array([len(text) for text in texts])),
         "tokens": None if tokens is None else _quantiles(tokens),
         "too_long": too_long,
         "near_duplicates": _by_reach(near, "text"),
         "conflicting_labels": _shown([group for group in copies if _is_torn(group)], "text"),
         "bad_rows": [{"path": path, "reason": reason} for path, reason in found.bad],
-        "notes": list(notes),
+        "notes": list(found.notes),
     }
 
 
-def _document(noun: str, found: _Found, near: Sequence[_Group], *, bad_kind: str) -> dict[str, Any]:
+def _document(noun: str, found: _Found, copies: _Groups, near: _Groups = ()) -> dict[str, Any]:
     """The entries that images and texts have in common."""
     classes = {
         name: {split: 0 for split, owned in found.owned.items() if name in owned}
@@ -305,7 +291,6 @@ def _document(noun: str, found: _Found, near: Sequence[_Group], *, bad_kind: str
     for one in found.examples:
         classes[one.class_name][one.split] += 1
     in_split = Counter(one.split for one in found.examples)
-    copies = _equal(found.examples, (one.content for one in found.examples))
     return {
         "source": found.source,
         "layout": found.layout,
@@ -313,12 +298,13 @@ def _document(noun: str, found: _Found, near: Sequence[_Group], *, bad_kind: str
         "splits": {split: in_split[split] for split in found.owned},
         "classes": classes,
         "duplicates": _by_reach(copies, noun),
-        "warnings": _warnings(noun, found, classes, copies, near, bad_kind=bad_kind),
+        "warnings": _warnings(noun, found, classes, copies, near),
     }
 
 
-def _equal(examples: _Group, keys: Iterable[Hashable]) -> list[_Group]:
-    return [[examples[index] for index in group] for group in groups_of_equals(keys)]
+def _equal(examples: _Group, key: Callable[[_Example], Hashable]) -> list[_Group]:
+    groups = groups_of_equals(map(key, examples))
+    return [[examples[index] for index in group] for group in groups]
 
 
 def _crosses(group: _Group) -> bool:
@@ -329,14 +315,14 @@ def _is_torn(group: _Group) -> bool:
     return len({one.class_name for one in group}) > 1
 
 
-def _by_reach(groups: Sequence[_Group], noun: str) -> dict[str, Any]:
+def _by_reach(groups: _Groups, noun: str) -> dict[str, Any]:
     return {
         "within_splits": _shown([group for group in groups if not _crosses(group)], noun),
         "across_splits": _shown([group for group in groups if _crosses(group)], noun),
     }
 
 
-def _shown(groups: Sequence[_Group], noun: str) -> dict[str, Any]:
+def _shown(groups: _Groups, noun: str) -> dict[str, Any]:
     first = groups[:SHOWN_GROUPS]
     texts = [
         {
@@ -379,13 +365,7 @@ def _quantiles(lengths: npt.NDArray[np.integer[Any]]) -> dict[str, float] | None
 
 
 def _warnings(
-    noun: str,
-    data: _Found,
-    classes: Mapping[str, dict[str, int]],
-    copies: Sequence[_Group],
-    near: Sequence[_Group],
-    *,
-    bad_kind: str,
+    noun: str, data: _Found, classes: Mapping[str, dict[str, int]], copies: _Groups, near: _Groups
 ) -> list[str]:
     first = next(iter(data.owned))
     found: list[str] = []
@@ -396,14 +376,14 @@ def _warnings(
             f"{_times(leaks, noun)} in more than one split but for capitals and white space"
         )
     if data.bad:
-        found.append(f"{_times(len(data.bad), bad_kind)} cannot be used")
+        kind = "row" if data.columns else "file"
+        found.append(f"{_times(len(data.bad), kind)} cannot be used")
     if len(classes) == 1:
         found.append("there is a single class; a classifier needs two")
     for name, counts in classes.items():
         if first not in counts:
             found.append(f"class {name!r} is not in {first}")
-        by_count = sorted(counts.items(), key=lambda item: item[1])
-        for split, count in counts.items() if noun == "text" else by_count:
+        for split, count in counts.items():
             if count == 0:
                 found.append(f"class {name!r} is empty in {split}")
             elif count == 1:

@@ -112,17 +112,13 @@ class _Scan:
         self.bad: list[tuple[str, str]] = []
 
     def run(self) -> ClassFolders:
-        splits = self._splits()
+        top = self._folders(self.root)
+        splits = self._splits(top)
         classes: dict[SplitName, tuple[str, ...]] = {}
         empty: list[str] = []
-        if splits:
-            self._loose_files(self.root)
-            self._folders(self.root)  # refuses a split that is a link
         for split, folder in (splits or {"train": self.root}).items():
-            self._loose_files(folder)
-            names = self._folders(folder)
-            classes[split] = tuple(names)
-            for name in names:
+            classes[split] = tuple(self._folders(folder) if splits else top)
+            for name in classes[split]:
                 entries = list(_walk(folder / name))
                 for entry in entries:
                     self._add(entry, split, name)
@@ -138,8 +134,7 @@ class _Scan:
         files, bad = tuple(self.files), tuple(sorted(self.bad))
         return ClassFolders(self.root, bool(splits), classes, files, bad, tuple(empty))
 
-    def _splits(self) -> dict[SplitName, Path]:
-        folders = self._folders(self.root, note_bad=False)
+    def _splits(self, folders: list[str]) -> dict[SplitName, Path]:
         named = [name for name in folders if name.casefold() in SPLIT_OF_NAME]
         others = [name for name in folders if name not in named]
         if not named or (others and len(named) == 1):
@@ -166,21 +161,20 @@ class _Scan:
             )
         return {split: splits[split] for split in SPLIT_NAMES if split in splits}
 
-    def _folders(self, folder: Path, *, note_bad: bool = True) -> list[str]:
+    def _folders(self, folder: Path) -> list[str]:
+        """The names of the folders in a folder; examples beside them are refused."""
         names: list[str] = []
         for entry in _visible(folder):
-            if entry.is_dir(follow_symlinks=False) and _is_utf8(entry.name):
-                names.append(entry.name)
-            elif note_bad and entry.is_symlink() and entry.is_dir():
+            if not entry.is_dir():
+                if self._is_example(entry):
+                    self._refuse(entry, "lies outside any class folder, so it has no label")
+            elif entry.is_symlink():
                 self._refuse(entry, "is a link to a folder, which is not followed")
-            elif note_bad and entry.is_dir():
+            elif _is_utf8(entry.name):
+                names.append(entry.name)
+            else:
                 self._refuse(entry, "its name is not valid UTF-8")
         return names
-
-    def _loose_files(self, folder: Path) -> None:
-        for entry in _visible(folder):
-            if self._is_example(entry) and not entry.is_dir():
-                self._refuse(entry, "lies outside any class folder, so it has no label")
 
     def _add(self, entry: os.DirEntry[str], split: SplitName, class_name: str) -> None:
         path = Path(entry.path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,27 +53,23 @@ def contact_sheet_of_folder(root: str | os.PathLike[str]) -> Image.Image:
     """
     layout = scan_image_folder(root)
     files: dict[str, list[FolderFile]] = {
-        name: [] for name in sorted({n for owned in layout.class_folders.values() for n in owned})
+        name: [] for name in sorted(set().union(*layout.class_folders.values()))
     }
     for file in layout.files:
         files[file.class_name].append(file)
     rows = []
     for name, owned in list(files.items())[:MAX_CLASSES]:
-        chosen = (_thumbnail(owned[index]) for index in _spread(len(owned)))
-        rows.append(_Row(name, len(owned), [image for image in chosen if image is not None]))
+        images = []
+        for index in _spread(len(owned)):
+            with suppress(ImageError):
+                images.append(resize_and_crop(decode(owned[index].path, channels=3), _TILE))
+        rows.append(_Row(name, len(owned), images))
     return _draw(rows, left_out=len(files) - len(rows))
 
 
 def _spread(count: int) -> list[int]:
     shown = min(count, COLUMNS)
     return [place * count // shown for place in range(shown)]
-
-
-def _thumbnail(file: FolderFile) -> UInt8Array | None:
-    try:
-        return resize_and_crop(decode(file.path, channels=3), _TILE)
-    except ImageError:
-        return None
 
 
 def _draw(rows: Sequence[_Row], *, left_out: int) -> Image.Image:

@@ -324,6 +324,16 @@ def listed(bad: Sequence[tuple[str, str]]) -> str:
     return shown + (f"; and {len(bad) - _SHOWN:,} more" if len(bad) > _SHOWN else "")
 
 
+def equals(groups: Sequence[Sequence[str]]) -> str:
+    """The first groups of equal examples, by their names, and how many more there are."""
+    return ", ".join(" = ".join(names) for names in groups[:_SHOWN]) + and_more(groups[_SHOWN:])
+
+
+def and_more(rest: Sequence[object]) -> str:
+    """How many more there are than a message names."""
+    return f" (and {len(rest):,} more)" if rest else ""
+
+
 def groups_of_equals(keys: Iterable[Hashable]) -> list[list[int]]:
     """The indices of every key that occurs more than once, in order of first occurrence."""
     groups: dict[Hashable, list[int]] = {}

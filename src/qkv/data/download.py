@@ -7,7 +7,8 @@ import hashlib
 import mmap
 import random
 import zlib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import sleep
@@ -143,35 +144,46 @@ def download(
     """
     policy = policy or RetryPolicy()
     final = folder / file.name
-    seconds = policy.lock_timeout_seconds
-    busy = DownloadError(
-        f"another process has been fetching {final} for over {seconds:g} s",
-        remedy="wait for it, or end it and try again",
-    )
     reasons = []
-    try:
-        with locked(folder / f".{file.name}.lock", busy=busy, timeout_seconds=seconds):
-            with suppress(DataError):
-                read_verified(file, final)
-                return final
-            final.unlink(missing_ok=True)
-            with _client(policy) as client:
-                for url in file.urls:
-                    try:
-                        _fetch(client, url, file, folder, progress, policy)
-                    except DownloadError as error:
-                        reasons.append(f"{url}: {error.problem}")
-                    else:
-                        return final
-    except OSError as error:
-        raise DownloadError(
-            f"cannot write {final}: {error.strerror or error}",
-            remedy="free some space there, or set QKV_CACHE to another folder",
-        ) from error
+    with fetching(str(final), folder / f".{file.name}.lock", policy):
+        with suppress(DataError):
+            read_verified(file, final)
+            return final
+        final.unlink(missing_ok=True)
+        with _client(policy) as client:
+            for url in file.urls:
+                try:
+                    _fetch(client, url, file, folder, progress, policy)
+                except DownloadError as error:
+                    reasons.append(f"{url}: {error.problem}")
+                else:
+                    return final
     raise DownloadError(
         f"{file.name} could not be downloaded ({'; '.join(reasons) or 'it has no address'})",
         remedy=_TRY_AGAIN,
     )
+
+
+@contextmanager
+def fetching(what: str, lock: Path, policy: RetryPolicy) -> Iterator[None]:
+    """Hold the lock file on `what` while it is fetched into the cache.
+
+    Raises:
+        DownloadError: another process holds the lock for too long, or the cache cannot be written.
+    """
+    seconds = policy.lock_timeout_seconds
+    busy = DownloadError(
+        f"another process has been fetching {what} for over {seconds:g} s",
+        remedy="wait for it, or end it and try again",
+    )
+    try:
+        with locked(lock, busy=busy, timeout_seconds=seconds):
+            yield
+    except OSError as error:
+        raise DownloadError(
+            f"cannot write {what}: {error.strerror or error}",
+            remedy="free some space there, or set QKV_CACHE to another folder",
+        ) from error
 
 
 def _client(policy: RetryPolicy) -> httpx.Client:

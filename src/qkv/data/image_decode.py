@@ -49,7 +49,7 @@ SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 )
 MAX_PIXELS = 50_000_000
-"""The largest width x height that is decoded; the header tells before any pixel is read."""
+"""The largest width x height that is decoded unless less is asked for."""
 
 _NOT_AN_IMAGE = "is not a PNG, JPEG, WebP, GIF, BMP or TIFF image"
 _WHITE = (255, 255, 255, 255)
@@ -68,6 +68,10 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = frozenset({5, 6, 7, 8})
+
+
+class LargeImageError(ImageError):
+    """More pixels than are decoded."""
 
 
 class UnsupportedPixelsError(ValueError):
@@ -120,19 +124,27 @@ class _SilentWarnings:
 _silent_warnings = _SilentWarnings()
 
 
-def decode(source: ImageSource, *, channels: Channels, name: str | None = None) -> UInt8Array:
+def decode(
+    source: ImageSource,
+    *,
+    channels: Channels,
+    name: str | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> UInt8Array:
     """Decode an image to uint8 (channels, height, width), upright and over white.
 
     Args:
         source: a path, the file's bytes, or a seekable binary file (read from its start).
         channels: 1 for grey, 3 for RGB.
         name: what errors call the image; the path if `source` is one, else "image".
+        max_pixels: the largest width x height; the header tells before any pixel is read.
 
     Raises:
+        LargeImageError: it has more than `max_pixels` pixels.
         ImageError: the file cannot be read, is empty, is in another format, is damaged or
-            truncated, has more than `MAX_PIXELS` pixels, or has pixels of no defined 8-bit meaning.
+            truncated, or has pixels of no defined 8-bit meaning.
     """
-    with _opened(source, name) as image:
+    with _opened(source, name, max_pixels) as image:
         # The file's own bit depth is forgotten on loading; a transparent key colour needs it.
         if image.format == "PNG" and image.tile:
             image.info["stored_as"] = str(image.tile[0][3])
@@ -215,13 +227,16 @@ def to_pixels(image: Image.Image, channels: int) -> UInt8Array:
         raise UnsupportedPixelsError("has floating-point pixels, whose range is not known")
     else:
         flat = _over_white(image)
-    pixels = np.asarray(flat.convert("L" if channels == 1 else "RGB"))
+    wanted = "L" if channels == 1 else "RGB"
+    pixels = np.asarray(flat if flat.mode == wanted else flat.convert(wanted))
     pixels = pixels[np.newaxis] if channels == 1 else pixels.transpose(2, 0, 1)
     return np.ascontiguousarray(pixels)
 
 
 @contextmanager
-def _opened(source: ImageSource, name: str | None) -> Iterator[ImageFile.ImageFile]:
+def _opened(
+    source: ImageSource, name: str | None, max_pixels: int = MAX_PIXELS
+) -> Iterator[ImageFile.ImageFile]:
     named = name or (str(source) if isinstance(source, (str, os.PathLike)) else "image")
     remedy = "replace or remove it"
     try:
@@ -231,7 +246,7 @@ def _opened(source: ImageSource, name: str | None) -> Iterator[ImageFile.ImageFi
             with Image.open(handle, formats=FORMATS) as image:
                 if not isinstance(image, ImageFile.ImageFile):
                     raise TypeError("Pillow gave an image that has no file")
-                if image.width * image.height > MAX_PIXELS:
+                if image.width * image.height > max_pixels:
                     raise Image.DecompressionBombError
                 yield image
         return
@@ -240,7 +255,9 @@ def _opened(source: ImageSource, name: str | None) -> Iterator[ImageFile.ImageFi
     except UnidentifiedImageError:
         reason, remedy = _NOT_AN_IMAGE, "convert or remove it"
     except Image.DecompressionBombError:
-        reason, remedy = f"has more than {MAX_PIXELS:,} pixels", "scale it down or remove it"
+        raise LargeImageError(
+            f"{named}: has more than {max_pixels:,} pixels", remedy="scale it down or remove it"
+        ) from None
     except UnsupportedPixelsError as error:
         reason, remedy = str(error), "save it with 8 or 16 bits a channel"
     except MemoryError:

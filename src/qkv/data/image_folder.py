@@ -21,8 +21,10 @@ from qkv.data.dataset import (
     Skipped,
     SplitFractions,
     SplitName,
+    and_more,
     carve_notes,
     carve_splits,
+    equals,
     groups_of_equals,
     refuse_bad,
     require_enough,
@@ -40,7 +42,6 @@ IMAGES = ExampleFiles(
     train="train/{class}/…",
     remedy="give a folder laid out as {train,val,test}/{class}/… or {class}/…",
 )
-_SHOWN = 3
 
 
 class ImageFolderSettings(SplitFractions):
@@ -106,12 +107,12 @@ def load_image_folder(
     files = [by_name[name] for name in store.names]
     copies = [[files[i] for i in group] for group in groups_of_equals(store.contents)]
     # The same file in two splits: a test on it would prove nothing.
-    pairs = [(first, file) for first, *more in copies for file in more if file.split != first.split]
+    pairs = [(a.name, b.name) for a, *more in copies for b in more if b.split != a.split]
     if pairs:
         raise DataError(
-            f"the same image lies in two splits: {_equals(pairs)}", remedy="remove one copy of each"
+            f"the same image lies in two splits: {equals(pairs)}", remedy="remove one copy of each"
         )
-    torn = [group for group in copies if len({file.class_name for file in group}) > 1]
+    torn = [[f.name for f in group] for group in copies if len({f.class_name for f in group}) > 1]
     rows = {
         split: np.flatnonzero([file.split == split for file in files])
         for split in layout.class_folders
@@ -138,7 +139,7 @@ def load_image_folder(
         skipped=skipped,
         notes=(
             *carve_notes(carved, noun="image", seed=seed),
-            *([f"the same image under different labels: {_equals(torn)}"] if torn else []),
+            *([f"the same image under different labels: {equals(torn)}"] if torn else []),
         ),
     )
 
@@ -168,7 +169,8 @@ def load_labelled_images(
     unknown = sorted({file.class_name for file in chosen} - set(class_names))
     if unknown:
         raise DataError(
-            f"class {unknown[0]!r} in {layout.root} is not one of the model's" + _more(unknown[1:]),
+            f"class {unknown[0]!r} in {layout.root} is not one of the model's"
+            + and_more(unknown[1:]),
             remedy=f"the model knows {', '.join(class_names)}",
         )
     if not chosen:
@@ -213,7 +215,7 @@ def _decoded(
 def _classes(layout: ClassFolders) -> tuple[str, ...]:
     if empty := layout.empty:
         raise DataError(
-            f"class folder {empty[0]!r} is empty" + _more(empty[1:]),
+            f"class folder {empty[0]!r} is empty" + and_more(empty[1:]),
             remedy="add images to it or remove it",
         )
     names = layout.class_folders["train"]
@@ -227,19 +229,10 @@ def _classes(layout: ClassFolders) -> tuple[str, ...]:
     for split, others in layout.class_folders.items():
         if unknown := [name for name in others if name not in names]:
             raise DataError(
-                f"class {unknown[0]!r} is in {split} but not in train" + _more(unknown[1:]),
+                f"class {unknown[0]!r} is in {split} but not in train" + and_more(unknown[1:]),
                 remedy="add it to train, correct its name, or remove it",
             )
     missing = [split for split in SPLIT_NAMES if split not in layout.class_folders]
     labels = [names.index(file.class_name) for file in layout.files if file.split == "train"]
     require_enough(np.array(labels, dtype=np.int64), names, ["train", *missing], noun="image")
     return names
-
-
-def _equals(groups: Sequence[Sequence[FolderFile]]) -> str:
-    shown = [" = ".join(file.name for file in group) for group in groups[:_SHOWN]]
-    return ", ".join(shown) + _more(groups[_SHOWN:])
-
-
-def _more(rest: Sequence[object]) -> str:
-    return f" (and {len(rest)} more)" if rest else ""

@@ -173,7 +173,7 @@ def read_file(file: FolderFile, use: Callable[[BinaryIO], Result]) -> tuple[str,
             content = hashlib.file_digest(handle, "sha256").hexdigest()
             return content, use(handle)
     except ImageError as error:
-        return error.problem.removeprefix(f"{file.name}: ")
+        return error.problem.partition(": ")[2]  # without the name of the image
     except OSError as error:
         return f"cannot be read ({error.strerror})"
 
@@ -252,10 +252,7 @@ def _build(
 
 
 def _read(file: FolderFile, *, image_size: int, channels: Channels) -> tuple[str, UInt8Array] | str:
-    def square(handle: BinaryIO) -> UInt8Array:
-        return resize_and_crop(decode(handle, channels=channels, name=file.name), image_size)
-
-    return read_file(file, square)
+    return read_file(file, lambda raw: resize_and_crop(decode(raw, channels=channels), image_size))
 
 
 def _digest(value: object) -> str:

@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from qkv.data.dataset import TextDataset, TextSplit, text_sha256
-from qkv.data.download import RemoteFile, RetryPolicy, download, read_verified
+from qkv.data.download import RemoteFile, RetryPolicy, download, fetching, read_verified
 from qkv.data.locate import Located, hub_files, nearest, require_folder
+from qkv.data.table_readers import open_table
 from qkv.errors import DataError, DownloadError, MissingExtraError
-from qkv.files import cache_dir, locked, replace_file
+from qkv.files import cache_dir, replace_file
 from qkv.progress import Progress
 
 CLASS_NAMES = ("neg", "pos")
@@ -31,7 +32,7 @@ KEPT = "reviews.jsonl.gz"
 _SPLITS = ("train", "test")
 _TABLES = {split: f"{split}-00000-of-00001.parquet" for split in _SPLITS}
 _FOLDERS = {f"{split}/{name}": f"{split}/{name}" for split in _SPLITS for name in CLASS_NAMES}
-_REVIEW = re.compile(r"(?:aclImdb/)?(train|test)/(neg|pos)/[^/]+\.txt")
+_REVIEW = re.compile(r"(aclImdb/)?(train|test)/(neg|pos)/[^/]+\.txt")
 _BREAK = re.compile(r"<br ?/>")
 _FORMAT = "qkv imdb 1"
 _REMEDY = "download it again"
@@ -88,9 +89,9 @@ def load(
 ) -> TextDataset:
     """IMDB (Maas et al. 2011): 25,000 training and 25,000 test reviews, neg 0 and pos 1.
 
-    Texts, labels, order and hashes are the same wherever the data set comes from. The hashes are
-    those of the texts as published; in the splits breaks are newlines, see `lines_for_breaks`.
-    There is no validation split. Arguments and errors as of `locate`.
+    Texts, labels, order and hashes are the same wherever the data set comes from. The hashes are of
+    the texts as published; the splits have newlines for breaks, see `lines_for_breaks`. There is no
+    validation split. Arguments and errors as of `locate`.
     """
     found = locate(folder, progress=progress, local_only=local_only, facts=facts)
     train, test = (
@@ -265,23 +266,16 @@ def _read(folder: Path, facts: ImdbFacts, remedy: str = _REMEDY) -> Located[Revi
 
 
 def _read_table(path: Path) -> list[tuple[str, int]]:
-    try:
-        import pyarrow  # type: ignore[import-untyped]
-        import pyarrow.parquet  # type: ignore[import-untyped]
-    except ImportError:
-        raise MissingExtraError(
-            f"{path} needs pyarrow to be read", remedy="pip install 'qkv[text]'"
-        ) from None
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            table = file.read(columns=["text", "label"]).drop_null()
-        texts = table["text"].cast(pyarrow.large_string()).to_pylist()
-        return list(zip(texts, table["label"].cast(pyarrow.int64()).to_pylist(), strict=True))
-    except (pyarrow.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
-        reason = (str(error).splitlines() or ["damaged"])[0].strip("'\"")
-        raise DataError(
-            f"{path} is not a table of the texts and labels of IMDB ({reason})", remedy=_REMEDY
-        ) from error
+    table, rows, names = open_table(path), [], ("text", "label")
+    if any(table.columns.count(name) != 1 for name in names):
+        raise DataError(f"{path} has no column text, or none called label", remedy=_REMEDY)
+    for line, values in table.read(names, lambda _: None):
+        match values:
+            case (str() as text, int() as label):
+                rows.append((text, label))
+            case str() | (_, str()):
+                raise DataError(f"{path}:{line} is no review of IMDB ({values})", remedy=_REMEDY)
+    return rows
 
 
 def _read_folders(folders: Mapping[str, Path]) -> Reviews:
@@ -315,11 +309,9 @@ def _sorted_out(files: Iterable[tuple[str, bytes, Path]]) -> Reviews:
     """Text files as (name, content, place) into splits and labels; no newline is translated."""
     reviews: Reviews = {split: [] for split in _SPLITS}
     for name, content, place in files:
-        match = _REVIEW.fullmatch(name)
-        if match is None:
-            continue
+        split, class_name, _ = name.split("/")[-3:]
         try:
-            reviews[match[1]].append((content.decode(), CLASS_NAMES.index(match[2])))
+            reviews[split].append((content.decode(), CLASS_NAMES.index(class_name)))
         except UnicodeDecodeError as error:
             raise DataError(f"{place} is not UTF-8", remedy="unpack the archive again") from error
     return reviews
@@ -366,25 +358,14 @@ def _keep(
     cache: Path, source: str, read: Callable[[], Reviews], facts: ImdbFacts
 ) -> Located[Reviews]:
     """What `read` fetches, or another process has fetched meanwhile, kept as one file."""
-    seconds = facts.policy.lock_timeout_seconds
-    busy = DownloadError(
-        f"another process has been fetching IMDB into {cache} for over {seconds:g} s",
-        remedy="wait for it, or end it and try again",
-    )
-    try:
-        with locked(cache / ".fetching.lock", busy=busy, timeout_seconds=seconds):
-            try:
-                found = _read_cache(cache, facts)
-            except DataError:  # noted before, and replaced now
-                found = None
-            if found is None:
-                reviews = read()
-                _write_kept(reviews, cache / KEPT, source)
-                found = Located(cache, {"reviews": cache / KEPT}, reviews, source)
-            (cache / facts.archive.name).unlink(missing_ok=True)
-            return found
-    except OSError as error:
-        raise DownloadError(
-            f"cannot write to {cache}: {error.strerror or error}",
-            remedy="free some space there, or set QKV_CACHE to another folder",
-        ) from error
+    with fetching(f"IMDB into {cache}", cache / ".fetching.lock", facts.policy):
+        try:
+            found = _read_cache(cache, facts)
+        except DataError:  # noted before, and replaced now
+            found = None
+        if found is None:
+            reviews = read()
+            _write_kept(reviews, cache / KEPT, source)
+            found = Located(cache, {"reviews": cache / KEPT}, reviews, source)
+        (cache / facts.archive.name).unlink(missing_ok=True)
+        return found

@@ -194,7 +194,8 @@ class DelimitedTable(Table):
             except StopIteration:
                 return
             except csv.Error as error:
-                cells = _csv_problem(error)
+                known = (reason for words, reason in _CSV_PROBLEMS.items() if words in str(error))
+                cells = next(known, f"is not well formed ({error})")
                 again.extendleft(reversed(taken[1:]))
                 del taken[1:]
                 reader = csv.reader(lines(), delimiter=self.delimiter, strict=True)
@@ -288,7 +289,7 @@ class ParquetTable(Table):
         try:
             with pyarrow.parquet.ParquetFile(self.path) as file:
                 yield file
-        except (pyarrow.ArrowException, OSError) as error:
+        except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise _cannot_read(self.path, error) from None
             reason = str(error).partition("\n")[0].rstrip(".")
@@ -390,11 +391,6 @@ def _decoded(values: Sequence[object]) -> tuple[object, ...] | str:
 
 def _split(line: str) -> list[str]:
     return line.rstrip("\r\n").split("\t")
-
-
-def _csv_problem(error: csv.Error) -> str:
-    known = (reason for words, reason in _CSV_PROBLEMS.items() if words in str(error))
-    return next(known, f"is not well formed ({error})")
 
 
 def _parse(line: str) -> dict[str, Any] | str:

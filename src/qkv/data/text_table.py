@@ -12,8 +12,10 @@ from qkv.data.dataset import (
     Skipped,
     TextDataset,
     TextSplit,
+    and_more,
     carve_notes,
     carve_splits,
+    equals,
     groups_of_equals,
     listed,
     loose_key,
@@ -33,8 +35,6 @@ from qkv.data.table_readers import open_table
 from qkv.data.text_files import Gathered, TextTableSettings, gather, usable
 from qkv.errors import BadFilesError, DataError
 from qkv.progress import Progress
-
-_SHOWN = 3
 
 
 def load_text_table(
@@ -168,39 +168,29 @@ def read_texts(
 
 def copy_notes(splits: Mapping[str, TextSplit]) -> list[str]:
     """What to say of equal texts within a split, across splits and under different labels."""
-    places = [(name, index) for name, split in splits.items() for index in range(len(split))]
-    groups = [
-        [places[index] for index in group]
-        for group in groups_of_equals(text for split in splits.values() for text in split.texts)
+    rows = [
+        (name, place_of(split, name, index), split.labels[index])
+        for name, split in splits.items()
+        for index in range(len(split))
     ]
-
-    def shown(pairs: Sequence[Sequence[tuple[str, int]]]) -> str:
-        words = ", ".join(
-            " = ".join(place_of(splits[name], name, index) for name, index in pair)
-            for pair in pairs[:_SHOWN]
-        )
-        return words + (f" (and {len(pairs) - _SHOWN:,} more)" if len(pairs) > _SHOWN else "")
-
+    texts = (text for split in splits.values() for text in split.texts)
+    groups = [[rows[index] for index in group] for group in groups_of_equals(texts)]
     notes: list[str] = []
     for name in splits:
-        within = [size for group in groups if (size := sum(p[0] == name for p in group)) > 1]
+        within = [size for group in groups if (size := sum(row[0] == name for row in group)) > 1]
         if within:
             notes.append(f"{_occur(within)} more than once in {name} ({sum(within):,} rows)")
+    firsts = [{name: place for name, place, _ in reversed(group)} for group in groups]
     for sides in combinations(splits, 2):
-        shared = [
-            [next(place for place in group if place[0] == side) for side in sides]
-            for group in groups
-            if set(sides) <= {name for name, _ in group}
-        ]
+        shared = [[first[s] for s in sides] for first in firsts if set(sides) <= first.keys()]
         if shared:
-            notes.append(f"{_occur(shared)} in both {' and '.join(sides)}: {shown(shared)}")
+            notes.append(f"{_occur(shared)} in both {' and '.join(sides)}: {equals(shared)}")
     torn = []
-    for group in groups:
-        labels = [splits[name].labels[index] for name, index in group]
-        if others := [p for p, label in zip(group, labels, strict=True) if label != labels[0]]:
-            torn.append([group[0], others[0]])
+    for (_, first_place, first_label), *more in groups:
+        if others := [place for _, place, label in more if label != first_label]:
+            torn.append([first_place, others[0]])
     if torn:
-        notes.append(f"{_occur(torn)} under different labels: {shown(torn)}")
+        notes.append(f"{_occur(torn)} under different labels: {equals(torn)}")
     return notes
 
 
@@ -213,9 +203,8 @@ def _classes(found: Gathered) -> tuple[str, ...]:
     for split, folders in found.class_folders.items():
         if empty := [name for name in folders if (split, name) not in filled]:
             place = f"{split}/{empty[0]}" if found.has_splits else empty[0]
-            more = f" (and {len(empty) - 1} more)" if len(empty) > 1 else ""
             raise DataError(
-                f"class folder {place!r} has no usable text{more}",
+                f"class folder {place!r} has no usable text" + and_more(empty[1:]),
                 remedy="add texts to it or remove it",
             )
     train = [row.label for row in found.rows if row.split == "train"]

@@ -18,7 +18,7 @@ from qkv.evaluation.calibration import FloatArray
 from qkv.evaluation.metrics import accuracy_by_length, evaluate_predictions, log_softmax
 from qkv.loading import load
 from qkv.predictions import Classifier
-from qkv.progress import Reporter, Silent
+from qkv.progress import Reporter
 from qkv.runs import Run
 from qkv.text.classifier import TextClassifier
 from qkv.training.data import fingerprint, load_dataset, test_split
@@ -224,7 +224,7 @@ def evaluate(
     Raises:
         QKVError: something the user can mend.
     """
-    reporter = reporter or Silent()
+    reporter = reporter or Reporter()
     run = Run.open(path)
     classifier = load(run, device="auto")
     given = {"text_column": text_column, "label_column": label_column}

@@ -30,7 +30,7 @@ from qkv.evaluation.metrics import wilson_interval
 from qkv.explanation.explain import default_method, explain, methods_of
 from qkv.explanation.explanation import Explanation, chosen_method
 from qkv.loading import load
-from qkv.progress import Reporter, Silent
+from qkv.progress import Reporter
 from qkv.runs import Run
 
 SAMPLE = 100
@@ -49,7 +49,7 @@ def evaluate_explanations(
 ) -> dict[str, Any]:
     """The document that this module describes.
 
-    Every example is explained for the class that the model answers.
+    Every example is explained for the class that the model predicts.
 
     Args:
         run: the run folder.
@@ -68,7 +68,7 @@ def evaluate_explanations(
     """
     if sample < 1:
         raise RecipeError(f"a sample of {sample}", remedy="ask for at least one example")
-    reporter = reporter or Silent()
+    reporter = reporter or Reporter()
     opened = Run.open(run)
     classifier = load(opened, device="auto")
     known, default = methods_of(classifier), default_method(classifier)

@@ -16,7 +16,7 @@ FloatArray = npt.NDArray[np.float64]
 
 
 class MaskedInput(Protocol):
-    """What a model says of an input of which only some parts are left.
+    """What a model predicts for an input of which only some parts are left.
 
     The parts of an image are its patches, those of a text its words.
     """
@@ -99,11 +99,7 @@ class Faithfulness:
             "beats_random": self.beats_random,
             "random_orders": self.random_orders,
             "curves": {
-                "fractions": list(self.fractions),
-                "deletion": list(self.deletion),
-                "insertion": list(self.insertion),
-                "random_deletion": list(self.random_deletion),
-                "random_insertion": list(self.random_insertion),
+                name: list(curve) for name, curve in vars(self).items() if name != "random_orders"
             },
         }
 

@@ -74,10 +74,10 @@ def layer_attention(layer: int, head: int | None, query: str | None) -> Method[M
 
     def compute(text: MaskedText, _label: int, _seed: int) -> Attribution:
         read = text.read.words_read
-        word = None if query is None else _word([text.words[index].text for index in read], query)
-        weights = encoder_attention(text.classifier, text.text, layer, head, word)
+        row = None if query is None else _word([text.words[index].text for index in read], query)
+        weights = encoder_attention(text.classifier, text.text, layer, head)
         contributions = np.zeros(text.parts)
-        contributions[read] = weights if word is not None else weights.mean(axis=0)
+        contributions[read] = weights.mean(axis=0) if row is None else weights[row]
         return Attribution(contributions)
 
     return Method(compute, signed=False, unit="attention weight")
@@ -107,15 +107,9 @@ def explain_text(
     label: str | None = None,
     seed: int = 0,
 ) -> TextExplanation:
-    """Why a classifier answers as it does for a text, and how far to believe that.
+    """Which words of a text speak for a class, and how far that can be believed.
 
-    Args:
-        classifier: whose answer is explained.
-        text: a string with at least one word.
-        method: a key of `methods`; `DEFAULT_TEXT_METHOD` when None.
-        methods: those there are.
-        label: the class to explain; the predicted one when None.
-        seed: of what the method and the random orders draw.
+    `method` is a key of `methods`; the other arguments are those of `qkv.explain`.
 
     Raises:
         DataError: the text is empty or none, or there is no such class.

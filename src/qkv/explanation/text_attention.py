@@ -36,37 +36,31 @@ def attention_layers(classifier: TextClassifier) -> tuple[int, ...]:
 
 
 def encoder_attention(
-    classifier: TextClassifier, text: str, layer: int, head: int | None, word: int | None = None
+    classifier: TextClassifier, text: str, layer: int, head: int | None
 ) -> WordWeights:
-    """Attention between the words that the encoder reads, as it was computed for the answer.
+    """Attention between the words that the encoder reads, as it was computed for the prediction.
 
-    From a word to a word: the mean over the pieces of the one, the sum over the pieces of the
-    other. What goes to special tokens is missing from a row's sum, which is 1 otherwise. Where a
-    text is read in windows, each piece attends to its own window.
+    From word i to word j: the mean over the pieces of i of the sum over the pieces of j. What goes
+    to special tokens is missing from a row's sum, which is 1 otherwise. Where a text is read in
+    windows, each piece attends to its own window.
 
     Args:
         classifier: whose encoder.
         text: with at least one word.
         layer: which, from 1.
         head: which, from 0; None: the mean of all.
-        word: from which word, counted among `ReadText.words_read`; None: from each.
 
     Returns:
-        (words,), or (words, words) if no word is named.
+        float32 (words, words), of `ReadText.words_read`.
 
     Raises:
         DataError: the text is empty.
-        RecipeError: the classifier reads no such layer, there is no such head or word, or the
-            encoder's layers do not stand alone.
+        RecipeError: the classifier reads no such layer, there is no such head, or the encoder's
+            layers do not stand alone.
     """
     _require(classifier, layer, head)
     read = ReadText(classifier, text)
     count = len(read.words_read)
-    if word is not None and not 0 <= word < count:
-        raise RecipeError(
-            f"there is no word {word} among the {count} that are read",
-            remedy=f"name 0 to {count - 1}",
-        )
     # Words that are read are numbered anew; one more entry, which index −1 finds, is no word.
     numbers = np.full(len(read.words) + 1, NO_WORD, dtype=np.int64)
     numbers[read.words_read] = np.arange(count)
@@ -81,7 +75,7 @@ def encoder_attention(
         total += rows.T @ (weight.mean(dim=0).cpu() @ columns)
         pieces += rows.sum(dim=0)[:, None]
     mean: WordWeights = (total / pieces).numpy()
-    return mean if word is None else mean[word]
+    return mean
 
 
 def _require(classifier: TextClassifier, layer: int, head: int | None) -> None:

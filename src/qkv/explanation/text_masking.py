@@ -21,9 +21,9 @@ from qkv.text.classifier import TextClassifier
 class MaskedText:
     """A text in words, any of which can be taken out of it.
 
-    A blank takes the place of a word that goes, so that its neighbours stay apart; what is left is
-    read as any text is, by everything that the classifier answers by. Where no word is left it
-    reads the empty text, which it does not take from users.
+    A blank takes the place of a word that goes, so that its neighbours stay apart; the text model
+    and the n-grams, if any, read what is left. Where no word is left they read the empty text,
+    which is refused from users.
 
     Raises:
         DataError: the text is empty.
@@ -137,10 +137,10 @@ COUNTED_WORDS = 1_000_000
 class ClassScore:
     """The log odds that a classifier gives a class of a text, as a function of its text model.
 
-    They are ln p / (1 − p) of the probability by both models where n-grams answer beside the text
-    model. For two classes they are the sum of what either model says,
+    Where n-grams are stacked with the text model, they are ln p / (1 − p) of the stacked
+    probability. For two classes they are a weighted sum of those of the two models,
     `a·z_neural + b·z_ngrams + c`, so that contributions to them add up; for more, each model's part
-    is taken with the other's at what it says of the whole text.
+    is computed with the other's output for the whole text.
 
     Attributes:
         ngram_spans: the words that `ngram_contributions` takes out together; None without n-grams.
@@ -199,10 +199,9 @@ class ClassScore:
         return log_odds(scores, self._label)
 
 
-# A method that asks the model about many variants of a text costs their number times what one of
-# them costs, and both grow with the text. The number therefore falls where the text is long, until
-# so few are left that fewer would be worth nothing; from there on the time grows with the text
-# alone, as that of reading it does.
+# A method that runs the model on many variants of a text costs their number times what one of them
+# costs, and both grow with the text. The number therefore falls for long texts, down to a least;
+# from there on the time grows with the text alone.
 
 # Tokens that all variants of a text have together: those of a review of 512 tokens are not reduced.
 # At ten thousand tokens a second and core, half a minute.

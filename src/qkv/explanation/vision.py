@@ -103,7 +103,6 @@ def integrated_gradients(image: MaskedImage, label: int, *, steps: int = STEPS) 
 
 
 def _attention(image: MaskedImage, label: int, seed: int) -> Attribution:
-    """The last layer's attention of what the head reads, in the mean over heads."""
     depth = image.classifier.model.settings.depth
     return layer_attention(depth, None, None).compute(image, label, seed)
 
@@ -187,13 +186,7 @@ def explain_image(
 ) -> ImageExplanation:
     """Which patches of an image speak for a class, and how far that can be believed.
 
-    Args:
-        classifier: whose answer is explained.
-        image: a path, encoded bytes, a PIL image or a uint8 array, as for `predict`.
-        method: a key of `methods`; `DEFAULT_VISION_METHOD` when None.
-        methods: those there are.
-        label: the class to explain; the predicted one when None.
-        seed: of what the method and the random orders draw.
+    `method` is a key of `methods`; the other arguments are those of `qkv.explain`.
 
     Raises:
         ImageError: the image cannot be read.

@@ -1,4 +1,4 @@
-"""What attends to what: the weights of any layer and head, for either kernel."""
+"""Attention weights of a ViT, of any layer and head and for either kernel, and maps from them."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def relevance(
     layers: Sequence[Float[Tensor, "heads tokens tokens"]],
     gradients: Sequence[Float[Tensor, "heads tokens tokens"]],
 ) -> Float[Tensor, "tokens tokens"]:
-    """How much each token of the last layer owes to each first token, for one class.
+    """How relevant each input token is to each token of the last layer, for one class.
 
     In every layer the weights A count by their gradients and where that is positive, in the mean
     over heads: Ā = mean_h max(∇A ⊙ A, 0). From R = I on, each layer adds what passes through it:
@@ -137,10 +137,9 @@ def relevance(
 
 
 def relevance_map(classifier: VisionClassifier, pixels: UInt8Array, label: int) -> FloatArray:
-    """What the head's input owes to each patch where it speaks for a class: float64 (patches,).
+    """`relevance` of each patch to what the head reads, for a class: float64 (patches,).
 
-    The score whose gradients count is the log odds of the class.
-
+    The gradients are those of the log odds of the class.
     """
     model = classifier.model
     with torch.inference_mode(mode=False), torch.enable_grad():
@@ -157,7 +156,7 @@ def relevance_map(classifier: VisionClassifier, pixels: UInt8Array, label: int) 
 def rollout(
     layers: Sequence[Float[Tensor, "heads tokens tokens"]],
 ) -> Float[Tensor, "tokens tokens"]:
-    """How much of each token's first state comes down to each token of the last layer.
+    """How much of each input token reaches each token of the last layer.
 
     A layer passes on half of what it attends to, in the mean over heads, and half of what it had,
     for the residual connection; layers multiply: Π ½(mean_h A + I), the last layer leftmost (Abnar

@@ -1,1 +1,1 @@
-"""Honest measurement: time and memory of several things under the same conditions."""
+"""Time and memory of several calls under the same conditions."""

@@ -70,7 +70,7 @@ def memory_of(call: Callable[[], object], device: torch.device = _CPU) -> Memory
 
 
 def free_bytes() -> int | None:
-    """Main memory that can be had without swapping; None where the system does not say.
+    """Main memory that can be had without swapping; None where it is unknown.
 
     On Linux the kernel's own estimate, or what the process's group may still take if that is less.
     """
@@ -133,7 +133,7 @@ BATCHES_BETWEEN = 16
 
 
 def release_free_memory() -> None:
-    """Return what the C library holds free, where it can be asked to.
+    """Return memory that the C library holds free to the system, where it offers a call for it.
 
     glibc keeps freed blocks between those in use. Work on texts of ever other lengths leaves such
     gaps until a process is several times as large as what it holds.

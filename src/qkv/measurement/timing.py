@@ -6,25 +6,17 @@ import gc
 import math
 import statistics
 import time
+import timeit
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 # Just below the most that glibc's moving threshold (`man mallopt`, M_MMAP_THRESHOLD) can reach.
 _KEPT_BYTES = 31 * 2**20
 
 
-def settle_allocator() -> None:
-    """Let the C library keep the memory that is freed from now on.
-
-    glibc begins by asking the system anew for every large block and giving it back at once. The
-    first large block that is freed ends that, as it does early in any real program. Before it, who
-    happens to come first would pay for the system's pages of everyone.
-    """
-    bytearray(_KEPT_BYTES)
-
-
 def interleaved(
-    cases: Mapping[str, Callable[[], None]],
+    cases: Mapping[str, Callable[[], object]],
     rounds: int,
     warmup_rounds: int,
     *,
@@ -45,7 +37,10 @@ def interleaved(
     """
     if rounds < 1:
         raise ValueError(f"rounds is {rounds}, not at least 1")
-    settle_allocator()
+    # glibc begins by asking the system anew for every large block and giving it back at once. The
+    # first large block that is freed ends that, as it does early in any real program. Before it,
+    # the case that comes first would pay for the system's pages of everyone.
+    bytearray(_KEPT_BYTES)
     seconds: dict[str, list[float]] = {name: [] for name in cases}
     collects = gc.isenabled()
     gc.disable()
@@ -112,9 +107,10 @@ def sampled(
         least_seconds: how long a sample should last at least.
     """
     calls = {name: _calls_needed(call, least_seconds) for name, call in cases.items()}
-    seconds = interleaved(
-        {name: _repeated(call, calls[name]) for name, call in cases.items()}, rounds, 0
-    )
+    repeated = {
+        name: partial(timeit.Timer(call).timeit, calls[name]) for name, call in cases.items()
+    }
+    seconds = interleaved(repeated, rounds, 0)
     return {
         name: Samples([sample / calls[name] for sample in values], calls[name])
         for name, values in seconds.items()
@@ -146,14 +142,6 @@ def _timed(call: Callable[[], object]) -> float:
     started = time.perf_counter()
     call()
     return time.perf_counter() - started
-
-
-def _repeated(call: Callable[[], object], calls: int) -> Callable[[], None]:
-    def repeat() -> None:
-        for _ in range(calls):
-            call()
-
-    return repeat
 
 
 MULTIPLE = 16
@@ -219,22 +207,15 @@ def crossing_tokens(
     theirs: Prepare,
     lengths: Sequence[int],
     *,
-    multiple: int = MULTIPLE,
     rounds: int = ROUNDS,
-    progress: Callable[[int, int], None] | None = None,
 ) -> Crossing:
-    """Time both at every length, interleaved, then bisect where the faster one changes.
-
-    At each length both are sampled in turn (see `qkv.measurement.timing`), and the median of the
-    rounds' ratios decides.
+    """`speed_ratio` at every length, then bisection where the faster one changes.
 
     Args:
         ours: prepares a length and returns the call to time.
         theirs: the same for what it is compared with.
-        lengths: ascending, to be measured first.
-        multiple: the bisection tries multiples of this many tokens.
+        lengths: in tokens, to be measured first.
         rounds: samples of each at each length.
-        progress: called with (done, total) measured lengths; bisection is not counted beforehand.
 
     Raises:
         ValueError: `lengths` is empty.
@@ -243,9 +224,4 @@ def crossing_tokens(
     def ratio_at(tokens: int) -> float:
         return speed_ratio(ours(tokens), theirs(tokens), rounds)
 
-    ratios: dict[int, float] = {}
-    for number, tokens in enumerate(lengths, start=1):
-        ratios[tokens] = ratio_at(tokens)
-        if progress is not None:
-            progress(number, len(lengths))
-    return refine(ratio_at, ratios, multiple=multiple)
+    return refine(ratio_at, {tokens: ratio_at(tokens) for tokens in lengths})

@@ -1,4 +1,4 @@
-"""A linear recurrence straight from its definition, one step at a time."""
+"""A linear recurrence by its definition, one step at a time, and by its closed form."""
 
 from __future__ import annotations
 

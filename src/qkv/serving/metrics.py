@@ -103,9 +103,6 @@ class MetricsCount:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, and count it."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         # A client that goes away gets no answer: 499, as proxies count it. An application that
         # fails before it answers is told so outside of this: 500.
         status = 499

@@ -120,16 +120,21 @@ def protect(
         checks.append(partial(check_key, keys=keys))
     if is_full is not None:
         checks.append(partial(check_queue, is_full=is_full))
-    app = BodyLimit(
+    protected: ASGIApp = BodyLimit(
         app,
         max_bytes=settings.max_body_bytes,
         max_held_bytes=HELD_BODIES * settings.max_body_bytes,
         timeout_seconds=settings.body_timeout_seconds,
     )
-    app = Admission(app, active=active, checks=checks)
+    protected = Admission(protected, active=active, checks=checks)
     if metrics is not None:
-        app = MetricsCount(app, metrics=metrics)
-    return SecurityHeaders(app, closing=lambda: active.draining)
+        protected = MetricsCount(protected, metrics=metrics)
+    protected = SecurityHeaders(protected, closing=lambda: active.draining)
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await (protected if scope["type"] == "http" else app)(scope, receive, send)
+
+    return answer
 
 
 def check_queue(scope: Scope, is_full: IsFull) -> Refusal | None:
@@ -151,9 +156,6 @@ class Admission:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or refuse."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         with request_on(scope):
             is_probe = scope["path"] in ALWAYS_OPEN
             if self._active.draining and not is_probe:
@@ -184,9 +186,6 @@ class SecurityHeaders:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with the headers added."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         started = False
 
         async def send_with_headers(message: Message) -> None:
@@ -245,7 +244,7 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with the whole body at hand, or refuse."""
-        if scope["type"] != "http" or scope["method"] in WITHOUT_BODY:
+        if scope["method"] in WITHOUT_BODY:
             await self._app(scope, receive, send)
             return
         for name, value in scope["headers"]:

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import torch
 from jaxtyping import Float32
 
-from qkv.data.image_decode import MAX_PIXELS, decode, probe, resize_and_crop
-from qkv.errors import DataError, ImageError
+from qkv.data.image_decode import LargeImageError, decode, resize_and_crop
+from qkv.errors import DataError
 from qkv.explanation.text_attention import POOL, attention_choices, text_attention
 from qkv.explanation.vision_attention import attention_weights
 from qkv.predictions import Classifier
@@ -82,24 +82,20 @@ class ImagePredictor:
         Raises:
             ImageError: it cannot be decoded, or has more pixels than the settings allow.
         """
-        if settings.max_pixels < MAX_PIXELS:
-            facts = probe(content, name="image")
-            if facts.width * facts.height > settings.max_pixels:
-                raise ImageError(
-                    f"image: has more than {settings.max_pixels:,} pixels", remedy="scale it down"
-                )
-        pixels = decode(content, channels=self._channels, name="image")
-        return resize_and_crop(pixels, self._size)
+        return self._decoded(content, settings.max_pixels)
 
-    def is_short(self, content: bytes) -> bool:
-        """Whether it is read in no time: a few bytes may be an image of millions of pixels."""
+    def read_short(self, content: bytes, settings: ServingSettings) -> Pixels | None:
+        """As `read`; None where that takes long: few bytes may be an image of many pixels."""
         if len(content) > SMALL_IMAGE_BYTES:
-            return False
+            return None
         try:
-            facts = probe(content, name="image")
-        except ImageError:  # which reading it finds as quickly
-            return True
-        return facts.width * facts.height <= SMALL_IMAGE_PIXELS
+            return self._decoded(content, min(SMALL_IMAGE_PIXELS, settings.max_pixels))
+        except LargeImageError:
+            return None
+
+    def _decoded(self, content: bytes, max_pixels: int) -> Pixels:
+        pixels = decode(content, channels=self._channels, name="image", max_pixels=max_pixels)
+        return resize_and_crop(pixels, self._size)
 
     def cost(self, pixels: Pixels) -> int:  # noqa: ARG002
         """Every image costs the same."""
@@ -239,9 +235,9 @@ class TextPredictor:
             raise DataError("the text is empty", remedy="send a text with a word in it")
         return self._prepared(text)
 
-    def is_short(self, text: str) -> bool:
-        """Whether it is read in no time."""
-        return len(text) <= SHORT_TEXT_CHARACTERS
+    def read_short(self, text: str, settings: ServingSettings) -> ReadText | None:
+        """As `read`; None where that takes long."""
+        return self.read(text, settings) if len(text) <= SHORT_TEXT_CHARACTERS else None
 
     def cost(self, read: ReadText) -> int:
         """Its tokens."""

@@ -125,8 +125,9 @@ async def read_input(
     if isinstance(item, QKVError):
         raise item
     predictor: Any = model.predictor
-    if predictor.is_short(item):
-        return predictor.read(item, settings)
+    read = predictor.read_short(item, settings)
+    if read is not None:
+        return read
     loop = asyncio.get_running_loop()
     return await loop.run_in_executor(_READERS, predictor.read, item, settings)
 

@@ -72,7 +72,7 @@ class ServingSettings(Settings):
     keep_alive_seconds: int = Field(default=15, ge=1, le=3600)
     """Time that a connection may stay open between two requests."""
     max_connections: int = Field(default=4096, ge=1, le=1_000_000)
-    """Connections open at once; a further one is told 503 and closed."""
+    """Connections open at once; a further one is told 429 and closed."""
     backlog: int = Field(default=1024, ge=1, le=65_535)
     """Connections that the system may hold until the server takes them."""
     drain_seconds: float = Field(default=20.0, gt=0.0, le=3600.0)

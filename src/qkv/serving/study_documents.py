@@ -11,15 +11,10 @@ import torch
 from typing_extensions import TypedDict
 
 from qkv.errors import StudyError
+from qkv.files import format_bytes
 from qkv.measurement.timing import quartiles
 from qkv.recurrence import alternating_states, alternating_sum, compare_even_odd
-from qkv.studies.attention_costs import (
-    KERNELS,
-    as_bytes,
-    forward_call,
-    given_and_kept_bytes,
-    matrix_bytes,
-)
+from qkv.studies.attention_costs import KERNELS, forward_call, given_and_kept_bytes, matrix_bytes
 from qkv.studies.copying import CONSTANTS, TOKENS, error_over_law, log10_law, study_copying
 
 MAX_INPUTS, MAX_DIGITS = 200, 100
@@ -386,7 +381,7 @@ def _costs_verdict(tokens: int, costs: dict[str, Cost]) -> str:
     plain, linear = costs["plain"], costs["linear"]
     times = plain["operations"] / linear["operations"]
     shown = f"{times:,.0f}" if times >= 10 else f"{times:.2g}"
-    held = f"{as_bytes(plain['bytes'])} against {as_bytes(linear['bytes'])}"
+    held = f"{format_bytes(plain['bytes'])} against {format_bytes(linear['bytes'])}"
     return (
         f"At {tokens:,} tokens plain softmax attention does {shown} times the operations of "
         f"linear attention and holds {held}."

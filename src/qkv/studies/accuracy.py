@@ -11,7 +11,7 @@ import numpy as np
 
 from qkv.errors import StudyError
 from qkv.evaluation.metrics import paired_difference, wilson_interval
-from qkv.progress import Reporter, Silent
+from qkv.progress import Reporter
 from qkv.studies.accuracy_runs import (
     BASE_RECIPE,
     FAMILY,
@@ -318,7 +318,7 @@ def study_accuracy(
         InterruptedRunError: the user stopped it; the same call goes on.
         QKVError: something the user can mend.
     """
-    reporter = reporter or Silent()
+    reporter = reporter or Reporter()
     _require_sizes(epochs, seeds, train_images)
     arms = plan_arms(patch_sizes, seeds, epochs, overrides, train_images, data, reporter)
     runs = folder / "runs"

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple, TypedDict
+from typing import Literal, NamedTuple, TypedDict, cast
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from qkv.attention import linear_attention, softmax_attention
 from qkv.attention.reference import Attend, quadratic_linear_attention, quadratic_softmax_attention
 from qkv.errors import StudyError
+from qkv.files import format_bytes
 from qkv.measurement.memory import free_bytes, memory_of
 from qkv.measurement.timing import LEAST_SAMPLE_SECONDS, quartiles, round_ratios, sampled
 
@@ -137,7 +138,7 @@ class Budget:
         `share` is the part of all seconds that may be spent after it.
         """
         if needed_bytes > self.max_bytes:
-            return f"needs {as_bytes(needed_bytes)}"
+            return f"needs {format_bytes(needed_bytes)}"
         left = share * self.max_seconds - self.spent_seconds
         if seconds <= left:
             return None
@@ -150,15 +151,6 @@ def default_memory_mib() -> int:
     if free is None:
         return DEFAULT_MEMORY_MIB
     return max(1, min(DEFAULT_MEMORY_MIB, free // 2 // _MIB))
-
-
-def as_bytes(count: float) -> str:
-    """Bytes for people, such as 16 GiB."""
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if count < 999.5:
-            return f"{count:.3g} {unit}"
-        count /= 1024
-    return f"{count:.3g} TiB" if count < 999.5 else f"{count:,.0f} TiB"
 
 
 def as_seconds(seconds: float) -> str:
@@ -230,7 +222,9 @@ class CostMeasurer:
         samples = sampled(calls, rounds)
         rows: list[Measurement] = []
         for name in names:
-            row = _unmeasured(name, work, tokens, refused.get(name))
+            row = cast(Measurement, dict.fromkeys(Measurement.__annotations__))
+            row["kernel"], row["work"], row["tokens"] = name, work, tokens
+            row["skipped"] = refused.get(name)
             rows.append(row)
             if name in refused:
                 continue
@@ -287,22 +281,6 @@ def forward_call(name: str, tokens: int, head_dim: int) -> Callable[[], object]:
     """A kernel's forward pass at a length, ready to time."""
     inputs = made_up_inputs("forward", tokens, head_dim)
     return prepared(KERNELS[name].attend, "forward", inputs)
-
-
-def _unmeasured(name: str, work: Work, tokens: int, reason: str | None) -> Measurement:
-    return {
-        "kernel": name,
-        "work": work,
-        "tokens": tokens,
-        "milliseconds": None,
-        "quartiles_ms": None,
-        "rounds": None,
-        "calls_per_sample": None,
-        "times_linear": None,
-        "extra_bytes": None,
-        "peak_bytes": None,
-        "skipped": reason,
-    }
 
 
 # Below this many tokens fixed costs of a call hide its growth.

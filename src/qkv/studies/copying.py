@@ -58,7 +58,8 @@ def plain_number(log10: float) -> str:
     """10 to a power, which may be below every float64, in three digits: `0.05`, `1.2e-391`."""
     if log10 > -4:
         return f"{10**log10:.3g}"
-    exponent = math.floor(log10)
+    # Rounded to three digits, a factor from 9.995 on is 1.00 of the next power.
+    exponent = math.floor(log10 + 1 - math.log10(9.995))
     return f"{10 ** (log10 - exponent):.2f}e{exponent:+03d}"
 
 
@@ -254,7 +255,7 @@ def parse_betas(text: str) -> list[float]:
 def study_copying(betas: Sequence[float]) -> CopyingDocument:
     """Attention softmax(X Xᵀ) X on x1 = d + b, x2 = a, x3 = c + b, at each norm β.
 
-    a, b, c and d are orthogonal, of norm β, in float64. The closed form is in `copying_law`.
+    a, b, c and d are orthogonal, of norm β, in float64.
     """
     points = [point for beta in betas for point in _measure(beta)]
     largest = max(betas)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
+from qkv.files import format_bytes
 from qkv.studies.attention_costs import (
     KERNELS,
     QUADRATIC_SHARE,
@@ -13,7 +14,6 @@ from qkv.studies.attention_costs import (
     Fit,
     Measurement,
     Work,
-    as_bytes,
     as_seconds,
     fit_power_law,
 )
@@ -275,11 +275,11 @@ def _notes(
     notes += _memory_note(measurements)
     if "long_linear_tokens" in figures:
         tokens = figures["long_linear_tokens"]
-        weights = as_bytes(KERNELS["plain"].matrices["forward"] * 4 * tokens**2)
+        weights = format_bytes(KERNELS["plain"].matrices["forward"] * 4 * tokens**2)
         notes.append(
             f"{tokens:,} tokens, forward, bidirectional: "
             f"{as_seconds(figures['long_linear_ms'] / 1e3)} and "
-            f"{as_bytes(figures['long_linear_extra_bytes'])} beyond inputs and output. Plain "
+            f"{format_bytes(figures['long_linear_extra_bytes'])} beyond inputs and output. Plain "
             f"softmax would hold {weights}."
         )
     notes += [
@@ -296,7 +296,7 @@ def _notes(
     ]
     allowed = (
         f"Budget: {as_seconds(settings['max_seconds'])} and "
-        f"{as_bytes(settings['max_memory_mib'] * _MIB)}; the softmax kernels may use "
+        f"{format_bytes(settings['max_memory_mib'] * _MIB)}; the softmax kernels may use "
         f"{100 * QUADRATIC_SHARE:.0f} % of the time."
     )
     what = f"Skipped, by prediction: {'; '.join(skipped)}" if skipped else "Nothing was skipped"
@@ -322,7 +322,7 @@ def _memory_note(measurements: Sequence[Measurement]) -> list[str]:
     fused, linear = extra["fused", tokens], extra["linear", tokens]
     note = (
         f"The fused softmax keeps no T×T matrix either: forward at {tokens:,} tokens it takes "
-        f"{as_bytes(fused)}, linear attention {as_bytes(linear)}."
+        f"{format_bytes(fused)}, linear attention {format_bytes(linear)}."
     )
     return [note if linear < fused else f"{note} Beside it linear attention saves no memory."]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from qkv.data.dataset import SPLIT_NAMES, ImageDataset, ImageSplit, TextDataset, TextSplit
 from qkv.errors import DataError
-from qkv.progress import Reporter, Silent
+from qkv.progress import Reporter
 from qkv.training.recipe import TASKS
 from qkv.training.training_settings import Recipe
 
@@ -30,7 +30,7 @@ def load_dataset(
     """
     folder = None if data is None else Path(data)
     load = TASKS[recipe.task]().load
-    return load(recipe, folder, skip_bad=skip_bad, reporter=reporter or Silent())
+    return load(recipe, folder, skip_bad=skip_bad, reporter=reporter or Reporter())
 
 
 def test_split(dataset: Dataset) -> ImageSplit | TextSplit:

@@ -20,7 +20,7 @@ from qkv.evaluation.model_card import model_card
 from qkv.figures.run import draw_run_figures
 from qkv.files import require_space, unused_path
 from qkv.loading import load
-from qkv.progress import Estimate, Reporter, Silent, with_tensorboard
+from qkv.progress import Estimate, Reporter, with_tensorboard
 from qkv.runs import Run
 from qkv.training.checkpoint import training_tensors
 from qkv.training.data import Dataset, describe, fingerprint, load_dataset
@@ -137,7 +137,7 @@ def train(
     Raises:
         QKVError: something the user can mend; the message says how.
     """
-    reporter = reporter or Silent()
+    reporter = reporter or Reporter()
     device = resolve_device(recipe.training.device)
     if out is not None:
         Run.require_free(Path(out))  # before minutes are spent on reading the data
@@ -172,7 +172,7 @@ def resume(
         RunError: it is no run, or its data have changed.
         QKVError: something else the user can mend.
     """
-    reporter = reporter or Silent()
+    reporter = reporter or Reporter()
     run = Run.open(path)
     record = run.record()
     if record.get("status") == "finished":

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from qkv.attention.multihead import AttentionKernel, MultiHeadAttention
 from qkv.attention.multihead_cpu import Dropout, keep_mask
-from qkv.autograd import without_second_derivative
+from qkv.autograd import autocast_dtype, without_second_derivative
 from qkv.settings import Settings
 
 
@@ -171,10 +171,7 @@ class MLP(nn.Sequential):
         assert isinstance(up, nn.Linear)
         assert isinstance(dropout, Dropout)
         assert isinstance(down, nn.Linear)
-        dtype = x.dtype
-        if torch.is_autocast_enabled("cpu"):
-            # A function with its own gradient sits outside autocast, so it casts for itself.
-            dtype = torch.get_autocast_dtype("cpu")
+        dtype = autocast_dtype(x)
         output: Tensor = _MLPFunction.apply(  # type: ignore[no-untyped-call]
             x.to(dtype),
             up.weight.to(dtype),
@@ -264,11 +261,11 @@ class Block(nn.Module):
         """One block of the encoder; only its first `wanted` tokens (all when None) come out."""
         return self._mix(x[:, :wanted] + self.attention(self.attention_norm(x), wanted))
 
-    def spelt_out(
+    def forward_with_weights(
         self, x: Float[Tensor, "batch tokens dim"]
     ) -> tuple[Float[Tensor, "batch tokens dim"], Float[Tensor, "batch heads tokens tokens"]]:
         """The same block computed from its attention weights, and those weights."""
-        attended, weights = self.attention.spelt_out(self.attention_norm(x))
+        attended, weights = self.attention.forward_with_weights(self.attention_norm(x))
         return self._mix(x + attended), weights
 
     def _mix(self, x: Tensor) -> Tensor:
@@ -342,7 +339,7 @@ class ViT(nn.Module):
         for index, block in enumerate(self.blocks):
             assert isinstance(block, Block)
             if index in attention_layers:
-                x, named[f"attention_{index}"] = block.spelt_out(x)
+                x, named[f"attention_{index}"] = block.forward_with_weights(x)
             else:
                 x = block(x)
             named[f"block_{index}"] = x

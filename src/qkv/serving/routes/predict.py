@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from qkv.errors import QKVError
@@ -33,20 +34,29 @@ MAX_NAME = 256
 # What an address may hold of a text; a longer one goes into a body.
 MOST_QUERY_CHARACTERS = 2_000
 Name = Annotated[str | None, Query(max_length=MAX_NAME)]
-Layer = Annotated[
-    str | None,
-    Query(
-        pattern="^(head|[1-9][0-9]{0,5})$",
-        description="Counted from 1, the lowest; `head`: the pooling of a text model. The last if "
-        "left out.",
-    ),
-]
-Head = Annotated[
-    str,
-    Query(pattern="^(mean|[0-9]{1,6})$", description="Counted from 0; `mean`: the mean of all."),
-]
 Number = Annotated[int | None, Query(ge=0, le=2**31 - 1)]
-All = Annotated[bool, Query(alias="all")]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Whose attention is asked for, as the parameters of an address."""
+
+    layer: Annotated[
+        str | None,
+        Query(
+            pattern="^(head|[1-9][0-9]{0,5})$",
+            description="Counted from 1, the lowest; `head`: the pooling of a text model. The last "
+            "if left out.",
+        ),
+    ] = None
+    head: Annotated[
+        str,
+        Query(
+            pattern="^(mean|[0-9]{1,6})$", description="Counted from 0; `mean`: the mean of all."
+        ),
+    ] = "mean"
+    query: Number = None
+    whole: Annotated[bool, Query(alias="all")] = False
 
 
 @router.post(
@@ -128,12 +138,7 @@ async def explain(
     openapi_extra=described_body(several=False),
 )
 async def attention_of_body(
-    request: Request,
-    model_id: str,
-    layer: Layer = None,
-    head: Head = "mean",
-    query: Number = None,
-    whole: All = False,
+    request: Request, model_id: str, place: Annotated[Place, Depends()]
 ) -> Response:
     """How much a patch or a word attends to the others.
 
@@ -144,7 +149,7 @@ async def attention_of_body(
     """
     model = served_model(request, model_id)
     _, read = await one_input(request, model)
-    return await _attention(request, model, read, layer=layer, head=head, query=query, whole=whole)
+    return await _attention(request, model, read, place)
 
 
 @router.get(
@@ -156,12 +161,9 @@ async def attention_of_body(
 async def attention_of_example(
     request: Request,
     model_id: str,
+    place: Annotated[Place, Depends()],
     example: Number = None,
     text: Annotated[str | None, Query(max_length=MOST_QUERY_CHARACTERS)] = None,
-    layer: Layer = None,
-    head: Head = "mean",
-    query: Number = None,
-    whole: All = False,
 ) -> Response:
     """How much a patch or a word attends to the others, in a test example or a short text.
 
@@ -184,24 +186,13 @@ async def attention_of_example(
         raise ServingError(422, f"{model.id} reads images", remedy="give an example")
     if isinstance(read, str):
         read = await read_input(read, model, request.app.state.settings)
-    return await _attention(request, model, read, layer=layer, head=head, query=query, whole=whole)
+    return await _attention(request, model, read, place)
 
 
-async def _attention(
-    request: Request,
-    model: ServedModel,
-    read: Any,
-    *,
-    layer: str | None,
-    head: str,
-    query: int | None,
-    whole: bool,
-) -> Response:
+async def _attention(request: Request, model: ServedModel, read: Any, place: Place) -> Response:
     predictor: Any = model.predictor
-
-    def find() -> bytes:
-        return as_json(predictor.attention(read, layer=layer, head=head, query=query, whole=whole))
-
     with CancelOnDisconnect(request.receive):
-        content = await engine_of(request).look(find)
+        content = await engine_of(request).look(
+            lambda: as_json(predictor.attention(read, **vars(place)))
+        )
     return json_answer(content)

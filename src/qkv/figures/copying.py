@@ -19,6 +19,7 @@ _FLOORS = (
     (-15.65, "below: lost in rounding when x is subtracted from y"),
     (-307.65, "below: smaller than float64 can hold"),
 )
+_ACROSS = {"xycoords": ("axes fraction", "data")}
 _SUPERSCRIPTS = str.maketrans("−0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -68,15 +69,7 @@ def draw_copying(document: Mapping[str, Any]) -> Figure:
 
 def _draw_limit(axes: Axes, limit: float, name: str, colour: str) -> None:
     axes.axhline(limit, color=colour, linewidth=0.9, linestyle=":")
-    note_at(
-        axes,
-        f"limit {name}",
-        (0.99, limit),
-        (0, 8),
-        xycoords=("axes fraction", "data"),
-        ha="right",
-        color=colour,
-    )
+    note_at(axes, f"limit {name}", (0.99, limit), (0, 8), **_ACROSS, ha="right", color=colour)
 
 
 def _draw_floors(axes: Axes) -> None:
@@ -86,16 +79,8 @@ def _draw_floors(axes: Axes) -> None:
         # Two such lines in the top of a deep figure would run into each other.
         if bottom < level and (top - level) > 0.04 * (top - bottom):
             axes.axhline(level, color=MUTED, linewidth=0.9, linestyle="-.")
-            note_at(
-                axes,
-                text,
-                (0.015, level),
-                (0, -3),
-                xycoords=("axes fraction", "data"),
-                va="top",
-                color=MUTED,
-                size=8,
-            )
+            look = {"va": "top", "color": MUTED, "size": 8}
+            note_at(axes, text, (0.015, level), (0, -3), **_ACROSS, **look)
 
 
 def _finish(axes: Axes, grid: list[float]) -> None:

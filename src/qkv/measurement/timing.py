@@ -117,15 +117,9 @@ def sampled(
     }
 
 
-def speed_ratio(
-    ours: Callable[[], object],
-    theirs: Callable[[], object],
-    rounds: int,
-    *,
-    least_seconds: float = LEAST_SAMPLE_SECONDS,
-) -> float:
+def speed_ratio(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> float:
     """How many times as fast as `theirs` is `ours`: the median over interleaved rounds."""
-    samples = sampled({"ours": ours, "theirs": theirs}, rounds, least_seconds=least_seconds)
+    samples = sampled({"ours": ours, "theirs": theirs}, rounds)
     ratios = round_ratios(samples["theirs"].seconds, samples["ours"].seconds)
     return statistics.median(ratios)
 

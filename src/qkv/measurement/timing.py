@@ -197,11 +197,7 @@ def refine(
 
 
 def crossing_tokens(
-    ours: Prepare,
-    theirs: Prepare,
-    lengths: Sequence[int],
-    *,
-    rounds: int = ROUNDS,
+    ours: Prepare, theirs: Prepare, lengths: Sequence[int], *, rounds: int = ROUNDS
 ) -> Crossing:
     """`speed_ratio` at every length, then bisection where the faster one changes.
 

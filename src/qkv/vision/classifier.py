@@ -126,11 +126,7 @@ class VisionClassifier(Classifier[ImageInput, UInt8Array]):
         return logits.float().cpu() / self.temperature
 
     def predict_logits(self, split: ImageSplit, *, batch_size: int = 1000) -> Tensor:
-        """Logits of every image of a split, with the temperature applied.
-
-        Returns:
-            float32 (examples, classes), on the CPU.
-        """
+        """`logits` of every image of a split, `batch_size` at a time."""
         logits = predict_logits(self.model, split, self.preprocessing, batch_size, self.device)
         return logits / self.temperature
 

@@ -60,6 +60,14 @@ def test_no_other_guard_is_used() -> None:
     assert not any("import once_differentiable" in text for text in sources)
 
 
+def test_autocast_leaves_float64_alone() -> None:
+    x = torch.randn(2, 6, 4, dtype=torch.float64)
+    mlp = MLP(4, 8, 0.0).double()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(mlp(x), mlp[3](mlp[1](mlp[0](x))))
+        assert mlp.float()(x.float()).dtype == torch.bfloat16
+
+
 SHAPES = st.lists(st.integers(0, 7), min_size=0, max_size=4).map(tuple)
 
 

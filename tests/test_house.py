@@ -14,10 +14,7 @@ LEAST_LINES, MOST_LINES = 120, 450
 EACH_COMMAND_HAS_A_FILE = "qkv.cli.main"
 SMALL_BUT_APART = {"qkv.serving.app": "the application alone, for any ASGI server and for tests"}
 SAME_NAME = {"model.py": "the encoder's model, and the text model on its states"}
-LONG_BUT_ONE_SUBJECT = {
-    "qkv.text.gru": "a layer forward and backward over the same buffers",
-    "qkv.text.encoder_cache": "a file format, its writer and its reader",
-}
+LONG_BUT_ONE_SUBJECT = {}
 """Files of more than `MOST_LINES` lines, and why each is one subject."""
 
 

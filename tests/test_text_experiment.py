@@ -145,10 +145,10 @@ def test_training_from_states_equals_training_through_the_encoder(
     recipe = tiny(place, *with_head("mean"), "training.epochs=2")
     stored = qkv.train(recipe, out=tmp_path / "stored", data=place / "two.csv")
 
-    from qkv.text.model import HeldStates, Reading
+    from qkv.text.model import HeldInputs, Reading, held_states
 
-    def live(self: Reading, splits: Any, **_: Any) -> list[HeldStates]:
-        return [HeldStates(self.encoder, self.encoder.prepare(texts)) for texts in splits]
+    def live(self: Reading, splits: Any, **_: Any) -> list[HeldInputs]:
+        return [held_states(self.encoder, self.encoder.prepare(texts)) for texts in splits]
 
     monkeypatch.setattr(Reading, "stored", live)
     direct = qkv.train(recipe, out=tmp_path / "live", data=place / "two.csv")

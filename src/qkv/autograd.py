@@ -1,4 +1,4 @@
-"""One rule for our own gradients: a second derivative raises, and is never silently zero."""
+"""What functions with a gradient of our own must see to: second derivatives, and autocast."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 from qkv.errors import QKVError
 
@@ -39,3 +40,10 @@ def without_second_derivative(
         return guarded
 
     return decorate
+
+
+def autocast_dtype(tensor: Tensor) -> torch.dtype:
+    """The dtype in which autocast on a CPU multiplies a tensor, which such a function casts to."""
+    if torch.is_autocast_enabled("cpu") and tensor.dtype != torch.float64:
+        return torch.get_autocast_dtype("cpu")
+    return tensor.dtype

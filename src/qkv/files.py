@@ -146,7 +146,7 @@ def require_space(
 
     Raises:
         QKVError: of the class `error`; there is too little room.
-        OSError: nobody can say.
+        OSError: the free space is unknown.
     """
     existing = next((each for each in (folder, *folder.parents) if each.is_dir()), folder)
     free = shutil.disk_usage(existing).free

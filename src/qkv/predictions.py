@@ -25,7 +25,7 @@ FloatArray = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a classifier says of one input.
+    """The prediction for one input.
 
     Attributes:
         input: its path or text, or `image N` for what has neither.
@@ -96,10 +96,10 @@ class Classifier(ABC, Generic[Source, Example]):
 
     @abstractmethod
     def name_of(self, source: Source, index: int) -> tuple[str, str]:
-        """What an input is called in its answer, and in an error; `index` counts from 0."""
+        """What an input is called in its prediction, and in an error; `index` counts from 0."""
 
     def prepare(self) -> None:
-        """Load what is loaded late, so that its absence is found before an answer is begun."""
+        """Load what is loaded late, so that its absence is found before the first prediction."""
 
     def predict_proba(self, inputs: Iterable[Source], *, batch_size: int = 256) -> FloatArray:
         """Probabilities (inputs, classes), float32, classes in the order of `class_names`.
@@ -130,10 +130,10 @@ class Classifier(ABC, Generic[Source, Example]):
         names: Iterable[str] | None = None,
         batch_size: int = 256,
     ) -> Iterator[Prediction | FailedInput]:
-        """Answers in the order of the inputs; one that cannot be read does not stop the others.
+        """Predictions in the order of the inputs; one that cannot be read does not stop the others.
 
-        `names` are what they are called in their answers; None: as `predict` calls them. Answers do
-        not depend on `batch_size`, the number of inputs computed together.
+        `names` are what inputs are called; None: as `predict` calls them. Predictions do not depend
+        on `batch_size`, the number of inputs computed together.
         """
         called = itertools.repeat(None) if names is None else names
         numbered = enumerate(zip(inputs, called, strict=names is not None))

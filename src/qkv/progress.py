@@ -1,4 +1,4 @@
-"""What the training loop tells the outside while it runs."""
+"""Progress of trainings and other long work, and who receives it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class StepReport:
 
 
 class Reporter:
-    """Receives progress. This one says nothing."""
+    """Receives progress; this base class ignores it."""
 
     def note(self, message: str) -> None:
         """One line for people."""

@@ -88,6 +88,19 @@ def test_inspect_shows_counts_copies_bad_files_and_warnings(
     assert [item["path"] for item in document["bad_files"]] == ["train/blue/bad.gif"]
 
 
+def test_inspect_counts_the_groups_of_copies_it_leaves_out(
+    qkv: Call, make_photos: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = make_photos(tmp_path / "photos", count=6)
+    monkeypatch.setattr("qkv.data.audit.SHOWN_GROUPS", 1)
+    first, second = sorted(photos.rglob("*.png"))[:2]
+    for image in (first, second):
+        image.with_stem(f"copy of {image.stem}").write_bytes(image.read_bytes())
+    out = qkv("data", "inspect", photos).out
+    assert "  2 groups of 4 images within a split\n" in out
+    assert "    and 1 more group\n" in out
+
+
 def test_inspect_draws_a_contact_sheet_when_asked(qkv: Call, photos: Path, tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.png"
     outcome = qkv("data", "inspect", photos, "--sheet", sheet, "--json")

@@ -9,25 +9,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qkv.data.dataset import SplitName, carve_splits
+from qkv.data.dataset import ImageSplit, SplitName, carve_splits
 from qkv.errors import DataError
 
 BOTH: dict[SplitName, float] = {"test": 0.1, "validation": 0.2}
+
+
+def pool(labels: list[int]) -> ImageSplit:
+    rows = np.arange(len(labels), dtype=np.int64)
+    return ImageSplit(np.zeros((len(labels), 1, 1, 1), np.uint8), rows, np.array(labels))
 
 
 def carve(
     labels: list[int], contents: list[str] | None = None, seed: int = 0
 ) -> dict[SplitName, list[int]]:
     names = [f"class{number}" for number in range(max(labels) + 1)]
-    result = carve_splits(
-        np.array(labels, dtype=np.int64),
-        contents or [str(number) for number in range(len(labels))],
-        BOTH,
-        class_names=names,
-        seed=seed,
-        noun="image",
-    )
-    return {split: indices.tolist() for split, indices in result.items()}
+    keys = contents or [str(number) for number in range(len(labels))]
+    result = carve_splits(pool(labels), keys, BOTH, class_names=names, seed=seed)
+    return {name: split.rows.tolist() for name, split in result.items()}
 
 
 def test_every_class_gives_its_share() -> None:
@@ -48,9 +47,8 @@ def test_the_seed_alone_rules() -> None:
 
 
 def test_without_fractions_all_is_train() -> None:
-    labels = np.array([0, 0, 1, 1])
-    result = carve_splits(labels, list("abcd"), {}, class_names="ab", seed=0, noun="image")
-    assert {split: list(indices) for split, indices in result.items()} == {"train": [0, 1, 2, 3]}
+    result = carve_splits(pool([0, 0, 1, 1]), list("abcd"), {}, class_names="ab", seed=0)
+    assert {name: split.rows.tolist() for name, split in result.items()} == {"train": [0, 1, 2, 3]}
 
 
 @given(
@@ -77,19 +75,17 @@ def test_splits_are_whole_disjoint_and_keep_copies_together(
 
 @pytest.mark.parametrize("fractions", [{"test": 0.9, "validation": 0.09}, {"test": 0.01}])
 def test_extreme_fractions_leave_every_split_something(fractions: dict[SplitName, float]) -> None:
-    labels = np.array([0] * 3 + [1] * 3)
-    result = carve_splits(
-        labels, list("abcdef"), fractions, class_names=["a", "b"], seed=0, noun="image"
-    )
-    for indices in result.values():
-        assert set(labels[indices]) == {0, 1}
+    images = pool([0] * 3 + [1] * 3)
+    result = carve_splits(images, list("abcdef"), fractions, class_names="ab", seed=0)
+    for split in result.values():
+        assert set(split.labels) == {0, 1}
 
 
 def test_too_few_distinct_images_are_refused() -> None:
     with pytest.raises(
         DataError,
         match=r"class 'class1' has 2 distinct images, needs at least 3 "
-        r"\(one each for train, test, validation\); add images to it or remove it",
+        r"\(one each for train, test, validation\); add distinct images to it or remove it",
     ):
         carve([0, 0, 0, 1, 1, 1], ["a", "b", "c", "d", "e", "e"])
     with pytest.raises(DataError, match=r"'class1' has 1 distinct image, .*and 1 more classes"):

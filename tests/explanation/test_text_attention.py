@@ -30,8 +30,9 @@ from qkv.explanation.text_attention import (
     text_attention,
 )
 from qkv.explanation.text_words import ReadText
-from qkv.text.encoder import Encoder, StackedEncoder
+from qkv.text.encoder import Encoder
 from qkv.text.encoder.blocks import BLOCK_ROWS, Block
+from qkv.text.encoder.trainable import StackedEncoder
 from tolerance import atol
 
 # Sums of up to about a hundred products, added in another order.

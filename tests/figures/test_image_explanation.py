@@ -50,7 +50,7 @@ def test_it_shows_image_heat_classes_and_curves() -> None:
     by_probability = sorted(NAMES, key=lambda name: -document["probabilities"][name])
     assert names == by_probability[:6] or names == [*by_probability[:5], "Coat"]
     for axes, name in ((deletion, "deletion"), (insertion, "insertion")):
-        chance, own = axes.lines
+        own, chance = axes.lines
         assert list(own.get_ydata()) == document["faithfulness"]["curves"][name]
         assert list(chance.get_ydata()) == document["faithfulness"]["curves"][f"random_{name}"]
     assert "occlusion" in words_of(figure)

@@ -167,7 +167,14 @@ def test_curves_are_the_law_and_the_closed_form() -> None:
 
 @pytest.mark.parametrize(
     ("log10", "text"),
-    [(-0.30103, "0.5"), (-3.9, "0.000126"), (-27.0, "1.00e-27"), (-390.865, "1.36e-391")],
+    [
+        (-0.30103, "0.5"),
+        (-3.9, "0.000126"),
+        (-4.0001, "1.00e-04"),
+        (-4.0003, "9.99e-05"),
+        (-27.0, "1.00e-27"),
+        (-390.865, "1.36e-391"),
+    ],
 )
 def test_numbers_below_floats_are_written_out(log10: float, text: str) -> None:
     assert plain_number(log10) == text

@@ -227,14 +227,10 @@ def test_it_announces_tokens_disk_and_time(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.fixture(scope="module", params=["float16", "int8"])
-def read(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[CachedStates]:
+def read(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> CachedStates:
     cache = cache_in(tmp_path_factory.mktemp("states"), kind=request.param)
     cache.fill(KnownStates(), MANY)
-    reader = cache.reader(MANY)
-    yield reader
-    reader.close()
+    return cache.reader(MANY)
 
 
 def expected(read: CachedStates, text: str) -> torch.Tensor:

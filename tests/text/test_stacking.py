@@ -152,10 +152,10 @@ def test_extreme_opinions_are_joined_too() -> None:
         (np.zeros(2), np.zeros(2), [0, 1], "shapes"),
         (np.full((2, 2), -np.inf), np.zeros((2, 2)), [0, 1], "neural model .*finite"),
         (np.zeros((2, 2)), np.full((2, 2), np.nan), [0, 1], "n-grams .*finite"),
-        (np.zeros((2, 2)), np.zeros((2, 2)), [0, 2], "labels"),
+        (np.zeros((2, 2)), np.zeros((2, 2)), [0, 2], "label 2"),
         (np.zeros((2, 2)), np.zeros((2, 2)), [0], "labels"),
         (np.zeros((2, 2)), np.zeros((2, 2)), [0.0, 1.0], "labels"),
-        (np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0, int), "labels"),
+        (np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0, int), "shape"),
     ],
 )
 def test_what_does_not_fit_is_refused(first: Any, second: Any, labels: Any, words: str) -> None:

@@ -19,7 +19,7 @@ from tiny_encoders import hidden_states, save_tiny_encoder
 from qkv.errors import RecipeError
 from qkv.text import text_encoder
 from qkv.text.encoder import EncoderSettings, locate_encoder
-from qkv.text.model import HeldIds
+from qkv.text.model import held_ids
 from qkv.text.text_encoder import TextEncoder, open_text_encoder, token_budget_batches
 from qkv.text.windows import Cut, TruncationSettings, cut
 
@@ -210,14 +210,11 @@ def test_layers_that_do_not_stand_alone_cannot_be_left_out(tmp_path: Path) -> No
 
 def test_tokens_for_a_whole_encoder(tiny: Path) -> None:
     encoder = opened(tiny, below="all")
-    held = HeldIds(encoder, encoder.prepare(TEXTS))
+    held = held_ids(encoder.prepare(TEXTS))
     assert held.lengths.tolist() == encoder.prepare(TEXTS).rows.tolist()
     ids, mask = held.padded(np.array([0]))
     assert mask.all()
     assert ids[0].tolist() == [2, *encoder.tokenizer.encode(["good film"])[0], 3]
-    in_windows = opened(tiny, truncation={"kind": "windows", "overlap_tokens": 7})
-    with pytest.raises(RecipeError, match="overlapping windows"):
-        HeldIds(in_windows, in_windows.prepare(TEXTS))
 
 
 def test_truncation_that_does_not_fit_is_refused_before_anything_is_read(tiny: Path) -> None:

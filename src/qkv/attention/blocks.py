@@ -147,7 +147,7 @@ def least_sum(dtype: torch.dtype) -> float:
 
 
 def sum_dtype(tensor: Tensor) -> torch.dtype:
-    """In which features are computed and sums are taken: float32, for float64 itself."""
+    """In which softmax, features and sums are computed: float32, for float64 itself."""
     return torch.float64 if tensor.dtype == torch.float64 else torch.float32
 
 

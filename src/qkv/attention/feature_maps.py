@@ -69,7 +69,7 @@ class FeatureMap(ABC):
 
 
 class ElementwiseMap(FeatureMap):
-    """φ of each number by itself, whose derivative can be told from φ: d features."""
+    """φ of each number by itself, whose derivative is a function of φ: d features."""
 
     @override
     def num_features(self, head_dim: int) -> int:

@@ -213,16 +213,16 @@ def linear_attention(
     eq. 5 and 6). Half precisions are computed and summed in float32.
 
     Args:
-        query: what each token asks.
-        key: what each token offers.
-        value: what each token gives. Batch dimensions of the three broadcast.
+        query: (*batch, queries, head_dim).
+        key: (*batch, keys, head_dim).
+        value: (*batch, keys, value_dim). Batch dimensions of the three broadcast.
         feature_map: φ, by name or as an object: see `qkv.attention.feature_maps`.
         attention_mask: True where a key may be attended to, the same for every query, so of shape
             (…, 1, keys) or (keys). A query that may attend nowhere gets zeros.
         is_causal: a query attends only to keys at its own or an earlier position.
         initial_state: of the keys and values before the first of these; every query sees them.
         return_state: also return the state after the last key, from which a later call can go on.
-            The pieces of a sequence, one call each, give the answer of one causal call.
+            The pieces of a sequence, one call each, give the output of one causal call.
 
     Returns:
         The output in the dtype of the inputs; with `return_state`, also the state.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from qkv.attention.linear import linear_attention, linear_attention_weights
 from qkv.attention.multihead_cpu import Dropout, short_multihead_attention
 from qkv.attention.softmax import softmax_attention, softmax_attention_weights
+from qkv.autograd import autocast_dtype
 
 AttentionKernel = Literal["softmax", "linear"]
 
@@ -79,7 +80,7 @@ class MultiHeadAttention(nn.Module):
     def weights(
         self, tokens: Float[Tensor, "batch tokens dim"]
     ) -> Float[Tensor, "batch heads tokens tokens"]:
-        """The weights that `forward` applies: row i says how token i mixes the others."""
+        """The weights that `forward` applies: row i is how token i weighs all tokens."""
         query, key, _ = self._project(tokens)
         return WEIGHTS[self.kernel](query, key)
 
@@ -121,11 +122,7 @@ class MultiHeadAttention(nn.Module):
         )
 
     def _short(self, tokens: Tensor) -> Tensor:
-        dtype = tokens.dtype
-        if torch.is_autocast_enabled("cpu"):
-            # A function with its own gradient sits outside autocast, so it casts for itself.
-            dtype = torch.get_autocast_dtype("cpu")
-        bias = self.qkv.bias
+        dtype, bias = autocast_dtype(tokens), self.qkv.bias
         return short_multihead_attention(
             tokens.to(dtype),
             self.qkv.weight.to(dtype),

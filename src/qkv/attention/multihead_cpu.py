@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from qkv.attention.blocks import sum_dtype
 from qkv.autograd import without_second_derivative
 
 LANES = 2**16
@@ -133,7 +134,7 @@ class _ShortMultiHead(torch.autograd.Function):
         query, key, value = _split(projected, length)
         scale = 1.0 / math.sqrt(query.shape[-1])
         scores = _scaled_bmm(query, key.transpose(1, 2), scale)
-        weights = torch.softmax(scores, -1, dtype=_softmax_dtype(scores)).to(scores.dtype)
+        weights = torch.softmax(scores, -1, dtype=sum_dtype(scores)).to(scores.dtype)
         attended = torch.bmm(weights, value).view(num_heads, batch * length, -1)
         output, joined = _from_heads(attended, output_weight, output_bias)
         ctx.has_bias = qkv_bias is not None
@@ -158,7 +159,7 @@ class _ShortMultiHead(torch.autograd.Function):
         to_query, to_key, to_value = _split(to_projected, length)
         torch.bmm(weights.transpose(1, 2), to_attended, out=to_value)
         to_weights = torch.bmm(to_attended, value.transpose(1, 2))
-        dtype = _softmax_dtype(weights)
+        dtype = sum_dtype(weights)
         to_scores = torch._softmax_backward_data(
             to_weights.to(dtype), weights.to(dtype), -1, dtype
         ).to(weights.dtype)
@@ -232,7 +233,3 @@ def _scaled_bmm(left: Tensor, right: Tensor, scale: float, out: Tensor | None = 
         out = left.new_empty(left.shape[0], left.shape[1], right.shape[2])
     # beta = 0 means that the old content of `out` is not read.
     return torch.baddbmm(out, left, right, beta=0, alpha=scale, out=out)
-
-
-def _softmax_dtype(tensor: Tensor) -> torch.dtype:
-    return torch.float64 if tensor.dtype == torch.float64 else torch.float32

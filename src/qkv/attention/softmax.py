@@ -24,9 +24,9 @@ def softmax_attention(
     """softmax(scale · Q Kᵀ) V, computed without keeping the weights.
 
     Args:
-        query: what each token asks.
-        key: what each token offers.
-        value: what each token gives. Batch dimensions of the three broadcast.
+        query: (*batch, queries, head_dim).
+        key: (*batch, keys, head_dim).
+        value: (*batch, keys, value_dim). Batch dimensions of the three broadcast.
         attention_mask: True where a query may attend; it broadcasts over the batch dimensions
             and the queries. A query that may attend nowhere gets zeros.
         is_causal: a query attends only to keys at its own or an earlier position.

@@ -11,6 +11,7 @@ from qkv.cli.console import counted, percent, print_facts, print_table, printabl
 PRINTED_GROUPS = 5
 """Groups of equal texts that are named; the document has more."""
 
+_WHERE = {"within_splits": "within a split", "across_splits": "across splits"}
 _QUANTILES = ("min", "p5", "p25", "p50", "p75", "p95", "p99", "max")
 
 
@@ -27,11 +28,9 @@ def print_audit(document: dict[str, Any]) -> None:
     }
     _print_facts_and_classes(console, document, facts, "Images")
     console.print("\nExact copies")
-    for key, where in (("within_splits", "within a split"), ("across_splits", "across splits")):
+    for key, where in _WHERE.items():
         copies = document["duplicates"][key]
-        lines = [" = ".join(group) for group in copies["shown"]]
-        rest = copies["groups"] - len(lines)
-        _print_groups(console, copies, "image", where, lines, f"{rest:,} more groups" * bool(rest))
+        _print_groups(console, copies, "image", where, [" = ".join(one) for one in copies["shown"]])
     bad = [f"{item['path']}: {item['reason']}" for item in document["bad_files"]]
     _print_list(console, f"{counted(len(bad), 'file')} cannot be used", bad)
     _print_list(console, "Warnings", document["warnings"])
@@ -53,8 +52,8 @@ def print_text_audit(document: dict[str, Any]) -> None:
         ("near_duplicates", "Texts equal but for capitals and white space"),
     ):
         console.print(f"\n{title}")
-        _print_text_groups(console, document[key]["within_splits"], "within a split")
-        _print_text_groups(console, document[key]["across_splits"], "across splits")
+        for splits, where in _WHERE.items():
+            _print_text_groups(console, document[key][splits], where)
     if document["conflicting_labels"]["groups"]:
         console.print("\nEqual texts under different labels")
         _print_text_groups(console, document["conflicting_labels"], "with several labels")
@@ -103,15 +102,12 @@ def _print_text_groups(console: Console, groups: dict[str, Any], where: str) -> 
         more = f" and {left:,} more" if left else ""
         beginning = " ".join(group["beginning"].split())
         lines.append(f"{' = '.join(group['names'])}{more}: {beginning}")
-    left = groups["groups"] - PRINTED_GROUPS
-    rest = counted(left, "more group") if left > 0 else ""
-    _print_groups(console, groups, "text", where, lines, rest)
+    _print_groups(console, groups, "text", where, lines)
 
 
 def _print_groups(
-    console: Console, groups: dict[str, Any], noun: str, where: str, lines: list[str], rest: str
+    console: Console, groups: dict[str, Any], noun: str, where: str, lines: list[str]
 ) -> None:
-    """Print how many groups of equal examples there are, some of them, and how many are left."""
     if not groups["groups"]:
         console.print(f"  none {where}")
         return
@@ -119,8 +115,8 @@ def _print_groups(
     console.print(f"  {counted(groups['groups'], 'group')} of {examples} {where}")
     for line in lines:
         console.print(f"    {printable(line)}", soft_wrap=True)
-    if rest:
-        console.print(f"    and {rest}")
+    if left := groups["groups"] - len(lines):
+        console.print(f"    and {counted(left, 'more group')}")
 
 
 def _print_list(console: Console, title: str, lines: list[str]) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from qkv.cli.console import print_json, printable, results_console
+from qkv.cli.console import print_facts, print_json, print_machine, print_table, results_console
 from qkv.cli.options import JsonFlag
 from qkv.errors import QKVError
 
@@ -32,22 +32,18 @@ def bench(
     if name is None:
         if as_json:
             print_json({"cases": registry.CASES})
-        for key, summary in {} if as_json else registry.CASES.items():
-            results_console().print(f"{key:<26}{summary}", soft_wrap=True)
+        else:
+            print_facts(results_console(), registry.CASES, 26)
         return
     from qkv.cli.progress import make_reporter
 
     with make_reporter() as reporter:
-        progress = reporter.progress(name, "steps")
-        document = registry.run(name, quick=quick, progress=progress)
+        document = registry.run(name, quick=quick, progress=reporter.progress(name, "steps"))
     if out is not None:
         from qkv.files import replace_file
 
         replace_file(out, (json.dumps(document, indent=2) + "\n").encode())
-    if as_json:
-        print_json(document)
-    else:
-        _print_case(document)
+    (print_json if as_json else _print_case)(document)
 
 
 def _registry() -> Any:
@@ -65,16 +61,13 @@ def _registry() -> Any:
 
 
 def _print_case(document: dict[str, Any]) -> None:
-    from qkv.cli.console import print_table
-
     console = results_console()
     console.print(f"{document['case']}: a ratio above 1 means that qkv is faster", soft_wrap=True)
     ratios = ([name, f"{ratio:.2f}"] for name, ratio in document["ratios"].items())
     print_table(console, "Ratios", ("", "times as fast"), ratios)
     figures = ([name, _shown(value)] for name, value in _flat(document["figures"]))
     print_table(console, "Figures", ("", "value"), figures)
-    machine = ", ".join(f"{name} {value}" for name, value in document["machine"].items())
-    console.print(f"\nmachine: {printable(machine)}", soft_wrap=True)
+    print_machine(console, document)
 
 
 def _flat(figures: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
@@ -89,7 +82,6 @@ def _flat(figures: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def _shown(value: Any) -> str:
-    """A figure with at least four digits, a list by its items."""
     if isinstance(value, list):
         return " ".join(map(_shown, value))
     if isinstance(value, float):

@@ -82,6 +82,12 @@ def print_table(
     console.print(table)
 
 
+def print_machine(console: Console, document: Mapping[str, Any]) -> None:
+    """Print the machine on which a document was measured."""
+    facts = ", ".join(f"{name} {value}" for name, value in document["machine"].items())
+    console.print(f"\nmachine: {printable(facts)}", soft_wrap=True)
+
+
 def duration(seconds: float) -> str:
     """Seconds as `0.4 s`, `12 s`, `3 min 20 s` or `1 h 05 min`."""
     if seconds < 9.95:

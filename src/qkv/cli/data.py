@@ -25,7 +25,13 @@ from qkv.cli.console import (
     results_console,
     say,
 )
-from qkv.cli.options import DataOption, JsonFlag, LabelColumnOption, TextColumnOption
+from qkv.cli.options import (
+    DataOption,
+    JsonFlag,
+    LabelColumnOption,
+    TextColumnOption,
+    named_columns,
+)
 from qkv.errors import DataError, MissingExtraError, RecipeError
 
 if TYPE_CHECKING:
@@ -58,23 +64,17 @@ def get(
 
     _require_known(name)
     with make_reporter() as reporter:
-        progress = reporter.progress("data", "bytes")
         locate: Callable[..., Located[Any]] = (imdb if name == IMDB else fashion_mnist).locate
-        located = locate(folder, progress=progress)
+        located = locate(folder, progress=reporter.progress("data", "bytes"))
         for note in located.notes:
             reporter.note(note)
-    if as_json:
-        print_json(
-            {
-                "dataset": name,
-                "folder": str(located.folder),
-                "files": {key: str(path) for key, path in located.files.items()},
-                "source": located.source,
-            }
-        )
-    else:
+    if not as_json:
         say(f"{name} is complete and verified ({printable(located.source)})")
         sys.stdout.write(f"{located.folder}\n")
+        return
+    files = {key: str(path) for key, path in located.files.items()}
+    found = {"folder": str(located.folder), "files": files, "source": located.source}
+    print_json({"dataset": name, **found})
 
 
 @data.command()
@@ -104,8 +104,7 @@ def inspect(
     if target == IMDB or (target != FASHION_MNIST and kind == "text"):
         if sheet is not None:
             raise DataError("texts have no contact sheet", remedy="leave out --sheet")
-        columns = {"text_column": text_column, "label_column": label_column}
-        _inspect_texts(target, folder, columns, as_json)
+        _inspect_texts(target, folder, named_columns(text_column, label_column), as_json)
     elif text_column is not None or label_column is not None:
         raise DataError(
             f"--text-column and --label-column are for texts, and {target} holds none",
@@ -123,14 +122,15 @@ def _inspect_images(target: str, folder: Path | None, sheet: Path | None, as_jso
     from qkv.data.contact_sheet import contact_sheet, contact_sheet_of_folder
     from qkv.files import replace_file
 
+    named = target == FASHION_MNIST
     with make_reporter() as reporter:
-        if target == FASHION_MNIST:
-            dataset = fashion_mnist.load(folder, progress=reporter.progress("data", "bytes"))
+        progress = reporter.progress("data", "bytes" if named else "files")
+        if named:
+            dataset = fashion_mnist.load(folder, progress=progress)
             document = audit_dataset(dataset)
         else:
-            document = audit_images(target, progress=reporter.progress("data", "files"))
+            document = audit_images(target, progress=progress)
     if sheet is not None:
-        named = target == FASHION_MNIST
         picture = contact_sheet(dataset) if named else contact_sheet_of_folder(target)
         content = io.BytesIO()
         picture.save(content, format="PNG")
@@ -145,7 +145,7 @@ def _inspect_images(target: str, folder: Path | None, sheet: Path | None, as_jso
 
 
 def _inspect_texts(
-    target: str, folder: Path | None, columns: dict[str, str | None], as_json: bool
+    target: str, folder: Path | None, columns: dict[str, str], as_json: bool
 ) -> None:
     from qkv.cli.audit_output import print_text_audit
     from qkv.cli.progress import make_reporter
@@ -310,9 +310,7 @@ def list_cache(as_json: JsonFlag = False) -> None:
     root, stores = cache_root(), list_caches()
     total = sum(store.bytes for store in stores)
     if as_json:
-        kept = [dict(vars(store)) for store in stores]
-        for entry in kept:
-            del entry["outdated"]
+        kept = [{k: v for k, v in vars(store).items() if k != "outdated"} for store in stores]
         print_json({"folder": str(root), "stores": kept, "bytes": total})
         return
     if not stores:
@@ -366,7 +364,6 @@ def clear_cache(
 
 
 def _say_outdated(stores: Sequence[CacheFacts], what: str) -> None:
-    """Say which stores an earlier version wrote."""
     names = [store.name for store in stores if store.outdated]
     if names:
         say(f"states of an earlier version {what}: {', '.join(names)}")

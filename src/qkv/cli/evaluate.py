@@ -14,7 +14,9 @@ from qkv.cli.options import (
     RunArgument,
     SkipBadFlag,
     TextColumnOption,
+    named_columns,
 )
+from qkv.cli.predict import task_of
 from qkv.errors import QKVError
 
 
@@ -47,7 +49,6 @@ def evaluate(
 
     With --explanations, measure instead how far explanations of its answers can be believed.
     """
-    from qkv.cli.predict import task_of
     from qkv.cli.progress import make_reporter
 
     for option, value in (("--sample", sample), ("--methods", methods)):
@@ -56,12 +57,12 @@ def evaluate(
                 f"{option} is for explanations", remedy="add --explanations, or leave it out"
             )
     task = task_of(run)
-    if (text_column or label_column) and (task != "text" or data is None):
+    columns = named_columns(text_column, label_column)
+    if columns and (task != "text" or data is None):
         raise QKVError(
             "--text-column and --label-column say how a table of texts is read",
             remedy="leave them out, or name such a table with --data for a model of texts",
         )
-    given = {"text_column": text_column, "label_column": label_column}
     if explanations:
         from qkv.cli.explanation_output import print_explanation_scores
         from qkv.explanation.evaluate import SAMPLE, evaluate_explanations
@@ -74,7 +75,7 @@ def evaluate(
                 methods=names and list(filter(None, names)),
                 sample=sample or SAMPLE,
                 skip_bad=skip_bad,
-                columns={key: name for key, name in given.items() if name is not None},
+                columns=columns,
                 reporter=reporter,
             )
         (print_json if as_json else print_explanation_scores)(scores)
@@ -82,7 +83,7 @@ def evaluate(
     from qkv.evaluation.evaluate import evaluate as evaluate_run
 
     with make_reporter() as reporter:
-        document = evaluate_run(run, data=data, skip_bad=skip_bad, reporter=reporter, **given)
+        document = evaluate_run(run, data=data, skip_bad=skip_bad, reporter=reporter, **columns)
     if as_json:
         print_json(document)
         return

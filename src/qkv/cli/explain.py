@@ -13,9 +13,15 @@ import typer
 
 from qkv.cli.console import draws, messages_console, printable
 from qkv.cli.options import JsonFlag, RunArgument, check_out
+from qkv.cli.predict import (
+    STANDARD_INPUT,
+    ready_classifier,
+    refuse_file,
+    standard_input,
+    task_of,
+)
 from qkv.errors import DataError, QKVError
 
-STANDARD_INPUT = "-"
 ATTENTION = "attention"
 SUFFIXES = (".png", ".svg", ".json")
 
@@ -78,8 +84,6 @@ def explain(
 
     Put -- before a text that begins with a dash.
     """
-    from qkv.cli.predict import ready_classifier, task_of
-
     if layer is None and (head is not None or query is not None):
         raise QKVError("--head and --query are of a layer", remedy="name it with --layer")
     if layer is not None and method not in (None, ATTENTION):
@@ -91,20 +95,27 @@ def explain(
     asked = _text(given) if task_of(run) == "text" else _image(given)
     busy = messages_console().status("explaining") if draws(sys.stderr) else nullcontext()
     with busy:
+        from qkv.explanation import explain as explaining
+
         classifier = ready_classifier(run)
         if layer is None:
-            from qkv.explanation.explain import explain as explain_input
-
-            explanation = explain_input(classifier, asked, method=method, label=label, seed=seed)
+            explanation = explaining.explain(
+                classifier, asked, method=method, label=label, seed=seed
+            )
         else:
-            from qkv.explanation.explain import explain_attention
-
-            explanation = explain_attention(
+            explanation = explaining.explain_attention(
                 classifier, asked, layer=layer, head=head, query=query, label=label, seed=seed
             )
         document = explanation.document()
         if out is not None:
-            _write(out, document)
+            from qkv.figures.explanation import draw_explanation
+            from qkv.figures.style import figure_bytes
+            from qkv.files import replace_file
+
+            content, kind = _json_line(document).encode(), out.suffix.lower()
+            if kind != ".json":
+                content = figure_bytes(draw_explanation(document), kind[1:], title="explanation")
+            replace_file(out, content)
     if as_json:
         sys.stdout.write(_json_line(document))
         return
@@ -116,8 +127,6 @@ def explain(
 
 
 def _text(given: str) -> str:
-    """The text itself, or all of standard input as one."""
-    from qkv.cli.predict import refuse_file, standard_input
     from qkv.data.table_readers import not_utf8
 
     text, name = given, "the text"
@@ -141,20 +150,6 @@ def _image(given: str) -> Path:
     if not path.exists():
         raise DataError(f"there is no {given}", remedy="name an image")
     return path
-
-
-def _write(path: Path, document: Mapping[str, Any]) -> None:
-    """Write the document or its figure, as the suffix says."""
-    from qkv.figures.explanation import draw_explanation
-    from qkv.figures.style import figure_bytes
-    from qkv.files import replace_file
-
-    kind = path.suffix.lower()
-    if kind == ".json":
-        content = _json_line(document).encode()
-    else:
-        content = figure_bytes(draw_explanation(document), kind[1:], title="explanation")
-    replace_file(path, content)
 
 
 def _json_line(document: Mapping[str, Any]) -> str:

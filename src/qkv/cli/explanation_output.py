@@ -8,7 +8,7 @@ from itertools import chain, zip_longest
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from matplotlib.colors import to_hex
 from PIL import Image
 from rich.console import Console
 from rich.text import Text
@@ -63,25 +63,22 @@ def print_explanation_scores(document: Mapping[str, Any]) -> None:
     console = results_console()
     default = document["default_method"]
     methods = sorted(document["methods"].items(), key=lambda item: -item[1]["score"])
-    print_table(
-        console,
-        f"Explanations of {counted(document['examples'], document['example'])}",
-        (
-            "method", "faithfulness", "random", "deletion beats random", "95 % interval",
-            "median time",
-        ),
-        (
-            [
-                f"{name} (default)" if name == default else name,
-                f"{scores['score']:.3f}",
-                f"{scores['random_score']:.3f}",
-                percent(scores["beats_random"]),
-                shown_interval(scores["beats_random_interval_95"]),
-                _seconds(scores["median_seconds"]),
-            ]
-            for name, scores in methods
-        ),
+    title = f"Explanations of {counted(document['examples'], document['example'])}"
+    heads = (
+        "method", "faithfulness", "random", "deletion beats random", "95 % interval", "median time",
     )  # fmt: skip
+    rows = (
+        [
+            f"{name} (default)" if name == default else name,
+            f"{scores['score']:.3f}",
+            f"{scores['random_score']:.3f}",
+            percent(scores["beats_random"]),
+            shown_interval(scores["beats_random_interval_95"]),
+            _seconds(scores["median_seconds"]),
+        ]
+        for name, scores in methods
+    )
+    print_table(console, title, heads, rows)
 
 
 def _print_strongest(console: Console, document: Mapping[str, Any]) -> None:
@@ -133,23 +130,18 @@ def image_picture(document: Mapping[str, Any], width: int) -> Text:
     heat = np.asarray(document["heat"], dtype=np.float64)
     painted = tinted(pixels, heat, colours_of(heat, signed=bool(document["signed"])))
     columns = min(_MOST_COLUMNS, width, *heat.shape)
-    grey = pixels.ndim == 2
-    colour = np.repeat(pixels[..., None], 3, axis=2) if grey else pixels
-    pictures = [colour, (255 * painted).round().astype(np.uint8)]
-    if 2 * columns + _GAP > width:
-        pictures = pictures[1:]
-    size = (columns, columns)
-    small = [
-        np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX))
-        for picture in pictures
-    ]
+    pictures = [Image.fromarray((255 * painted).round().astype(np.uint8))]
+    if 2 * columns + _GAP <= width:
+        pictures.insert(0, Image.fromarray(pixels).convert("RGB"))
+    small = [np.asarray(one.resize((columns, columns), Image.Resampling.BOX)) for one in pictures]
     text = Text(no_wrap=True)
     for top in range(0, columns, 2):
         for number, picture in enumerate(small):
             text.append(" " * _GAP if number else "")
             upper, lower = picture[top], picture[min(top + 1, columns - 1)]
             for above, below in zip(upper, lower, strict=True):
-                text.append("▀", style=f"{_hex(above)} on {_hex(below)}")
+                shades = ("#{:02x}{:02x}{:02x}".format(*pixel) for pixel in (above, below))
+                text.append("▀", style=" on ".join(shades))
         text.append("\n")
     text.rstrip()
     return text
@@ -175,17 +167,10 @@ def text_picture(document: Mapping[str, Any], width: int) -> Text:  # noqa: ARG0
             style = "dim"
         elif word is not None and strengths[word] >= _LEAST_GROUND:
             ink = "#ffffff" if ink_on(shades[word]) == "white" else "#000000"
-            style = f"{ink} on {_hex(shades[word])}"
+            style = f"{ink} on {to_hex(shades[word])}"
         elif word is not None and strengths[word] >= _LEAST_COLOUR:
-            style = _hex(letters[word])
+            style = to_hex(letters[word])
         text.append(printable(piece.letters), style=style)
     if cut:
         text.append(f"\n\n{len(values):,} words; … stands for those that matter less", "dim")
     return text
-
-
-def _hex(colour: npt.NDArray[np.generic]) -> str:
-    """A colour of bytes, or of shares of 1 with an opacity that is left out."""
-    if colour.dtype != np.uint8:
-        colour = (255 * colour.astype(np.float64)).round().astype(np.uint8)
-    return "#{:02x}{:02x}{:02x}".format(*colour[:3])

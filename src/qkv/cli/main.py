@@ -86,7 +86,11 @@ def run(arguments: Sequence[str]) -> int:
                 say(f"  {printable(path)}: {printable(reason)}")
         return error.exit_code
     except typer.TyperException as error:
-        say(f"qkv: error: {_usage_error(error)}")
+        context = getattr(error, "ctx", None)
+        command = "qkv" if context is None else context.command_path
+        message = printable(" ".join(error.format_message().split()))
+        stop = "" if message.endswith((".", "?")) else "."
+        say(f"qkv: error: {message}{stop} See {command} --help.")
         return 2
     except (KeyboardInterrupt, typer.Abort):
         code = STOPPED
@@ -97,10 +101,3 @@ def run(arguments: Sequence[str]) -> int:
     if code == STOPPED:
         say("qkv: stopped")
     return code if isinstance(code, int) else 0
-
-
-def _usage_error(error: typer.TyperException) -> str:
-    context = getattr(error, "ctx", None)
-    command = "qkv" if context is None else context.command_path
-    message = printable(" ".join(error.format_message().split()))
-    return f"{message}{'' if message.endswith(('.', '?')) else '.'} See {command} --help."

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from qkv.errors import DataError
+from qkv.errors import DataError, QKVError
 
 JsonFlag = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on standard output.")
@@ -37,8 +37,7 @@ TextColumnOption = Annotated[
 LabelColumnOption = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME",
-        help="The column that holds the classes; guessed where its name is clear.",
+        metavar="NAME", help="The column that holds the classes; guessed where its name is clear."
     ),
 ]
 SettingsOption = Annotated[
@@ -49,6 +48,32 @@ SettingsOption = Annotated[
         help="Change a setting of the recipe, such as training.epochs=3. More may follow.",
     ),
 ]
+
+
+def split_words(
+    words: Sequence[str] | None, settings: Sequence[str] | None
+) -> tuple[list[str], list[str]]:
+    """Names, and the overrides: those of `--set`, then words such as `training.epochs=3`."""
+    names = [word for word in words or () if "=" not in word]
+    return names, [*(settings or ()), *(word for word in words or () if "=" in word)]
+
+
+def the_one(names: Sequence[str], what: str, remedy: str) -> str:
+    """The only one of these names; `what` begins the error, such as `qkv train takes one TASK`.
+
+    Raises:
+        QKVError: there is none, or there are several.
+    """
+    if len(names) != 1:
+        found = f"there are {len(names)}: {', '.join(names)}" if names else "it is missing"
+        raise QKVError(f"{what}, and {found}", remedy=remedy)
+    return names[0]
+
+
+def named_columns(text_column: str | None, label_column: str | None) -> dict[str, str]:
+    """The columns that were given, by the names of their settings."""
+    given = {"text_column": text_column, "label_column": label_column}
+    return {key: column for key, column in given.items() if column is not None}
 
 
 def check_out(path: Path, suffixes: Iterable[str]) -> None:

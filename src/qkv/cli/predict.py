@@ -34,7 +34,7 @@ LONGEST_LINE_BYTES = 1 << 26
 
 @dataclass(frozen=True)
 class PredictInputs:
-    """Inputs of one call."""
+    """Inputs of one call, and how they are shown."""
 
     predict: Callable[[Any, int], Predictions]
     """From a classifier and a batch size to a prediction for each input, in order."""
@@ -90,27 +90,11 @@ def predict(
         check_prediction_file(out)
     read = text_inputs if task_of(run) == "text" else image_inputs
     found = read(inputs or [], file, text_column)
-    failed, done = _write_predictions(ready_classifier(run), found, as_json, out, batch_size, top_k)
-    if out is not None and not as_json:
-        sys.stdout.write(f"{counted(done - failed, 'prediction')} in {printable(str(out))}\n")
-    if failed:
-        say(f"qkv: {failed:,} of {counted(done, 'input')} could not be read")
-        raise typer.Exit(SOME_FAILED)
-
-
-def _write_predictions(
-    classifier: Classifier[Any, Any],
-    inputs: PredictInputs,
-    as_json: bool,
-    out: Path | None,
-    batch_size: int,
-    top_k: int,
-) -> tuple[int, int]:
-    """Predict and write; return how many inputs failed, and how many there were."""
     from qkv.cli.prediction_output import json_document, prediction_file, table
     from qkv.cli.progress import make_reporter
     from qkv.predictions import FailedInput
 
+    classifier = ready_classifier(run)
     names, failed, done = classifier.class_names, 0, 0
     with ExitStack() as stack:
         writers: list[Write] = []
@@ -119,22 +103,24 @@ def _write_predictions(
         if as_json:
             writers.append(stack.enter_context(json_document(sys.stdout)))
         elif out is None:
-            writers.append(table(sys.stdout, names, inputs.widest, top_k, one_line=inputs.one_line))
+            writers.append(table(sys.stdout, names, found.widest, top_k, one_line=found.one_line))
         show: Progress = lambda done, total: None  # noqa: ARG005, E731
         # Rows that scroll by on a terminal show the progress themselves.
-        if inputs.count is not None and not (out is None and sys.stdout.isatty()):
-            reporter = make_reporter()
-            stack.enter_context(reporter)
-            show = reporter.progress("predict", "inputs")
-        for done, prediction in enumerate(inputs.predict(classifier, batch_size), start=1):
+        if found.count is not None and not (out is None and sys.stdout.isatty()):
+            show = stack.enter_context(make_reporter()).progress("predict", "inputs")
+        for done, prediction in enumerate(found.predict(classifier, batch_size), start=1):
             failed += isinstance(prediction, FailedInput)
             for write in writers:
                 write(prediction)
-            if inputs.count is None:  # what comes line by line is waited for line by line
+            if found.count is None:  # what comes line by line is waited for line by line
                 sys.stdout.flush()
             else:
-                show(done, inputs.count)
-    return failed, done
+                show(done, found.count)
+    if out is not None and not as_json:
+        sys.stdout.write(f"{counted(done - failed, 'prediction')} in {printable(str(out))}\n")
+    if failed:
+        say(f"qkv: {failed:,} of {counted(done, 'input')} could not be read")
+        raise typer.Exit(SOME_FAILED)
 
 
 def task_of(run: Path) -> str:
@@ -170,27 +156,18 @@ def image_inputs(
                 f"{option} is for models of texts, and this run is one of images",
                 remedy="name images or folders of images",
             )
-    files = expand_inputs([Path(path) for path in inputs])
+    paths = [Path(path) for path in inputs]
+    if not any(path.exists() for path in paths):
+        more = f" (and {len(paths) - 1} more)" if len(paths) > 1 else ""
+        raise DataError(f"there is no {paths[0]}{more}", remedy="name images or folders of images")
+    # A file that is named stays in the list even if it is not there: it gets an error of its own.
+    found = ([path] if not path.is_dir() else _images_below(path) for path in paths)
+    files = list(itertools.chain.from_iterable(found))
     return PredictInputs(
         lambda classifier, size: classifier.predict_each(files, batch_size=size),
         count=len(files),
         widest=max(len(str(path)) for path in files),
     )
-
-
-def expand_inputs(inputs: Sequence[Path]) -> list[Path]:
-    """Files as they are named, and the images below each folder, sorted.
-
-    A file that is named stays in the list even if it is not there: it gets an error of its own.
-
-    Raises:
-        DataError: a folder has no image, or no input exists.
-    """
-    if not any(path.exists() for path in inputs):
-        more = f" (and {len(inputs) - 1} more)" if len(inputs) > 1 else ""
-        raise DataError(f"there is no {inputs[0]}{more}", remedy="name images or folders of images")
-    found = ([path] if not path.is_dir() else _images_below(path) for path in inputs)
-    return list(itertools.chain.from_iterable(found))
 
 
 def _images_below(root: Path) -> list[Path]:

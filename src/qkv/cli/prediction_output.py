@@ -23,7 +23,7 @@ WIDEST_INPUT = 60
 
 @contextmanager
 def json_document(stream: TextIO) -> Iterator[Write]:
-    """What writes one document, `{"predictions": [...]}`, a prediction a line."""
+    """A writer of one document, `{"predictions": [...]}`, one prediction a line."""
     separator = ""
 
     def write(result: Result) -> None:
@@ -44,14 +44,10 @@ def table(
     *,
     one_line: bool = False,
 ) -> Write:
-    """What writes aligned columns: the input, then the likeliest classes with their probability.
+    """A writer of aligned columns: the input, then the `top_k` classes with their probability.
 
-    Args:
-        stream: where to; the head is written at once.
-        class_names: all classes, which set the width of their columns.
-        widest_input: letters of the longest input.
-        top_k: classes shown.
-        one_line: cut inputs to their column, as texts may be long; names of files stay whole.
+    The head is written at once. `widest_input` are the letters of the longest input; with
+    `one_line` inputs are cut to their column, as texts may be long; names of files stay whole.
     """
     shown = min(top_k, len(class_names))
     input_width = min(max(widest_input, len("input")), WIDEST_INPUT)
@@ -89,7 +85,6 @@ def shortened(text: str, width: int) -> str:
 
 
 ROWS_IN_GROUP = 10_000
-FIXED_COLUMNS = ("input", "label", "probability", "error")
 
 
 @contextmanager
@@ -103,9 +98,9 @@ def _jsonl(path: Path, class_names: Sequence[str]) -> Iterator[Write]:  # noqa: 
 def _csv(path: Path, class_names: Sequence[str]) -> Iterator[Write]:
     """A head, then a row an input; what does not apply is left empty."""
     with path.open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(columns(class_names))
-        yield lambda result: rows.writerow(row(result, class_names))
+        rows = csv.DictWriter(file, _columns(class_names))
+        rows.writeheader()
+        yield lambda result: rows.writerow(_row(result, class_names))
 
 
 @contextmanager
@@ -114,9 +109,9 @@ def _parquet(path: Path, class_names: Sequence[str]) -> Iterator[Write]:
     import pyarrow  # type: ignore[import-untyped]
     import pyarrow.parquet  # type: ignore[import-untyped]
 
-    names, text, number = columns(class_names), pyarrow.string(), pyarrow.float64()
+    text, number = pyarrow.string(), pyarrow.float64()
     kinds = [text, text, number, text, *(number for _ in class_names)]
-    schema = pyarrow.schema(list(zip(names, kinds, strict=True)))
+    schema = pyarrow.schema(list(zip(_columns(class_names), kinds, strict=True)))
     waiting: list[dict[str, Any]] = []
 
     with pyarrow.parquet.ParquetWriter(path, schema) as file:
@@ -126,7 +121,7 @@ def _parquet(path: Path, class_names: Sequence[str]) -> Iterator[Write]:
             waiting.clear()
 
         def write(result: Result) -> None:
-            waiting.append(dict(zip(names, row(result, class_names), strict=True)))
+            waiting.append(_row(result, class_names))
             if len(waiting) == ROWS_IN_GROUP:
                 write_group()
 
@@ -158,16 +153,14 @@ def check_prediction_file(path: Path) -> None:
 
 @contextmanager
 def prediction_file(path: Path, class_names: Sequence[str]) -> Iterator[Write]:
-    """What writes to a file, of the format of its suffix, that appears once it is complete.
+    """A writer of a file, in the format of its suffix, that appears once it is complete.
 
     Raises:
         DataError: it cannot be written.
     """
     try:
-        with (
-            replacing(path) as temporary,
-            FORMATS[path.suffix.lower()](temporary, class_names) as write,
-        ):
+        write_as = FORMATS[path.suffix.lower()]
+        with replacing(path) as temporary, write_as(temporary, class_names) as write:
             yield write
     except BrokenPipeError:
         raise  # standard output has lost its reader; the file is not to blame
@@ -178,17 +171,20 @@ def prediction_file(path: Path, class_names: Sequence[str]) -> Iterator[Write]:
         ) from None
 
 
-def columns(class_names: Sequence[str]) -> list[str]:
-    """The head of a flat table of predictions."""
-    return [*FIXED_COLUMNS, *(f"probability_{name}" for name in class_names)]
+def _columns(class_names: Sequence[str]) -> list[str]:
+    return ["input", "label", "probability", "error", *map("probability_{}".format, class_names)]
 
 
-def row(result: Result, class_names: Sequence[str]) -> list[str | float | None]:
-    """A prediction under that head."""
+def _row(result: Result, class_names: Sequence[str]) -> dict[str, str | float]:
+    """A prediction by column, without those that do not apply."""
     if isinstance(result, FailedInput):
-        return [_text(result.input), None, None, _text(result.error), *(None for _ in class_names)]
-    shares = (result.probabilities[name] for name in class_names)
-    return [_text(result.input), result.label, result.probability, None, *shares]
+        return {"input": _text(result.input), "error": _text(result.error)}
+    return {
+        "input": _text(result.input),
+        "label": result.label,
+        "probability": result.probability,
+        **{f"probability_{name}": result.probabilities[name] for name in class_names},
+    }
 
 
 def _text(name: str) -> str:

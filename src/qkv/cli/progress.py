@@ -41,7 +41,7 @@ class PlainReporter(Reporter):
         say(printable(message))
 
     def progress(self, what: str, unit: str) -> Progress:
-        """What prints a line if the last one is some time ago."""
+        """A callback that prints a line every few seconds."""
         pace = _pace(unit)
         spoken_at = time.monotonic()
 
@@ -56,13 +56,10 @@ class PlainReporter(Reporter):
 
     def estimate(self, estimate: Estimate) -> None:
         """Print what the training will cost."""
-        memory = estimate.memory_bytes
-        self.note(
-            f"estimate: {counted(estimate.total_steps, 'step')} in about "
-            f"{duration(estimate.train_seconds)}"
-            f"{'' if memory is None else f', memory {mebibytes(memory)}'}, "
-            f"disk {mebibytes(estimate.disk_bytes)}"
-        )
+        steps, size = counted(estimate.total_steps, "step"), estimate.memory_bytes
+        memory = "" if size is None else f", memory {mebibytes(size)}"
+        cost = f"{duration(estimate.train_seconds)}{memory}, disk {mebibytes(estimate.disk_bytes)}"
+        self.note(f"estimate: {steps} in about {cost}")
 
     def step(self, report: StepReport, *, logged: bool) -> None:
         """Print a line for a logged step."""
@@ -109,7 +106,7 @@ class TerminalReporter(PlainReporter):
         self._bars.console.print(printable(message), soft_wrap=True)
 
     def progress(self, what: str, unit: str) -> Progress:
-        """What moves a bar, and takes it away when all is done."""
+        """A callback that moves a bar, and removes it when all is done."""
         pace = _pace(unit)
         bar: TaskID | None = None
 
@@ -142,7 +139,7 @@ def make_reporter() -> PlainReporter:
 
 
 def _pace(unit: str) -> Callable[[int, int], str]:
-    """What tells the amount, the rate since it was first asked, and the time left."""
+    """What formats the amount, the rate since its first call, and the time left."""
     first: tuple[float, int] | None = None
 
     def words(done: int, total: int) -> str:
@@ -171,8 +168,6 @@ def _speed(rate: float, unit: str) -> str:
 
 
 def _step_text(report: StepReport) -> str:
-    return (
-        f"loss {report.loss:.4f}  "
-        f"accuracy {percent(report.accuracy)}  {report.examples_per_second:,.0f} {report.unit}/s  "
-        f"{duration(report.seconds_left)} left"
-    )
+    speed = f"{report.examples_per_second:,.0f} {report.unit}/s"
+    quality = f"loss {report.loss:.4f}  accuracy {percent(report.accuracy)}"
+    return f"{quality}  {speed}  {duration(report.seconds_left)} left"

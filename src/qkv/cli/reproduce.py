@@ -16,15 +16,12 @@ from qkv.cli.console import (
     printable,
     results_console,
 )
-from qkv.cli.options import DataOption, JsonFlag, SettingsOption
+from qkv.cli.options import DataOption, JsonFlag, SettingsOption, split_words, the_one
 from qkv.errors import QKVError, RunError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from qkv.evaluation.reported import ReportedRun
     from qkv.runs import Run
-    from qkv.training.training_settings import Recipe
 
 
 # The family of recipes whose `reference` repeats a reported run; s4 and s5 are their old names.
@@ -66,8 +63,15 @@ def reproduce(
     """
     from qkv.evaluation.reported import REPORTED
 
-    overrides = [*(settings or ()), *(word for word in words or () if "=" in word)]
-    name = _named_run([word for word in words or () if "=" not in word])
+    names, overrides = split_words(words, settings)
+    name = the_one(names, "qkv reproduce takes one NAME", "name one of fashion-mnist, imdb")
+    if name not in FAMILY_OF:
+        from qkv.settings import nearest
+
+        raise QKVError(
+            f"there are no reported figures called {name!r}",
+            remedy=nearest(name, FAMILY_OF, what="names"),
+        )
     family = FAMILY_OF[name]
     printed = REPORTED[family]
     if encoder is not None:
@@ -76,30 +80,12 @@ def reproduce(
         overrides.append(f"encoder.name={encoder}")
     folder = name if name != family else f"{name}-reference"  # `qkv train` has the plain name
     run = _reference_run(family, overrides, out or Path("runs") / folder, data)
-    document = comparison(name, printed, run, overrides)
-    (print_json if as_json else print_comparison)(document)
-
-
-def _named_run(names: list[str]) -> str:
-    if len(names) != 1:
-        found = f"there are {len(names)}: {', '.join(names)}" if names else "it is missing"
-        raise QKVError(
-            f"qkv reproduce takes one NAME, and {found}",
-            remedy="name one of fashion-mnist, imdb",
-        )
-    if names[0] not in FAMILY_OF:
-        from qkv.settings import nearest
-
-        raise QKVError(
-            f"there are no reported figures called {names[0]!r}",
-            remedy=nearest(names[0], FAMILY_OF, what="names"),
-        )
-    return names[0]
+    (print_json if as_json else _print_comparison)(_comparison(name, printed, run, overrides))
 
 
 def _reference_run(family: str, overrides: list[str], out: Path, data: Path | None) -> Run:
-    """The finished run of the reference recipe in `out`: there already, gone on with, or new."""
     from qkv.cli.progress import make_reporter
+    from qkv.runs import Run
     from qkv.training import train as experiment
     from qkv.training.recipe import load_recipe
 
@@ -107,91 +93,75 @@ def _reference_run(family: str, overrides: list[str], out: Path, data: Path | No
     with make_reporter() as reporter:
         if not out.exists() or (out.is_dir() and not any(out.iterdir())):
             return experiment.train(recipe, out=out, data=data, reporter=reporter)
-        _require_same(out, recipe)
+        found, asked = Run.open(out).record().get("recipe", {}), recipe.model_dump(mode="json")
+        keys = sorted({*found, *asked} - NOT_DECIDING)
+        if other := [key for key in keys if found.get(key) != asked.get(key)]:
+            raise RunError(
+                f"{out} holds a run of another recipe (in {', '.join(other)})",
+                remedy="choose another --out",
+            )
         return experiment.resume(out, data=data, reporter=reporter)
 
 
-def _require_same(out: Path, recipe: Recipe) -> None:
-    from qkv.runs import Run
-
-    found, asked = Run.open(out).record().get("recipe", {}), recipe.model_dump(mode="json")
-    other = sorted(
-        key for key in {*found, *asked} - NOT_DECIDING if found.get(key) != asked.get(key)
-    )
-    if other:
-        raise RunError(
-            f"{out} holds a run of another recipe (in {', '.join(other)})",
-            remedy="choose another --out",
-        )
+SPLITS = ("train", "validation", "test")
+PRINTED = (
+    "encoder", "epochs", "test_loss", "test_accuracy", "parameters", "trainable_parameters",
+    "train_seconds", "machine",
+)  # fmt: skip
+"""What is compared of a `ReportedRun`, in the order of the document."""
 
 
-SPLITS = {"train": "Train", "validation": "Validation", "test": "Test"}
-
-
-def comparison(
-    study: str, printed: ReportedRun, run: Run, overrides: list[str] | None = None
-) -> dict[str, Any]:
-    """The document of `qkv reproduce`: `printed` and `ours` have the same keys, as far as printed.
-
-    Args:
-        study: its name.
-        printed: what was reported.
-        run: the finished run that repeats it.
-        overrides: what was changed of the recipe that repeats it exactly.
-    """
+def _comparison(name: str, printed: ReportedRun, run: Run, overrides: list[str]) -> dict[str, Any]:
+    """The document: `printed` and `ours` have the same keys, as far as they were reported."""
     record, config = run.record(), run.config()
     test, frozen = record["test"], record.get("encoder_parameters", 0)
-    theirs: dict[str, Any] = {
-        "encoder": printed.encoder,
-        "epochs": [dict(epoch) for epoch in printed.epochs],
-        "test_loss": printed.test_loss,
-        "test_accuracy": printed.test_accuracy,
-        "parameters": printed.parameters,
-        "trainable_parameters": printed.trainable_parameters,
-        "train_seconds": printed.train_seconds,
-        "machine": printed.machine,
-    }
     ours = {
         "encoder": config.get("encoder", {}).get("identity"),
         "epochs": [
-            {key: entry.get(key) for key in theirs["epochs"][0]} for entry in record["epochs"]
+            {key: entry.get(key) for key in printed.epochs[0]} for entry in record["epochs"]
         ],
         "test_loss": test.get("loss"),
         "test_accuracy": test["accuracy"],
         "test_accuracy_interval_95": test["accuracy_interval_95"],
         "parameters": frozen + record["parameters"],
         "trainable_parameters": record["parameters"],
-        "train_seconds": record["train_seconds"],
-        "machine": record["machine"],
-        "seed": record["seed"],
+        **{key: record[key] for key in ("train_seconds", "machine", "seed")},
     }
+    remarks, encoder = list(printed.remarks), (ours["encoder"] or {}).get("name")
+    # The hub's names have an owner before them.
+    if printed.encoder and encoder and encoder.split("/")[-1] != printed.encoder:
+        remarks.insert(
+            0,
+            f"our encoder is {encoder}, not {printed.encoder}, so the numbers of parameters "
+            f"differ; qkv reproduce {name} --encoder {printed.encoder} takes the reported one",
+        )
     return {
-        "study": study,
+        "study": name,
         "title": printed.title,
         "run": str(run.path),
-        "changed": list(overrides or ()),
-        "printed": {key: value for key, value in theirs.items() if value is not None},
+        "changed": overrides,
+        "printed": {key: vars(printed)[key] for key in PRINTED if vars(printed)[key] is not None},
         "ours": {key: value for key, value in ours.items() if value is not None},
-        "remarks": [*_encoder_remark(study, printed, ours["encoder"]), *printed.remarks],
+        "remarks": remarks,
     }
 
 
-def print_comparison(document: dict[str, Any]) -> None:
-    """Print the document: the epochs split by split, the test, size and cost."""
+def _print_comparison(document: dict[str, Any]) -> None:
     printed, ours = document["printed"], document["ours"]
     console = results_console()
     console.print(f"{document['study']}: {document['title']}")
-    for split, title in SPLITS.items():
+    figures = ("reported", "ours", "reported", "ours")
+    for split in SPLITS:
         if f"{split}_loss" in printed["epochs"][0]:
             rows = [
                 [str((theirs or entry)["epoch"]), *_figures(split, theirs, entry)]
                 for theirs, entry in zip_longest(printed["epochs"], ours["epochs"])
             ]
-            _print_figures(console, f"{title} split after each epoch", "epoch", rows)
+            title = f"{split.capitalize()} split after each epoch: loss and accuracy"
+            print_table(console, title, ("epoch", *figures), rows)
     if "test_loss" in printed:
-        _print_figures(
-            console, "Test split, kept weights", "", [["test", *_figures("test", printed, ours)]]
-        )
+        rows = [["test", *_figures("test", printed, ours)]]
+        print_table(console, "Test split, kept weights: loss and accuracy", ("", *figures), rows)
     print_table(console, "Size and cost", ("", "reported", "ours"), _costs(printed, ours))
     accuracy = accuracy_with_interval(ours["test_accuracy"], ours["test_accuracy_interval_95"])
     machine = ours["machine"]
@@ -208,33 +178,12 @@ def print_comparison(document: dict[str, Any]) -> None:
         console.print(printable(line), soft_wrap=True)
 
 
-def _encoder_remark(
-    study: str, printed: ReportedRun, identity: dict[str, Any] | None
-) -> tuple[str, ...]:
-    # The hub's names have an owner before them.
-    if not printed.encoder or not identity or identity["name"].split("/")[-1] == printed.encoder:
-        return ()
-    return (
-        f"our encoder is {identity['name']}, not {printed.encoder}, so the numbers of parameters "
-        f"differ; qkv reproduce {study} --encoder {printed.encoder} takes the reported one",
-    )
-
-
-def _print_figures(console: Console, title: str, first: str, rows: list[list[str]]) -> None:
-    columns = (first, "reported", "ours", "reported", "ours")
-    print_table(console, f"{title}: loss and accuracy", columns, rows)
-
-
-def _figures(
-    split: str, printed: dict[str, Any] | None, ours: dict[str, Any] | None
-) -> tuple[str, ...]:
+def _figures(split: str, *results: dict[str, Any] | None) -> list[str]:
     """Loss printed and ours, then accuracy printed and ours; a dash for what is not there."""
-    loss = [None if one is None else one.get(f"{split}_loss") for one in (printed, ours)]
-    accuracy = [None if one is None else one.get(f"{split}_accuracy") for one in (printed, ours)]
-    return (
-        *("-" if value is None else f"{value:.4f}" for value in loss),
-        *("-" if value is None else percent(value) for value in accuracy),
-    )
+    losses = [(one or {}).get(f"{split}_loss") for one in results]
+    accuracies = [(one or {}).get(f"{split}_accuracy") for one in results]
+    shown = ["-" if loss is None else f"{loss:.4f}" for loss in losses]
+    return shown + ["-" if share is None else percent(share) for share in accuracies]
 
 
 def _costs(printed: dict[str, Any], ours: dict[str, Any]) -> list[list[str]]:

@@ -111,12 +111,7 @@ LISTED_CONFUSIONS = 10
 
 
 def print_evaluation(document: dict[str, Any], noun: str = "image") -> None:
-    """Print the figures of the whole, then by model and length (texts), class and confidence.
-
-    Args:
-        document: of an image or a text run.
-        noun: what an example is.
-    """
+    """Print figures of the whole, then by model and length (texts), class and confidence."""
     console = results_console()
     examples = f"{noun}s"
     calibration = document["calibration"]
@@ -137,19 +132,11 @@ def print_evaluation(document: dict[str, Any], noun: str = "image") -> None:
         print_table(console, "Each model by itself", heads, rows)
         if document["verdict"]:
             console.print(printable(document["verdict"]), soft_wrap=True)
-    print_table(
-        console,
-        "By class",
-        ("class", "precision", "recall", "F1", examples),
-        (
-            [
-                name,
-                *(f"{row[key]:.3f}" for key in ("precision", "recall", "f1")),
-                f"{row['support']:,}",
-            ]
-            for name, row in document["per_class"].items()
-        ),
+    rows = (
+        [name, *(f"{row[key]:.3f}" for key in ("precision", "recall", "f1")), f"{row['support']:,}"]
+        for name, row in document["per_class"].items()
     )
+    print_table(console, "By class", ("class", "precision", "recall", "F1", examples), rows)
     _print_confusion(console, list(document["per_class"]), document["confusion_matrix"], examples)
     if "by_length" in document:
         rows = (
@@ -158,21 +145,18 @@ def print_evaluation(document: dict[str, Any], noun: str = "image") -> None:
         )
         heads = ("tokens", "texts", "accuracy", "95 % interval")
         print_table(console, "Accuracy by length", heads, rows)
-    print_table(
-        console,
-        "Reliability",
-        ("confidence", examples, "mean confidence", "accuracy"),
-        (
-            [
-                f"{one['lower']:.2f} to {one['upper']:.2f}",
-                f"{one['count']:,}",
-                percent(one["confidence"]),
-                percent(one["accuracy"]),
-            ]
-            for one in calibration["bins"]
-            if one["count"]
-        ),
+    rows = (
+        [
+            f"{one['lower']:.2f} to {one['upper']:.2f}",
+            f"{one['count']:,}",
+            percent(one["confidence"]),
+            percent(one["accuracy"]),
+        ]
+        for one in calibration["bins"]
+        if one["count"]
     )
+    heads = ("confidence", examples, "mean confidence", "accuracy")
+    print_table(console, "Reliability", heads, rows)
 
 
 def _accuracy(scores: dict[str, Any]) -> list[str]:
@@ -183,15 +167,12 @@ def _print_confusion(
     console: Console, names: list[str], matrix: list[list[int]], examples: str
 ) -> None:
     if len(names) <= MATRIX_CLASSES:
-        print_table(
-            console,
-            "Confusion: truth down, prediction across",
-            ["", *map(str, range(len(names)))],
-            (
-                [f"{number} {name}", *(f"{count:,}" for count in row)]
-                for number, (name, row) in enumerate(zip(names, matrix, strict=True))
-            ),
+        rows = (
+            [f"{number} {name}", *(f"{count:,}" for count in row)]
+            for number, (name, row) in enumerate(zip(names, matrix, strict=True))
         )
+        heads = ["", *map(str, range(len(names)))]
+        print_table(console, "Confusion: truth down, prediction across", heads, rows)
         return
     wrong = [
         (count, truth, prediction)
@@ -199,12 +180,8 @@ def _print_confusion(
         for prediction, count in zip(names, row, strict=True)
         if count and truth != prediction
     ]
-    print_table(
-        console,
-        "Most frequent confusions",
-        ("truth", "prediction", examples),
-        (
-            [truth, prediction, f"{count:,}"]
-            for count, truth, prediction in sorted(wrong, reverse=True)[:LISTED_CONFUSIONS]
-        ),
+    rows = (
+        [truth, prediction, f"{count:,}"]
+        for count, truth, prediction in sorted(wrong, reverse=True)[:LISTED_CONFUSIONS]
     )
+    print_table(console, "Most frequent confusions", ("truth", "prediction", examples), rows)

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qkv.cli.console import print_json, printable, results_console, say
+from qkv.cli.console import (
+    print_facts,
+    print_json,
+    print_machine,
+    print_table,
+    printable,
+    results_console,
+    say,
+)
 from qkv.cli.options import DataOption, JsonFlag, SettingsOption
 
 if TYPE_CHECKING:
@@ -41,9 +49,8 @@ def studies(context: typer.Context, as_json: JsonFlag = False) -> None:
 
     if as_json:
         print_json({"studies": STUDIES})
-        return
-    for name, summary in STUDIES.items():
-        results_console().print(f"{name:<18}{summary}", soft_wrap=True)
+    else:
+        print_facts(results_console(), STUDIES, 18)
 
 
 @study.command()
@@ -62,8 +69,7 @@ def recurrence(
     """What h_t = x_t − h_(t−1) says of a sequence: step by step, in closed form, in words."""
     from qkv.studies.recurrence import parse_sequence, study_recurrence
 
-    numbers = parse_sequence(sequence)
-    _deliver("recurrence", lambda *_: study_recurrence(numbers), out, as_json)
+    _deliver("recurrence", lambda *_: study_recurrence(parse_sequence(sequence)), out, as_json)
 
 
 @study.command()
@@ -77,8 +83,7 @@ def copying(
     """How near attention without weights comes to copying its tokens, against e^(−β²)."""
     from qkv.studies.copying import parse_betas, study_copying
 
-    betas = parse_betas(beta)
-    _deliver("copying", lambda *_: study_copying(betas), out, as_json)
+    _deliver("copying", lambda *_: study_copying(parse_betas(beta)), out, as_json)
 
 
 @study.command()
@@ -106,12 +111,11 @@ def quality(
     """The same ViT with softmax and with linear attention. The same command goes on if stopped."""
     from qkv.studies.accuracy import parse_patch_sizes, study_accuracy
 
-    sizes = parse_patch_sizes(patch_sizes)
     _deliver(
         "quality",
         lambda folder, reporter: study_accuracy(
             folder,
-            patch_sizes=sizes,
+            patch_sizes=parse_patch_sizes(patch_sizes),
             epochs=epochs,
             seeds=seeds,
             train_images=train_images,
@@ -153,11 +157,10 @@ def linear_attention(
     from qkv.studies.linear_attention import study_linear_attention
     from qkv.studies.study import parse_lengths
 
-    tokens = parse_lengths(lengths)
     _deliver(
         "linear-attention",
         lambda _, reporter: study_linear_attention(
-            tokens,
+            parse_lengths(lengths),
             head_dim=head_dim,
             max_seconds=max_seconds,
             max_memory_mib=max_memory_mib,
@@ -172,7 +175,6 @@ def linear_attention(
 def _deliver(
     name: str, measure: Callable[[Path, Reporter], StudyDocument], out: Path | None, as_json: bool
 ) -> None:
-    """Run a study, write its files, print it."""
     from qkv.cli.progress import make_reporter
     from qkv.studies.registry import require_writable, write_study
 
@@ -181,17 +183,12 @@ def _deliver(
     with make_reporter() as reporter:
         document = measure(folder, reporter)
     written = write_study(document, folder)
-    if as_json:
-        print_json(document)
-    else:
-        _print_study(document)
+    (print_json if as_json else _print_study)(document)
     for path in written:
         say(f"written: {printable(str(path))}")
 
 
 def _print_study(document: StudyDocument) -> None:
-    from qkv.cli.console import print_table
-
     console = results_console()
     for table in (document["table"], *document.get("tables", [])):
         rows = [[_shown(cell) for cell in row] for row in table["rows"]]
@@ -202,8 +199,7 @@ def _print_study(document: StudyDocument) -> None:
     for note in document["notes"]:
         console.print(f"\n{printable(note)}")
     if "machine" in document:
-        facts = ", ".join(f"{name} {value}" for name, value in document["machine"].items())
-        console.print(f"\nmachine: {printable(facts)}", soft_wrap=True)
+        print_machine(console, document)
 
 
 def _shown(cell: Cell) -> str:

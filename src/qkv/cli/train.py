@@ -15,6 +15,9 @@ from qkv.cli.options import (
     SettingsOption,
     SkipBadFlag,
     TextColumnOption,
+    named_columns,
+    split_words,
+    the_one,
 )
 from qkv.errors import QKVError
 
@@ -56,8 +59,7 @@ def train(
     as_json: JsonFlag = False,
 ) -> None:
     """Train a model on images or texts, test it, and draw its figures."""
-    tasks = [word for word in words or () if "=" not in word]
-    overrides = [*(settings or ()), *(word for word in words or () if "=" in word)]
+    tasks, overrides = split_words(words, settings)
     if resume is not None:
         given = {
             "TASK": bool(tasks),
@@ -74,9 +76,8 @@ def train(
                 "--resume goes on with a run as it was started and takes no " + ", ".join(extra),
                 remedy="leave out all but --data, or start a new run without --resume",
             )
-    elif len(tasks) != 1:
-        found = f"there are {len(tasks)}: {', '.join(tasks)}" if tasks else "it is missing"
-        raise QKVError(f"qkv train takes one TASK, and {found}", remedy=TRY)
+    else:
+        the_one(tasks, "qkv train takes one TASK", TRY)
     from qkv.cli.data import refuse_other_kind
     from qkv.cli.progress import make_reporter
     from qkv.cli.run_output import print_run
@@ -88,9 +89,8 @@ def train(
     else:
         if seed is not None:
             overrides.append(f"seed={seed}")
-        chosen = _recipe(
-            tasks[0], recipe, overrides, text_column=text_column, label_column=label_column
-        )
+        columns = named_columns(text_column, label_column)
+        chosen = _recipe(tasks[0], recipe, overrides, columns)
         if data is not None:
             refuse_other_kind(data, chosen)
         with make_reporter() as reporter:
@@ -99,15 +99,14 @@ def train(
     print_run(run, as_json=as_json)
 
 
-def _recipe(task: str, name: str | None, overrides: list[str], **columns: str | None) -> Recipe:
+def _recipe(task: str, name: str | None, overrides: list[str], columns: dict[str, str]) -> Recipe:
     from qkv.cli.data import refuse_path_as_task
     from qkv.training.recipe import load_recipe, recipe_families
 
     if task not in recipe_families():
         refuse_path_as_task(task)
     chosen = load_recipe(task, name, overrides)
-    given = {key: column for key, column in columns.items() if column is not None}
-    if not given:
+    if not columns:
         return chosen
     if chosen.data.dataset != "table":
         raise QKVError(
@@ -116,6 +115,6 @@ def _recipe(task: str, name: str | None, overrides: list[str], **columns: str | 
         )
     # Quoted, as a name may look like a number.
     quoted = (
-        f"data.{key}={json.dumps(column, ensure_ascii=False)}" for key, column in given.items()
+        f"data.{key}={json.dumps(column, ensure_ascii=False)}" for key, column in columns.items()
     )
     return load_recipe(task, name, [*overrides, *quoted])

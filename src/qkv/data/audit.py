@@ -116,13 +116,10 @@ class _Found(NamedTuple):
 def audit_images(
     root: str | os.PathLike[str], *, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Audit an image folder; every file is decoded once, nothing is kept.
+    """Audit an image folder, whose files are decoded once, into the document of this module.
 
-    What would stop training is a warning here, so that one look shows all of it. `progress` is
-    called with (files done, all files).
-
-    Returns:
-        The document that this module describes; equal files are duplicates.
+    What would stop training is a warning here, so that one look shows all of it. Equal files are
+    duplicates. `progress` is called with (files done, all files).
 
     Raises:
         DataError: there is no folder, or no class folder in it.
@@ -147,11 +144,9 @@ def audit_images(
 
 
 def audit_dataset(dataset: ImageDataset) -> dict[str, Any]:
-    """Audit a set of images that has been loaded.
+    """Audit a set of images that has been loaded; see `audit_images`.
 
-    Returns:
-        The document that this module describes; images of equal pixels are duplicates, and sizes
-        and modes are those in memory.
+    Images of equal pixels are duplicates; sizes and modes are those in memory.
     """
     examples: list[_Example] = []
     for name, split in dataset.splits.items():
@@ -177,17 +172,15 @@ def audit_texts(
 ) -> dict[str, Any]:
     """Audit a table of texts, a folder with a table for each split, or folders of text files.
 
-    What would stop training is a warning here, so that one look shows all of it.
+    What would stop training is a warning here, so that one look shows all of it. The result is the
+    document of this module; errors as of `load_text_table`.
 
     Args:
-        path: this and errors as for `load_text_table`.
+        path: as for `load_text_table`.
         settings: which columns; the defaults if None.
         token_counts: called once with all texts; lengths in tokens are left out if None.
         positions: how many tokens the encoder takes, the two special ones included.
         progress: called with (bytes read, all bytes).
-
-    Returns:
-        The document that this module describes.
     """
     found = gather(path, settings or TextTableSettings(), progress=progress)
     columns, rows = found.columns, found.rows
@@ -210,10 +203,7 @@ def audit_texts(
 
 
 def audit_text_dataset(
-    dataset: TextDataset,
-    *,
-    token_counts: TokenCounts | None = None,
-    positions: int | None = None,
+    dataset: TextDataset, *, token_counts: TokenCounts | None = None, positions: int | None = None
 ) -> dict[str, Any]:
     """Audit a set of texts that has been loaded; see `audit_texts`."""
     examples = [

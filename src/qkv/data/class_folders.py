@@ -148,9 +148,9 @@ class _Scan:
         splits: dict[SplitName, Path] = {}
         for name in named:
             split = SPLIT_OF_NAME[name.casefold()]
-            if split in splits:
+            if twin := splits.get(split):
                 raise DataError(
-                    f"{self.root} has two {split} folders ({splits[split].name} and {name})",
+                    f"{self.root} has two {split} folders ({twin.name} and {name})",
                     remedy="keep one of them",
                 )
             splits[split] = self.root / name

@@ -154,16 +154,10 @@ class Dataset(Generic[SplitT]):
         """
         if fraction == 0:
             return self
-        carved = carve_splits(
-            self.train.labels,
-            range(len(self.train)),
-            {"validation": fraction},
-            class_names=self.class_names,
-            seed=seed,
-            noun=self.train.example,
-        )
-        validation = self.train.subset(carved["validation"])
-        return replace(self, train=self.train.subset(carved["train"]), validation=validation)
+        wanted: dict[SplitName, float] = {"validation": fraction}
+        keys, names = range(len(self.train)), self.class_names
+        carved = carve_splits(self.train, keys, wanted, class_names=names, seed=seed)
+        return replace(self, train=carved["train"], validation=carved["validation"])
 
 
 @dataclass(frozen=True)
@@ -211,25 +205,21 @@ class SplitFractions(Settings):
 
 
 def carve_splits(
-    labels: IntArray,
+    pool: SplitT,
     keys: Sequence[Hashable],
     fractions: Mapping[SplitName, float],
     *,
     class_names: Sequence[str],
     seed: int,
-    noun: str,
-    names: Sequence[str] = (),
-) -> dict[SplitName, IntArray]:
+) -> dict[SplitName, SplitT]:
     """Divide a pool into train and the splits of `fractions`, the same share of every class.
 
     Examples of equal key are copies and go to one side together; they count as one example of the
     class of their first. Each split takes its fraction of every class (rounded, at least one, and
-    never the last that another split needs), in the order of `fractions`. `class_names`, `noun` and
-    `names` (where each example is) are for messages.
+    never the last that another split needs), in the order of `fractions`.
 
     Returns:
-        Sorted indices into the pool, for `"train"` and each key of `fractions`; together they are
-        every index once.
+        `"train"` and each key of `fractions`: every example of the pool once, in its order.
 
     Raises:
         DataError: a class has too few distinct examples, see `require_enough`.
@@ -237,10 +227,10 @@ def carve_splits(
     numbers: dict[Hashable, int] = {}
     unit_of = np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
     first = np.unique(unit_of, return_index=True)[1]
-    unit_labels = labels[first]
+    unit_labels = pool.labels[first]
     sides: tuple[SplitName, ...] = ("train", *fractions)
-    places = [names[i] for i in first] if names else ()
-    require_enough(unit_labels, class_names, sides, noun=noun, adjective="distinct ", names=places)
+    noun = f"distinct {pool.example}"
+    require_enough(unit_labels, class_names, sides, noun=noun, names=_at(pool, first))
     side_of_unit = np.zeros(len(unit_labels), dtype=np.int64)
     generator = np.random.default_rng(seed)
     for label in range(int(unit_labels.max(initial=-1)) + 1):
@@ -253,14 +243,13 @@ def carve_splits(
             side_of_unit[members[start : start + count]] = side
             start += count
     side_of = side_of_unit[unit_of]
-    return {
-        split: np.flatnonzero(side_of == side).astype(np.int64) for side, split in enumerate(sides)
-    }
+    return {split: pool.subset(np.flatnonzero(side_of == side)) for side, split in enumerate(sides)}
 
 
-def carve_notes(carved: Mapping[SplitName, IntArray], *, noun: str, seed: int) -> list[str]:
+def carve_notes(carved: Mapping[SplitName, SplitT], *, seed: int) -> list[str]:
     """What a report says of `carve_splits`: nothing if only train was left."""
     sizes = [f"{len(carved[split]):,} for {split}" for split in SPLIT_NAMES[1:] if split in carved]
+    noun = carved["train"].example
     words = f"carved from the train {noun}s by seed {seed}: {' and '.join(sizes)}"
     return [words] if sizes else []
 
@@ -271,7 +260,6 @@ def require_enough(
     splits: Sequence[SplitName],
     *,
     noun: str,
-    adjective: str = "",
     names: Sequence[str] = (),
 ) -> None:
     """Refuse a class that cannot give each of `splits` an example, and train two if it is alone.
@@ -285,7 +273,7 @@ def require_enough(
     if not small:
         return
     count = int(counts[small[0]])
-    examples = f"{count} {adjective}{noun}{'' if count == 1 else 's'}"
+    examples = f"{count} {noun}{'' if count == 1 else 's'}"
     if names and count == 1:
         examples += f" ({names[int(np.flatnonzero(labels == small[0])[0])]})"
     why = f" (one each for {', '.join(splits)})" if len(splits) > 1 else " to train on"

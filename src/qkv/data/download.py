@@ -7,9 +7,10 @@ import hashlib
 import mmap
 import random
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import sleep
 
@@ -153,7 +154,7 @@ def download(
         with _client(policy) as client:
             for url in file.urls:
                 try:
-                    _fetch(client, url, file, folder, progress, policy)
+                    _insist(partial(_request, client, url, file, folder, progress), policy)
                 except DownloadError as error:
                     reasons.append(f"{url}: {error.problem}")
                 else:
@@ -209,19 +210,12 @@ class _RetryError(Exception):
         self.wait_seconds = float(asked_wait) if asked_wait.isdecimal() else 0.0
 
 
-def _fetch(
-    client: httpx.Client,
-    url: str,
-    file: RemoteFile,
-    folder: Path,
-    progress: Progress | None,
-    policy: RetryPolicy,
-) -> None:
+def _insist(request: Callable[[], None], policy: RetryPolicy) -> None:
     """Request until the file is in its place, or the policy ends it with a DownloadError."""
     for attempt in range(1, policy.attempts + 1):
         most, asked_wait = policy.attempts, 0.0
         try:
-            return _request(client, url, file, folder, progress)
+            return request()
         except (httpx.UnsupportedProtocol, httpx.TooManyRedirects) as error:
             raise DownloadError(str(error), remedy=_TRY_AGAIN) from error
         except httpx.TransportError as error:

@@ -70,29 +70,19 @@ FILES = DatasetFiles(
 
 
 def locate(
-    folder: Path | None = None,
-    *,
-    progress: Progress | None = None,
-    files: DatasetFiles = FILES,
+    folder: Path | None = None, *, progress: Progress | None = None, files: DatasetFiles = FILES
 ) -> Located[dict[str, Content]]:
     """Find or fetch the four files, verified; arguments and errors as of `locate_files`."""
     return locate_files(files, folder, progress=progress)
 
 
 def load(
-    folder: Path | None = None,
-    *,
-    progress: Progress | None = None,
-    files: DatasetFiles = FILES,
+    folder: Path | None = None, *, progress: Progress | None = None, files: DatasetFiles = FILES
 ) -> ImageDataset:
     """Fashion-MNIST: 60,000 training and 10,000 test images, uint8 (n, 1, 28, 28).
 
     Plain files are memory-mapped, packed ones are unpacked into memory. There is no validation
-    split. Arguments as of `locate`.
-
-    Raises:
-        DataError: the user's folder lacks a file or holds a wrong one, or a file is malformed.
-        DownloadError: the files are nowhere and cannot be fetched; says what to do.
+    split. Arguments and errors as of `locate`; a malformed file is a DataError too.
     """
     located = locate(folder, progress=progress, files=files)
     return ImageDataset(

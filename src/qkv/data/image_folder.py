@@ -113,21 +113,14 @@ def load_image_folder(
             f"the same image lies in two splits: {equals(pairs)}", remedy="remove one copy of each"
         )
     torn = [[f.name for f in group] for group in copies if len({f.class_name for f in group}) > 1]
-    rows = {
-        split: np.flatnonzero([file.split == split for file in files])
+    splits = {
+        split: everything.subset(np.flatnonzero([file.split == split for file in files]))
         for split in layout.class_folders
     }
-    pool = rows["train"]
-    carved = carve_splits(
-        everything.labels[pool],
-        [store.contents[row] for row in pool],
-        settings.missing(rows),
-        class_names=class_names,
-        seed=seed,
-        noun="image",
-    )
-    rows |= {split: pool[indices] for split, indices in carved.items()}
-    splits = {split: everything.subset(chosen) for split, chosen in rows.items() if len(chosen)}
+    pool, missing = splits["train"], settings.missing(splits)
+    keys = [store.contents[row] for row in pool.rows]
+    carved = carve_splits(pool, keys, missing, class_names=class_names, seed=seed)
+    splits = {name: split for name, split in (splits | carved).items() if len(split)}
     return ImageDataset(
         name=layout.root.name,
         class_names=class_names,
@@ -138,7 +131,7 @@ def load_image_folder(
         sha256={"store": store.sha256},
         skipped=skipped,
         notes=(
-            *carve_notes(carved, noun="image", seed=seed),
+            *carve_notes(carved, seed=seed),
             *([f"the same image under different labels: {equals(torn)}"] if torn else []),
         ),
     )

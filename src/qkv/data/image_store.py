@@ -86,13 +86,9 @@ def open_store(
 ) -> ImageStore:
     """Open the store of these files, in this order, decoding them first if there is none.
 
-    Args:
-        files: what to decode.
-        root: the folder they lie in, part of the store's identity.
-        image_size: side of the stored squares in pixels; None to choose by the files.
-        channels: 1, 3, or "auto" to choose by the files.
-        cache_root: folder for stores; created if missing.
-        progress: called with (files done, all files) while decoding.
+    `root`, the folder of the files, is part of the store's identity; `image_size` (the side of the
+    stored squares in pixels) and `channels` as of `choose_shape`; `cache_root` is made if missing.
+    `progress` is called with (files done, all files) while decoding.
 
     Raises:
         BadFilesError: not one of the files can be decoded.

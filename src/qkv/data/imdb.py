@@ -125,14 +125,9 @@ def locate(
     A folder that the user names is the only place looked at. It may hold the hub's
     `plain_text/*.parquet` (or these files themselves), `aclImdb/{train,test}/{pos,neg}/*.txt` (or
     what is in `aclImdb`), the official archive as it was downloaded, or the cache's own file.
-    Otherwise: the cache, the hub's cache, the official archive, the hub. What is found in the
-    last three is kept in the cache as one file.
-
-    Args:
-        folder: the user's own copy.
-        progress: called with (done, total) bytes while the archive is downloaded.
-        local_only: do not use the network.
-        facts: addresses, hashes and counts of another data set of this form, for tests.
+    Otherwise: the cache, the hub's cache, and, unless `local_only`, the official archive and the
+    hub. What is found in the last three is kept in the cache as one file. `progress` is called with
+    (done, total) bytes while the archive is downloaded.
 
     Raises:
         DataError: the user's folder lacks files or holds wrong ones.

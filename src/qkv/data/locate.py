@@ -74,11 +74,7 @@ def nearest(
 
 
 def require_folder(folder: Path, title: str) -> None:
-    """Stop unless the folder that a user named for a data set is one.
-
-    Raises:
-        DataError: it is not there, or is a file.
-    """
+    """Stop with a DataError unless the folder that a user named for a data set is there."""
     if not folder.is_dir():
         raise DataError(
             f"{folder} is {'not a folder' if folder.exists() else 'not there'}",

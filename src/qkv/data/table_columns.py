@@ -64,31 +64,30 @@ def choose_columns(
             the columns and names the option.
     """
     asked = {"text": text_column, "label": label_column}
-    known = {
+    found = {
         role: find_column(columns, name, _OPTIONS[role], where=where)
         for role, name in asked.items()
         if name is not None
     }
-    if len(set(known.values())) < len(known):
+    if len(set(found.values())) < len(found):
         raise DataError(
-            f"{where}: the column {known['text']!r} cannot be both text and label",
+            f"{where}: the column {found['text']!r} cannot be both text and label",
             remedy="name two columns with --text-column and --label-column",
         )
-    found = dict(known)
-    for role in asked.keys() - known.keys():
-        fits = [name for name in _matching(columns, _NAMES[role]) if name not in known.values()]
+    guessed = [role for role in asked if role not in found]
+    for role in guessed:
+        fits = [name for name in _matching(columns, _NAMES[role]) if name not in found.values()]
         if len(fits) == 1:
             found[role] = fits[0]
-    if len(found) == 1:
-        (role,) = asked.keys() - found.keys()
-        taken = {*found.values(), *_matching(columns, _INDEX_NAMES)}
-        others = [name for name in columns if name not in taken]
-        if len(others) == 1:
-            found[role] = others[0]
-    if len(found) < 2:
-        raise _in_doubt(columns, [role for role in asked if role not in found], where)
-    guessed = [f"{role} {found[role]!r}" for role in asked if role not in known]
-    note = f"columns guessed in {where}: {', '.join(guessed)} (of {_listed(columns)})"
+    taken = {*found.values(), *_matching(columns, _INDEX_NAMES)}
+    others = [name for name in columns if name not in taken]
+    doubt = [role for role in asked if role not in found]
+    if len(doubt) == len(others) == 1:
+        found[doubt[0]] = others[0]
+    elif doubt:
+        raise _in_doubt(columns, doubt, where)
+    words = ", ".join(f"{role} {found[role]!r}" for role in guessed)
+    note = f"columns guessed in {where}: {words} (of {_listed(columns)})"
     return Columns(found["text"], found["label"], note if guessed else "")
 
 

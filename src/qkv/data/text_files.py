@@ -105,12 +105,7 @@ class Gathered:
         return TextSplit(tuple(row.text for row in rows), labels, tuple(row.name for row in rows))
 
     def refuse_bad(self, *, skip_bad: bool) -> None:
-        """Stop where rows or files cannot be used, see `refuse_bad`, or where there are none.
-
-        Raises:
-            BadFilesError: it lists all that cannot be used.
-            DataError: there are no rows at all.
-        """
+        """Stop where there are no rows at all (DataError), or as the function of this name."""
         kind = "row" if self.columns else "file"
         if not self.bad and not self.rows:
             raise DataError(f"{self.root} has no {kind}s", remedy="name a table with rows")

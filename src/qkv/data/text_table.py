@@ -72,17 +72,10 @@ def load_text_table(
     numbers = {name: number for number, name in enumerate(class_names)}
     splits = {name: found.split(name, numbers) for name in found.splits}
     splits = {name: split for name, split in splits.items() if len(split)}
-    pool = splits["train"]
-    carved = carve_splits(
-        pool.labels,
-        [loose_key(text) for text in pool.texts],
-        settings.missing(splits),
-        class_names=class_names,
-        seed=seed,
-        noun="text",
-        names=pool.names,
-    )
-    splits |= {split: pool.subset(indices) for split, indices in carved.items()}
+    pool, missing = splits["train"], settings.missing(splits)
+    keys = [loose_key(text) for text in pool.texts]
+    carved = carve_splits(pool, keys, missing, class_names=class_names, seed=seed)
+    splits |= carved
     copies = copy_notes({split: splits[split] for split in SPLIT_NAMES})
     is_file = found.root.is_file()
     return TextDataset(
@@ -94,7 +87,7 @@ def load_text_table(
         source=f"{'file' if is_file else 'folder'} {found.root}",
         sha256=found.sha256,
         skipped=tuple(Skipped(*each) for each in found.bad),
-        notes=(*found.notes, *carve_notes(carved, noun="text", seed=seed), *copies),
+        notes=(*found.notes, *carve_notes(carved, seed=seed), *copies),
     )
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 from qkv.runs import Run
 
+_USE = ["", "## Use", "", "```python", "import qkv", "", 'model = qkv.load(".")', "```", ""]
 
-def front_matter(record: dict[str, Any], task: str, tag: str, base_model: str | None = None) -> str:
-    """The front matter of a run; a base model that is no hub name, `owner/name`, is left out."""
+
+def _front_matter(record: dict[str, Any], task: str, tag: str, base_model: str = "") -> str:
     lines = ["---", "library_name: qkv", f"pipeline_tag: {task}", "tags:", f"- {tag}"]
-    if base_model is not None and "/" in base_model:
+    if "/" in base_model:  # a hub name, `owner/name`
         lines.append(f"base_model: {json.dumps(base_model)}")
     name = json.dumps(record["data"]["name"])
     if "test" in record:
@@ -32,8 +33,7 @@ def front_matter(record: dict[str, Any], task: str, tag: str, base_model: str | 
     return "\n".join([*lines, "---", ""])
 
 
-def data_section(record: dict[str, Any], noun: str) -> list[str]:
-    """Where the examples came from, and what is to be said of them."""
+def _data_section(record: dict[str, Any], noun: str) -> list[str]:
     data = record["data"]
     examples = ", ".join(f"{count:,} {split}" for split, count in data["examples"].items() if count)
     return [
@@ -46,8 +46,7 @@ def data_section(record: dict[str, Any], noun: str) -> list[str]:
     ]
 
 
-def training_section(record: dict[str, Any]) -> list[str]:
-    """Seed, time and machine."""
+def _training_section(record: dict[str, Any]) -> list[str]:
     machine = record["machine"]
     return [
         "## Training",
@@ -58,9 +57,9 @@ def training_section(record: dict[str, Any]) -> list[str]:
     ]
 
 
-def test_section(test: dict[str, Any], noun: str) -> list[str]:
-    """Accuracy, calibration, and a row a class."""
+def _test_section(test: dict[str, Any], noun: str) -> list[str]:
     low, high = test["accuracy_interval_95"]
+    names = [name.replace("|", "\\|") for name in test["per_class"]]  # which would break the table
     return [
         "",
         "## Test",
@@ -72,26 +71,11 @@ def test_section(test: dict[str, Any], noun: str) -> list[str]:
         f"| class | precision | recall | F1 | {noun}s |",
         "|---|---|---|---|---|",
         *(
-            f"| {cell(name)} | {row['precision']:.3f} | {row['recall']:.3f} | {row['f1']:.3f} "
+            f"| {name} | {row['precision']:.3f} | {row['recall']:.3f} | {row['f1']:.3f} "
             f"| {row['support']} |"
-            for name, row in test["per_class"].items()
+            for name, row in zip(names, test["per_class"].values(), strict=True)
         ),
     ]
-
-
-def figure(title: str, name: str) -> list[str]:
-    """A figure of the run, as a paragraph of its own."""
-    return ["", f"![{title}](figures/{name}.png)"]
-
-
-def use_section() -> list[str]:
-    """How the run is loaded from Python."""
-    return ["", "## Use", "", "```python", "import qkv", "", 'model = qkv.load(".")', "```", ""]
-
-
-def cell(text: str) -> str:
-    """Text that cannot break a table."""
-    return text.replace("|", "\\|")
 
 
 _HEADS = {
@@ -102,8 +86,7 @@ _HEADS = {
 _MODELS = {"neural": "encoder and head", "ngrams": "bag of n-grams", "stacked": "both, stacked"}
 
 
-def text_body(record: dict[str, Any], config: dict[str, Any], figures: Sequence[str]) -> str:
-    """All below the front matter."""
+def _text_body(record: dict[str, Any], config: dict[str, Any], figures: Sequence[str]) -> str:
     data = record["data"]
     lines = [
         f"# Text classifier on {data['name']}",
@@ -113,19 +96,20 @@ def text_body(record: dict[str, Any], config: dict[str, Any], figures: Sequence[
         *_model_section(record, config),
         f"Classes: {', '.join(data['class_names'])}.",
         "",
-        *data_section(record, "text"),
-        *training_section(record),
+        *_data_section(record, "text"),
+        *_training_section(record),
         *_beside_section(record),
     ]
     if "test" in record:
         lines += [
-            *test_section(record["test"], "text"),
+            *_test_section(record["test"], "text"),
             "",
             _temperature(config["temperature"], stacked=config.get("stack") is not None),
         ]
     for name in figures:
-        lines += figure(name.replace("-", " ").replace("_", " ").capitalize(), name)
-    return "\n".join([*lines, *use_section()])
+        title = name.replace("-", " ").replace("_", " ").capitalize()
+        lines += ["", f"![{title}](figures/{name}.png)"]
+    return "\n".join([*lines, *_USE])
 
 
 def _model_section(record: dict[str, Any], config: dict[str, Any]) -> list[str]:
@@ -213,8 +197,7 @@ def _temperature(temperature: float, *, stacked: bool) -> str:
     return f"{what} are divided by a temperature of {temperature:.3f}, fitted on validation data."
 
 
-def vision_body(record: dict[str, Any], config: dict[str, Any]) -> str:
-    """All below the front matter."""
+def _vision_body(record: dict[str, Any], config: dict[str, Any]) -> str:
     data, model = record["data"], config["model"]
     lines = [
         f"# Vision Transformer on {data['name']}",
@@ -230,16 +213,18 @@ def vision_body(record: dict[str, Any], config: dict[str, Any]) -> str:
         "",
         f"Classes: {', '.join(data['class_names'])}.",
         "",
-        *data_section(record, "image"),
-        *training_section(record),
+        *_data_section(record, "image"),
+        *_training_section(record),
     ]
     if "test" in record:
         lines += [
-            *test_section(record["test"], "image"),
-            *figure("Test images and predictions", "predictions"),
-            *figure("Confusion matrix", "confusion"),
+            *_test_section(record["test"], "image"),
+            "",
+            "![Test images and predictions](figures/predictions.png)",
+            "",
+            "![Confusion matrix](figures/confusion.png)",
         ]
-    return "\n".join([*lines, *use_section()])
+    return "\n".join([*lines, *_USE])
 
 
 def model_card(run: Run) -> str:
@@ -247,8 +232,9 @@ def model_card(run: Run) -> str:
     record, config = run.record(), run.config()
     if config.get("task") == "text":
         encoder = config["encoder"]["identity"]["name"]
-        head = front_matter(record, "text-classification", config["model"]["head"]["kind"], encoder)
+        kind = config["model"]["head"]["kind"]
+        head = _front_matter(record, "text-classification", kind, encoder)
         figures = sorted(path.stem for path in run.figures_folder.glob("*.png"))
-        return "\n".join([head, text_body(record, config, figures)])
-    head = front_matter(record, "image-classification", "vit")
-    return "\n".join([head, vision_body(record, config)])
+        return "\n".join([head, _text_body(record, config, figures)])
+    head = _front_matter(record, "image-classification", "vit")
+    return "\n".join([head, _vision_body(record, config)])

@@ -1,1 +1,1 @@
-"""Why a model answered as it did, and how far the explanation itself can be believed."""
+"""Explanations of predictions, and measures of how faithful they are."""

@@ -1,4 +1,4 @@
-"""Why a classifier, of whatever task, answered as it did."""
+"""Explanations of the predictions of a classifier of any task."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def explain(
 
 
 def methods_of(classifier: Classifier[Any, Any]) -> tuple[str, ...]:
-    """The methods that can explain its answers."""
+    """The methods that can explain its predictions."""
     return EXPLAINERS[classifier.task].methods(classifier)
 
 
@@ -96,7 +96,7 @@ def explain_attention(
     label: str | None = None,
     seed: int = 0,
 ) -> Explanation:
-    """How much is attended to each part, and whether that explains the answer.
+    """How much is attended to each part, and whether that explains the prediction.
 
     Args:
         classifier: of images or texts.

@@ -42,8 +42,7 @@ class Explanation:
         unit: what a contribution is measured in, such as `probability` or `attention weight`.
         faithfulness: its own measure, on this very input.
         seconds: that the explanation took, its faithfulness not counted.
-        convergence_delta: how far the contributions are from the sum that the method owes, in their
-            unit; None of methods that owe none. In documents it is `completeness_gap`.
+        convergence_delta: as in `Attribution`; in documents it is `completeness_gap`.
         coarsened: what was done more coarsely because the input is long, in words; None if nothing.
     """
 

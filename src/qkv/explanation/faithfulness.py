@@ -16,7 +16,7 @@ FloatArray = npt.NDArray[np.float64]
 
 
 class MaskedInput(Protocol):
-    """What a model says of an input of which only some parts are left.
+    """What a model predicts for an input of which only some parts are left.
 
     The parts of an image are its patches, those of a text its words.
     """

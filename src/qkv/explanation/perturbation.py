@@ -15,7 +15,7 @@ def occlusion(masked: MaskedInput, label: int) -> FloatArray:
     """p(class | all parts) − p(class | all parts but one), for every part.
 
     Zeiler and Fergus 2014, "Visualizing and Understanding Convolutional Networks", section 4.2. It
-    costs one answer a part. A part that another one can stand in for seems to matter little:
+    costs one prediction a part. A part that another one can stand in for seems to matter little:
     `shapley_values` sees both.
 
     Returns:
@@ -51,7 +51,7 @@ def shapley_values(
     The values sum to v(all parts) − v(no part), whatever the orders, where v is the probability of
     the class or its log odds log p/(1 − p). Few orders rank parts better by log odds, which still
     tell subsets apart where probabilities are all near 0 or 1. The cost is
-    `permutations · (parts − 1) + 2` answers.
+    `permutations · (parts − 1) + 2` predictions.
 
     Args:
         masked: the input in parts.

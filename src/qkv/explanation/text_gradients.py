@@ -29,11 +29,11 @@ def integrated_gradients(
 
     The path runs through word embeddings, before positions are added to them, from that of [PAD] in
     each piece's place; special tokens stay. The log odds are those of a float32 twin of the model.
-    Where n-grams answer beside it, they count in the path with what they say of the whole text, and
-    what they lose by a word is added to it.
+    Stacked n-grams keep along the path their output for the whole text, and what the log odds lose
+    when they miss a word is added to the word.
 
     Args:
-        masked: the text, and what answered.
+        masked: the text, and its classifier.
         label: the class.
         steps: points of the integral; None: `STEPS`, or fewer of a long text.
     """
@@ -62,11 +62,11 @@ def layer_integrated_gradients(
 ) -> Attribution:
     """What each word's states add to the log odds of a class, (words,).
 
-    The path runs from a text in which every state is the mean of this text's, so that no place says
-    anything of its own, to the states as they are. The encoder reads the text once; since its
-    states know their context, a word counts for what it says in its place, and what others say
-    because of it counts for them. With what special tokens add, the values sum to what the log odds
-    gain on that path. N-grams count as in `integrated_gradients`.
+    The path runs from the mean of the text's states in every place to the states as they are. The
+    encoder reads the text once. Its states depend on their context, so a word is credited with its
+    own states only: what it changes in those of other words is credited to these. With what special
+    tokens add, the values sum to what the log odds gain on that path. N-grams count as in
+    `integrated_gradients`.
     """
     score = ClassScore(masked, label)
     states, mask = masked.read.states()

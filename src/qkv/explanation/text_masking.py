@@ -137,10 +137,10 @@ COUNTED_WORDS = 1_000_000
 class ClassScore:
     """The log odds that a classifier gives a class of a text, as a function of its text model.
 
-    They are ln p / (1 − p) of the probability by both models where n-grams answer beside the text
-    model. For two classes they are the sum of what either model says,
+    Where n-grams are stacked with the text model, they are ln p / (1 − p) of the stacked
+    probability. For two classes they are a weighted sum of those of the two models,
     `a·z_neural + b·z_ngrams + c`, so that contributions to them add up; for more, each model's part
-    is taken with the other's at what it says of the whole text.
+    is computed with the other's output for the whole text.
 
     Attributes:
         ngram_spans: the words that `ngram_contributions` takes out together; None without n-grams.

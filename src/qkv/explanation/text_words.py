@@ -17,7 +17,8 @@ from qkv.errors import DataError
 from qkv.explanation.explanation import Word
 from qkv.explanation.faithfulness import FloatArray
 from qkv.text.classifier import TextClassifier
-from qkv.text.windows import Pieces, Window, cut
+from qkv.text.tokenizer import Pieces
+from qkv.text.windows import Window, cut
 
 NO_WORD = -1
 

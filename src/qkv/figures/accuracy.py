@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from qkv.figures.style import BLUE, INK, MUTED, VERMILLION, house_style, new_figure, note_at, settle
+from qkv.figures.style import BLUE, MUTED, VERMILLION, house_style, new_figure, note_at, settle
 
 _COLOURS = {"softmax": BLUE, "linear": VERMILLION}
 _OFFSET = {"softmax": -0.2, "linear": 0.2}
@@ -19,13 +19,23 @@ _BAR = 0.36
 @house_style()
 def draw_accuracy(document: Mapping[str, Any]) -> Figure:
     """Test accuracy with its 95 % interval, and seconds an epoch, by sequence length."""
-    arms, pairs = document["arms"], document["pairs"]
+    pairs = document["pairs"]
     place = {pair["patch_size"]: number for number, pair in enumerate(pairs)}
     width = max(8.6, 1.8 + 3.4 * len(pairs))  # inches; a label below the axis takes 1.5
     figure = new_figure(width, 4.4)
     accuracy, time = figure.subplots(1, 2)
-    _draw_accuracy(accuracy, arms, place)
-    _draw_time(time, arms, place)
+    for arm in document["arms"]:
+        middle = place[arm["patch_size"]] + _OFFSET[arm["kernel"]]
+        _draw_accuracy(accuracy, arm, middle)
+        seconds = arm["seconds_per_epoch"]
+        bar = time.bar(middle, seconds, _BAR, color=_COLOURS[arm["kernel"]])
+        words = f"{seconds:,.0f} s" if seconds >= 100 else f"{seconds:.3g} s"
+        time.bar_label(bar, [words], padding=2)
+    accuracy.margins(y=0.2)
+    accuracy.set(ylabel="Test accuracy (%)", title="Accuracy, with 95 % interval")
+    time.margins(y=0.12)
+    time.set_ylim(bottom=0)
+    time.set(ylabel="Seconds an epoch (median)", title="Training time, evaluation left out")
     names = [f"{pair['tokens']} tokens\n(patch {pair['patch_size']})" for pair in pairs]
     differences = [_points(pair) for pair in pairs]
     ratios = [f"{pair['epoch_time_ratio']:.2f} × the time" for pair in pairs]
@@ -54,39 +64,16 @@ def draw_accuracy(document: Mapping[str, Any]) -> Figure:
     return settle(figure)
 
 
-def _draw_accuracy(axes: Axes, arms: Sequence[Mapping[str, Any]], place: Mapping[int, int]) -> None:
-    for arm in arms:
-        middle = place[arm["patch_size"]] + _OFFSET[arm["kernel"]]
-        value = 100 * arm["test_accuracy"]
-        low, high = (100 * end for end in arm["interval_95"])
-        colour = _COLOURS[arm["kernel"]]
-        reach = [[value - low], [high - value]]
-        look: dict[str, Any] = {"fmt": "o", "markersize": 7, "capsize": 4, "linewidth": 1.6}
-        axes.errorbar(middle, value, reach, color=colour, **look)
-        if len(arm["test_accuracies"]) > 1:
-            seeds = [100 * share for share in arm["test_accuracies"]]
-            axes.plot([middle + 0.1] * len(seeds), seeds, "_", color=MUTED, markersize=9)
-        note_at(axes, f"{value:.2f} %", (middle, high), (0, 6), ha="center", color=INK)
-    axes.margins(y=0.2)
-    axes.set(ylabel="Test accuracy (%)", title="Accuracy, with 95 % interval")
-
-
-def _draw_time(axes: Axes, arms: Sequence[Mapping[str, Any]], place: Mapping[int, int]) -> None:
-    for arm in arms:
-        middle = place[arm["patch_size"]] + _OFFSET[arm["kernel"]]
-        seconds = arm["seconds_per_epoch"]
-        axes.bar(middle, seconds, _BAR, color=_COLOURS[arm["kernel"]])
-        note_at(
-            axes,
-            f"{seconds:,.0f} s" if seconds >= 100 else f"{seconds:.3g} s",
-            (middle, seconds),
-            (0, 4),
-            ha="center",
-            color=INK,
-        )
-    axes.margins(y=0.12)
-    axes.set_ylim(bottom=0)
-    axes.set(ylabel="Seconds an epoch (median)", title="Training time, evaluation left out")
+def _draw_accuracy(axes: Axes, arm: Mapping[str, Any], middle: float) -> None:
+    value = 100 * arm["test_accuracy"]
+    low, high = (100 * end for end in arm["interval_95"])
+    look: dict[str, Any] = {"fmt": "o", "markersize": 7, "capsize": 4, "linewidth": 1.6}
+    reach = [[value - low], [high - value]]
+    axes.errorbar(middle, value, reach, color=_COLOURS[arm["kernel"]], **look)
+    if len(arm["test_accuracies"]) > 1:
+        seeds = [100 * share for share in arm["test_accuracies"]]
+        axes.plot([middle + 0.1] * len(seeds), seeds, "_", color=MUTED, markersize=9)
+    note_at(axes, f"{value:.2f} %", (middle, high), (0, 6), ha="center")
 
 
 def _points(pair: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ _FLOORS = (
     (-15.65, "below: lost in rounding when x is subtracted from y"),
     (-307.65, "below: smaller than float64 can hold"),
 )
+_ACROSS = {"xycoords": ("axes fraction", "data")}
 _SUPERSCRIPTS = str.maketrans("−0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -49,7 +50,10 @@ def draw_copying(document: Mapping[str, Any]) -> Figure:
             at, exact = zip(*((p["beta"], p["log10_error"]) for p in unseen), strict=True)
             label = f"{name}, not measurable"
             errors.plot(at, exact, label=label, fillstyle="none", **look)
-        _draw_limit(ratios, document["figures"]["limits_of_error_over_law"][token], limit, colour)
+        level = document["figures"]["limits_of_error_over_law"][token]
+        ratios.axhline(level, color=colour, linewidth=0.9, linestyle=":")
+        place = (0.99, level)
+        note_at(ratios, f"limit {limit}", place, (0, 8), **_ACROSS, ha="right", color=colour)
     errors.set(title="Copy error as a share of the token's length", ylabel="‖y − x‖ / ‖x‖")
     ratios.set_title("The same over e^(−β²)")
     errors.yaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
@@ -66,19 +70,6 @@ def draw_copying(document: Mapping[str, Any]) -> Figure:
     return settle(figure)
 
 
-def _draw_limit(axes: Axes, limit: float, name: str, colour: str) -> None:
-    axes.axhline(limit, color=colour, linewidth=0.9, linestyle=":")
-    note_at(
-        axes,
-        f"limit {name}",
-        (0.99, limit),
-        (0, 8),
-        xycoords=("axes fraction", "data"),
-        ha="right",
-        color=colour,
-    )
-
-
 def _draw_floors(axes: Axes) -> None:
     """Where float64 ends, in one way and in the other, if the figure reaches as far."""
     bottom, top = axes.get_ylim()
@@ -86,16 +77,8 @@ def _draw_floors(axes: Axes) -> None:
         # Two such lines in the top of a deep figure would run into each other.
         if bottom < level and (top - level) > 0.04 * (top - bottom):
             axes.axhline(level, color=MUTED, linewidth=0.9, linestyle="-.")
-            note_at(
-                axes,
-                text,
-                (0.015, level),
-                (0, -3),
-                xycoords=("axes fraction", "data"),
-                va="top",
-                color=MUTED,
-                size=8,
-            )
+            look = {"va": "top", "color": MUTED, "size": 8}
+            note_at(axes, text, (0.015, level), (0, -3), **_ACROSS, **look)
 
 
 def _finish(axes: Axes, grid: list[float]) -> None:

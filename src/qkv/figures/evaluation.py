@@ -21,10 +21,10 @@ from qkv.figures.style import (
     MUTED,
     SKY,
     VERMILLION,
+    Sheet,
     house_style,
     ink_on,
     new_figure,
-    note_at,
     percent,
     settle,
     short_name,
@@ -48,12 +48,7 @@ def draw_reliability(calibration: Mapping[str, Any]) -> Figure:
     figure = new_figure(5.4, 6.2)
     axes, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     axes.bar(left, accuracy, widths, align="edge", color=SKY, edgecolor="white", label="accuracy")
-    hatched: dict[str, Any] = {
-        "facecolor": "none",
-        "edgecolor": VERMILLION,
-        "hatch": "////",
-        "linewidth": 1.0,
-    }
+    hatched: dict[str, Any] = {"facecolor": "none", "edgecolor": VERMILLION, "hatch": "////"}
     label = "gap to mean confidence"
     axes.bar(left, gaps, widths, bottom=accuracy, align="edge", label=label, **hatched)
     axes.plot([0, 1], [0, 1], color=INK, linestyle="--", linewidth=1, label="perfectly calibrated")
@@ -65,14 +60,9 @@ def draw_reliability(calibration: Mapping[str, Any]) -> Figure:
         pad=26,
     )
 
-    counts.bar(
-        left, [entry["count"] for entry in filled], widths, align="edge", color=MUTED, ec="white"
-    )
-    for entry in filled:
-        middle = (entry["lower"] + entry["upper"]) / 2
-        note_at(
-            counts, _brief(entry["count"]), (middle, entry["count"]), (0, 2), ha="center", size=6.5
-        )
+    sizes = [entry["count"] for entry in filled]
+    bars = counts.bar(left, sizes, widths, align="edge", color=MUTED, ec="white")
+    counts.bar_label(bars, [_brief(size) for size in sizes], padding=1, size=6.5)
     counts.margins(y=0.2)
     counts.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
     counts.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _brief(int(value))))
@@ -135,8 +125,7 @@ _SMALLEST_NUMBER = 4.5  # points; smaller counts are left out
 
 @house_style()
 def draw_confusion(
-    confusion_matrix: Sequence[Sequence[int]] | npt.NDArray[np.integer],
-    class_names: Sequence[str],
+    confusion_matrix: Sequence[Sequence[int]] | npt.NDArray[np.integer], class_names: Sequence[str]
 ) -> Figure:
     """The confusion matrix: colour is the share of the true class, text the count.
 
@@ -170,12 +159,8 @@ def draw_confusion(
     tilt = 0 if width < 0.9 * cell / _POINTS else 45 if 1.5 * height < cell / _POINTS else 90
     drop = {0: height, 45: (width + height) * np.sqrt(0.5), 90: width}[tilt]
     left, right, bottom, top = width + 0.55, 1.15, drop + 0.5, 0.4
-    total = (left + side + right, bottom + side + top)
-    figure = new_figure(*total, layout=False)
-    axes = figure.add_axes((left / total[0], bottom / total[1], side / total[0], side / total[1]))
-    bar_axes = figure.add_axes(
-        ((left + side + 0.2) / total[0], bottom / total[1], 0.16 / total[0], side / total[1])
-    )
+    sheet = Sheet(left + side + right, bottom + side + top)
+    axes = sheet.axes(left, top, side, side)
 
     supports = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(supports, 1)
@@ -188,15 +173,15 @@ def draw_confusion(
         tilt_names(axes, tilt)
     axes.tick_params(length=2 if every == 1 else 3)
     axes.set_title("Confusion matrix")
-    figure.text((left + side / 2) / total[0], 0.12 / total[1], "Predicted", ha="center", size=10)
-    figure.text(
-        0.12 / total[0], (bottom + side / 2) / total[1], "Truth", rotation=90, va="center", size=10
-    )
+    below = top + side + bottom - 0.12
+    sheet.write(left + side / 2, below, "Predicted", "baseline", ha="center", size=10)
+    sheet.write(0.12, top + side / 2, "Truth", "center", rotation=90, size=10)
     _write_counts(axes, image, counts, shares, cell)
-    bar = figure.colorbar(image, cax=bar_axes, label="Share of the true class")
+    bar_axes = sheet.axes(left + side + 0.2, top, 0.16, side)
+    bar = sheet.figure.colorbar(image, cax=bar_axes, label="Share of the true class")
     bar.set_ticks([0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1])
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
-    return settle(figure)
+    return settle(sheet.figure)
 
 
 def _write_counts(

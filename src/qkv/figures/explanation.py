@@ -22,10 +22,9 @@ from qkv.figures.contributions import (
     method_title,
 )
 from qkv.figures.faithfulness import draw_curves, write_sentence
-from qkv.figures.style import INK, MUTED, bare, house_style, ink_on, short_name
+from qkv.figures.style import INK, MUTED, Sheet, bare, house_style, ink_on, short_name
 from qkv.figures.text_layout import (
     Placed,
-    Sheet,
     drawable,
     known_letters,
     lay_out_what_matters,

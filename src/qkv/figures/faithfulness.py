@@ -8,8 +8,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.font_manager import FontProperties
 
-from qkv.figures.style import BLUE, INK, MUTED, PALETTE
-from qkv.figures.text_layout import Sheet, measure_with, wrapped
+from qkv.figures.style import BLUE, INK, MUTED, PALETTE, Sheet
+from qkv.figures.text_layout import measure_with, wrapped
 
 _MORE_DECIMALS = 4
 _WARNING = PALETTE[9]
@@ -79,16 +79,13 @@ def draw_curves(
         areas = faithfulness[f"{name}_area"], faithfulness[f"random_{name}_area"]
         area, random_area = _apart(*areas)
         axes.fill_between(fractions, own, chance, color=BLUE, alpha=0.13, linewidth=0)
-        (random_line,) = axes.plot(
-            fractions, chance, color=MUTED, linestyle=(0, (4, 2)), linewidth=1.3, clip_on=False
-        )
-        random_line.set_label(f"random {random_area}")
-        (own_line,) = axes.plot(fractions, own, color=BLUE, linewidth=2.0, clip_on=False)
-        own_line.set_label(f"area: this order {area}")
-        own_line.set_zorder(3)  # over the frame, where the probability is 0
+        look: dict[str, Any] = {"clip_on": False, "label": f"area: this order {area}"}
+        # Over the frame, where the probability is 0.
+        axes.plot(fractions, own, color=BLUE, linewidth=2.0, zorder=3, **look)
+        look |= {"label": f"random {random_area}", "linestyle": (0, (4, 2))}
+        axes.plot(fractions, chance, color=MUTED, linewidth=1.3, **look)
         # Above the axes, where it cannot lie upon a curve.
         axes.legend(
-            handles=[own_line, random_line],
             loc="lower left",
             bbox_to_anchor=(-0.04, 1.01),
             ncols=2,

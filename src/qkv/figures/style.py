@@ -106,6 +106,27 @@ def new_figure(width_inches: float, height_inches: float, *, layout: bool = True
     return figure
 
 
+class Sheet:
+    """An empty figure, placed upon in inches from its left and its top."""
+
+    def __init__(self, width: float, height: float) -> None:
+        self.figure: Figure = new_figure(width, height, layout=False)
+        self._width, self._height = width, height
+
+    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
+        """Axes whose frame lies there."""
+        wide, high = self._width, self._height
+        return self.figure.add_axes(
+            (left / wide, 1 - (top + height) / high, width / wide, height / high)
+        )
+
+    def write(
+        self, left: float, middle: float, text: str, va: str = "center_baseline", **look: Any
+    ) -> None:
+        """A line of text that begins at `left`; `va` says what of it is `middle` from the top."""
+        self.figure.text(left / self._width, 1 - middle / self._height, text, va=va, **look)
+
+
 def settle(figure: Figure) -> Figure:
     """Lay `figure` out once and for all, so that drawing it twice gives the same bytes."""
     figure.draw_without_rendering()
@@ -143,11 +164,9 @@ def short_name(name: str, limit: int) -> str:
 
 def percent(share: float, decimals: int = 0) -> str:
     """A share of 1 as a percentage for people; 100 % only where it is all of it."""
-    value = 100 * share
-    text = f"{value:.{decimals}f}"
+    text = f"{100 * share:.{decimals}f}"
     if share < 1 and float(text) >= 100:
-        text = f"{100 - 10.0**-decimals:.{decimals}f}"
-        return f"> {text} %"
+        return f"> {100 - 10.0**-decimals:.{decimals}f} %"
     return f"{text} %"
 
 
@@ -203,8 +222,7 @@ def short_integer(value: int, limit: int = 24) -> str:
 
     `1,234,567`, `123456…345678`, `−1.23e+40`; the minus is the typographer's, as wide as a plus.
     """
-    sign = "−" if value < 0 else ""
-    digits = str(abs(value))
+    sign, digits = "−" if value < 0 else "", str(abs(value))
     for text in (f"{abs(value):,}", digits):
         if len(sign + text) <= limit:
             return sign + text

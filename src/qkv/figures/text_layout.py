@@ -10,7 +10,6 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patches import Rectangle
@@ -18,7 +17,15 @@ from matplotlib.text import Text
 
 from qkv.data.dataset import IntArray
 from qkv.errors import ShapeError
-from qkv.figures.style import INK, class_colours, house_style, new_figure, percent, short_name
+from qkv.figures.style import (
+    INK,
+    Sheet,
+    class_colours,
+    house_style,
+    new_figure,
+    percent,
+    short_name,
+)
 
 MISSING = "▯"
 
@@ -190,26 +197,6 @@ def _broken(letters: str, width: float, measure: Measure) -> list[str]:
     return parts
 
 
-class Sheet:
-    """An empty figure, placed upon in inches from its left and its top."""
-
-    def __init__(self, width: float, height: float) -> None:
-        self.figure: Figure = new_figure(width, height, layout=False)
-        self._width, self._height = width, height
-
-    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
-        """Axes whose frame lies there."""
-        wide, high = self._width, self._height
-        return self.figure.add_axes(
-            (left / wide, 1 - (top + height) / high, width / wide, height / high)
-        )
-
-    def write(self, left: float, middle: float, text: str, **look: Any) -> Text:
-        """A line of text that begins at `left` and whose middle is `middle` from the top."""
-        spot = left / self._width, 1 - middle / self._height
-        return self.figure.text(*spot, text, va="center_baseline", **look)
-
-
 _MOST_MISTAKES = 8
 _MOST_LINES = 7
 _COLUMN, _GAP, _EDGE = 4.7, 0.45, 0.2  # inches
@@ -253,15 +240,9 @@ def draw_text_mistakes(mistakes: Sequence[Mapping[str, Any]], class_names: Seque
     rows = [texts[start : start + columns] for start in range(0, len(texts), columns)]
     heights = [_HEAD + _LINE * max(map(len, row)) + _SPACE for row in rows]
     height = _TOP + sum(heights) - _SPACE + _EDGE / 2
-    figure = new_figure(width, height, layout=False)
-    title = figure.text(0.5, 1 - 0.24 / height, "Most confident mistakes", size=11)
-    title.set(ha="center", va="center")
+    sheet = Sheet(width, height)
+    sheet.write(width / 2, 0.24, "Most confident mistakes", "center", ha="center", size=11)
     colours = dict(zip(class_names, class_colours(len(class_names)), strict=True))
-
-    def write(left: float, below_top: float, text: str, font: FontProperties, place: str) -> None:
-        spot = (left / width, 1 - below_top / height)
-        figure.text(*spot, text, fontproperties=font, va=place, color=INK)
-
     for number, (entry, lines) in enumerate(zip(shown, texts, strict=True)):
         row, column = divmod(number, columns)
         left = _EDGE + column * (_COLUMN + _GAP)
@@ -274,13 +255,13 @@ def draw_text_mistakes(mistakes: Sequence[Mapping[str, Any]], class_names: Seque
             corner = ((left + at) / width, 1 - (top + _CHIP / 2) / height)
             chip = Rectangle(corner, _CHIP / width, _CHIP / height)
             chip.set(facecolor=colours[name], edgecolor=INK, linewidth=0.5)
-            figure.add_artist(chip)
+            sheet.figure.add_artist(chip)
             text = _fitting(words, name, after, room - _CHIP - 0.16, known, measure_head)
-            write(left + at + _CHIP + 0.06, top, text, head, "center_baseline")
+            sheet.write(left + at + _CHIP + 0.06, top, text, fontproperties=head)
         for line, text in enumerate(lines):
             # A line each: the height of letters must not move the lines below.
-            write(left, top + _HEAD + _LINE * line, text, body, "baseline")
-    return figure
+            sheet.write(left, top + _HEAD + _LINE * line, text, "baseline", fontproperties=body)
+    return sheet.figure
 
 
 def _drawable(text: str, known: set[int]) -> str:

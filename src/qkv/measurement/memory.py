@@ -17,8 +17,6 @@ from torch.profiler import ProfilerActivity, profile
 
 from qkv.errors import DeviceError
 
-_CPU = torch.device("cpu")
-
 
 class MemoryUse(NamedTuple):
     """Bytes that torch's allocator gave to one call.
@@ -37,40 +35,36 @@ class MemoryUse(NamedTuple):
         return self.peak_bytes - self.kept_bytes
 
 
-def memory_of(call: Callable[[], object], device: torch.device = _CPU) -> MemoryUse:
-    """Call once and follow what is allocated.
+def memory_of(call: Callable[[], object]) -> MemoryUse:
+    """Call once and follow what is allocated on the CPU.
 
-    On a CPU every allocation and release of torch is recorded by its profiler and added up in
-    order, so that the figure is exact to the byte, the same each time, and blind to whatever else
-    the process does. What a mathematical library takes for itself behind torch's back (MKL packs
-    blocks of a matrix, for one) is not seen. On CUDA it is the allocator's own high-water mark.
+    Every allocation and release of torch is recorded by its profiler and added up in order, so that
+    the figure is exact to the byte, the same each time, and blind to whatever else the process
+    does. What a mathematical library takes for itself behind torch's back (MKL packs blocks of a
+    matrix, for one) is not seen. Memory counts as kept as long as the returned object holds it.
 
     The first call of a kind may fill caches that stay; call once before measuring.
 
-    Args:
-        call: what to measure; memory counts as kept as long as the returned object holds it.
-        device: where the call allocates.
-
     Raises:
-        DeviceError: torch cannot record memory there.
+        DeviceError: this torch cannot record memory.
     """
-    if device.type != "cuda" and (device.type != "cpu" or not torch.profiler.kineto_available()):
+    if not torch.profiler.kineto_available():
         raise DeviceError(
-            f"torch {torch.__version__} does not record memory on {device.type!r}",
-            remedy="measure on 'cpu' or 'cuda', with a torch that has its profiler",
+            f"torch {torch.__version__} does not record memory",
+            remedy="install a torch that has its profiler",
         )
     collects = gc.isenabled()
     # A collection within the call would release memory of others and count it to the call's credit.
     gc.disable()
     try:
-        return _memory_on_cuda(call, device) if device.type == "cuda" else _memory_on_cpu(call)
+        return _recorded(call)
     finally:
         if collects:
             gc.enable()
 
 
 def free_bytes() -> int | None:
-    """Main memory that can be had without swapping; None where the system does not say.
+    """Main memory that can be had without swapping; None where it is unknown.
 
     On Linux the kernel's own estimate, or what the process's group may still take if that is less.
     """
@@ -89,7 +83,7 @@ def free_bytes() -> int | None:
     return min(left)
 
 
-def _memory_on_cpu(call: Callable[[], object]) -> MemoryUse:
+def _recorded(call: Callable[[], object]) -> MemoryUse:
     # The profiler's library announces each start and stop on standard error unless told not to.
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
@@ -116,24 +110,12 @@ def _add_up(events: Iterable[dict[str, Any]]) -> MemoryUse:
     return MemoryUse(peak, held)
 
 
-def _memory_on_cuda(call: Callable[[], object], device: torch.device) -> MemoryUse:
-    torch.cuda.synchronize(device)
-    torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_allocated(device)
-    result = call()
-    torch.cuda.synchronize(device)
-    peak = torch.cuda.max_memory_allocated(device)
-    kept = torch.cuda.memory_allocated(device)
-    del result
-    return MemoryUse(peak - before, kept - before)
-
-
 # Batches of ever other shapes between two calls: a call every time would cost more than it saves.
 BATCHES_BETWEEN = 16
 
 
 def release_free_memory() -> None:
-    """Return what the C library holds free, where it can be asked to.
+    """Return memory that the C library holds free to the system, where it offers a call for it.
 
     glibc keeps freed blocks between those in use. Work on texts of ever other lengths leaves such
     gaps until a process is several times as large as what it holds.

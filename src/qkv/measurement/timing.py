@@ -117,15 +117,9 @@ def sampled(
     }
 
 
-def speed_ratio(
-    ours: Callable[[], object],
-    theirs: Callable[[], object],
-    rounds: int,
-    *,
-    least_seconds: float = LEAST_SAMPLE_SECONDS,
-) -> float:
+def speed_ratio(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> float:
     """How many times as fast as `theirs` is `ours`: the median over interleaved rounds."""
-    samples = sampled({"ours": ours, "theirs": theirs}, rounds, least_seconds=least_seconds)
+    samples = sampled({"ours": ours, "theirs": theirs}, rounds)
     ratios = round_ratios(samples["theirs"].seconds, samples["ours"].seconds)
     return statistics.median(ratios)
 
@@ -203,11 +197,7 @@ def refine(
 
 
 def crossing_tokens(
-    ours: Prepare,
-    theirs: Prepare,
-    lengths: Sequence[int],
-    *,
-    rounds: int = ROUNDS,
+    ours: Prepare, theirs: Prepare, lengths: Sequence[int], *, rounds: int = ROUNDS
 ) -> Crossing:
     """`speed_ratio` at every length, then bisection where the faster one changes.
 

@@ -1,4 +1,4 @@
-"""The recurrence h_t = x_t − h_{t−1} on integers, exactly, and the question that it answers.
+"""The recurrence h_t = x_t − h_{t−1} on integers, exactly, and what its sign decides.
 
 Its last state is h_T = Σ_{k=1..T} (−1)^{T−k} x_k. With an even T = 2n that is
 Σ_{i=1..n} (x_{2i} − x_{2i−1}), so the output sigmoid(1000·h_T) says whether the inputs at even

@@ -318,8 +318,17 @@ def study_accuracy(
         InterruptedRunError: the user stopped it; the same call goes on.
         QKVError: something the user can mend.
     """
+    for option, value, least, most in (
+        ("--epochs", epochs, 1, 10_000),
+        ("--seeds", seeds, 1, MAX_SEEDS),
+        ("--train-images", train_images, 10, 10**9),
+    ):
+        if value is not None and not least <= value <= most:
+            raise StudyError(
+                f"{option} is {value:,}",
+                remedy=f"give at least {least}" if value < least else f"give at most {most:,}",
+            )
     reporter = reporter or Reporter()
-    _require_sizes(epochs, seeds, train_images)
     arms = plan_arms(patch_sizes, seeds, epochs, overrides, train_images, data, reporter)
     runs = folder / "runs"
     for arm in arms:  # all before the first one is trained
@@ -342,16 +351,3 @@ def study_accuracy(
             "overrides": list(overrides),
         },
     )
-
-
-def _require_sizes(epochs: int, seeds: int, train_images: int | None) -> None:
-    for option, value, least, most in (
-        ("--epochs", epochs, 1, 10_000),
-        ("--seeds", seeds, 1, MAX_SEEDS),
-        ("--train-images", train_images, 10, 10**9),
-    ):
-        if value is not None and not least <= value <= most:
-            raise StudyError(
-                f"{option} is {value:,}",
-                remedy=f"give at least {least}" if value < least else f"give at most {most:,}",
-            )

@@ -58,7 +58,8 @@ def plain_number(log10: float) -> str:
     """10 to a power, which may be below every float64, in three digits: `0.05`, `1.2e-391`."""
     if log10 > -4:
         return f"{10**log10:.3g}"
-    exponent = math.floor(log10)
+    # Rounded to three digits, a factor from 9.995 on is 1.00 of the next power.
+    exponent = math.floor(log10 + 1 - math.log10(9.995))
     return f"{10 ** (log10 - exponent):.2f}e{exponent:+03d}"
 
 

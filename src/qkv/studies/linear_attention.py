@@ -45,18 +45,6 @@ class LinearAttentionDocument(StudyDocument):
     budget: dict[str, float]  # allowed and spent
 
 
-def _require_settings(head_dim: int, long: int) -> None:
-    if not 1 <= head_dim <= MAX_HEAD_DIM:
-        raise StudyError(
-            f"--head-dim is {head_dim}", remedy=f"give a width from 1 to {MAX_HEAD_DIM:,}"
-        )
-    if long != 0 and not LEAST_LONG <= long <= MAX_TOKENS:
-        raise StudyError(
-            f"--long is {long}",
-            remedy=f"give a length from {LEAST_LONG:,} to {MAX_TOKENS:,}, or 0 for none",
-        )
-
-
 def study_linear_attention(
     lengths: Sequence[int],
     *,
@@ -85,7 +73,15 @@ def study_linear_attention(
         StudyError: a setting is wrong, or not even the cheapest kernel fits the budget.
         QKVError: a kernel disagrees with its plain form.
     """
-    _require_settings(head_dim, long)
+    if not 1 <= head_dim <= MAX_HEAD_DIM:
+        raise StudyError(
+            f"--head-dim is {head_dim}", remedy=f"give a width from 1 to {MAX_HEAD_DIM:,}"
+        )
+    if long != 0 and not LEAST_LONG <= long <= MAX_TOKENS:
+        raise StudyError(
+            f"--long is {long}",
+            remedy=f"give a length from {LEAST_LONG:,} to {MAX_TOKENS:,}, or 0 for none",
+        )
     memory_mib = default_memory_mib() if max_memory_mib is None else max_memory_mib
     budget = Budget(max_seconds, memory_mib * 2**20)
     total = len(lengths) * len(WORKS) + len(RIVALS) + (3 if long else 0)

@@ -1,4 +1,4 @@
-"""What `h_t = x_t − h_(t−1)` and a sigmoid after it say of a sequence of integers."""
+"""The recurrence `h_t = x_t − h_(t−1)` and a sigmoid after it, on a sequence of integers."""
 
 from __future__ import annotations
 

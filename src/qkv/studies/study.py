@@ -16,7 +16,7 @@ class Table(TypedDict):
 
     title: str  # what it shows
     columns: list[str]  # their names, each with its unit where it has one
-    rows: list[list[Cell]]  # as many cells as there are columns; None where there is nothing to say
+    rows: list[list[Cell]]  # as many cells as there are columns; None where there is no value
 
 
 class StudyDocument(TypedDict):
@@ -26,7 +26,7 @@ class StudyDocument(TypedDict):
     """
 
     study: str  # its name
-    settings: dict[str, Any]  # what it was asked
+    settings: dict[str, Any]  # that it ran with
     table: Table  # the result
     tables: NotRequired[list[Table]]  # further tables, in the order of reading
     figures: dict[str, Any]  # the numbers that matter, by name

@@ -157,7 +157,11 @@ class EncoderCache:
         self.kind: Kind = kind
         self.root = root or cache_root()
         self.document = _document(facts, dim, kind)
-        self.folder = self.root / _folder_name(str(facts.get("name", "")), self.document)
+        # What the encoder is called, as a plain name: it may be a path.
+        last = re.split(r"[/\\]", str(facts.get("name", "")).rstrip("/\\"))[-1]
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-._")[:40] or "encoder"
+        digest = hashlib.sha256(self.document.encode()).hexdigest()
+        self.folder = self.root / f"{plain}-{digest[:16]}"
         self.note = note or (lambda _: None)
         self._stats: tuple[object, ...] = ()
         self._entries: dict[bytes, _Entry] = {}
@@ -368,10 +372,6 @@ class CachedStates:
             states = unpack(values, scales)
         return states, torch.from_numpy(np.arange(shape[1]) < lengths[:, None])
 
-    def close(self) -> None:
-        """Let go of the file; nothing can be read any more."""
-        self._file.close()
-
     def _read(self, target: npt.NDArray[Any]) -> None:
         if self._file.readinto(target.data) != target.nbytes:
             raise DataError(
@@ -384,13 +384,6 @@ def _document(facts: Mapping[str, Any], dim: int, kind: str) -> str:
     """What a cache is for, as JSON in its one canonical form."""
     document = {"format": FORMAT, "facts": facts, "dim": dim, "kind": kind}
     return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _folder_name(encoder: str, document: str) -> str:
-    """A name that says which encoder, whatever it is called: it may be a path."""
-    last = re.split(r"[/\\]", encoder.rstrip("/\\"))[-1]
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-._")[:40] or "encoder"
-    return f"{plain}-{hashlib.sha256(document.encode()).hexdigest()[:16]}"
 
 
 def lock_path(folder: Path) -> Path:

@@ -27,6 +27,15 @@ from torch import Tensor, nn
 from qkv.attention.multihead_cpu import Dropout
 from qkv.autograd import without_second_derivative
 
+aten = torch.ops.aten
+
+# Rows of a direction whose large products are taken together: enough for the products to run at
+# full speed, few enough for what lies between them to stay in the cache.
+SPAN_ROWS = 4096
+# A gradient halves about once a token on its way back, so in a long text its floats soon are
+# subnormal, and a processor takes twenty times as long over those. Entries this small become zero.
+NEGLIGIBLE = 1e-20
+
 
 class Span(NamedTuple):
     """Consecutive steps of a packed batch, and where their rows lie."""
@@ -94,7 +103,7 @@ class Packing:
         """The rows of a step."""
         return slice(self.starts[step], self.starts[step] + self.active[step])
 
-    def spans(self, rows: int) -> Sequence[Span]:
+    def spans(self, rows: int) -> list[Span]:
         """The steps in their order, together as long as they have at most `rows` rows."""
         spans: list[Span] = []
         first, steps = 0, len(self.active)
@@ -106,11 +115,8 @@ class Packing:
         return spans
 
 
-aten = torch.ops.aten
-
-
 class Weights(NamedTuple):
-    """The weights of a layer, as products take them: all but the last of the dtype of products."""
+    """The weights of a layer, all but the last in the dtype of products."""
 
     of_input: Tensor  # V, (2, 3H, dim)
     of_state: Tensor  # W, (2, 3H, H)
@@ -118,16 +124,9 @@ class Weights(NamedTuple):
     candidate_bias: Tensor  # b_n, (2, 1, H), of the dtype of states
 
     @classmethod
-    def of(
-        cls,
-        of_input: Tensor,
-        of_state: Tensor,
-        input_bias: Tensor,
-        state_bias: Tensor,
-        *,
-        product_dtype: torch.dtype,
-    ) -> Weights:
-        """From the parameters of a layer."""
+    def of(cls, parameters: Sequence[Tensor], product_dtype: torch.dtype) -> Weights:
+        """From V, W, c and b of a layer, each (2, 3H, …)."""
+        of_input, of_state, input_bias, state_bias = parameters
         hidden = of_state.shape[2]
         bias = input_bias.clone()
         bias[:, : 2 * hidden] += state_bias[:, : 2 * hidden]
@@ -177,12 +176,9 @@ class Gates:
     def gradients(self, state: Tensor, arriving: Tensor, at_gates: Tensor, past: Tensor) -> None:
         """From `arriving`, the gradient of ĥ, which is written over, to those at the gates.
 
-        Args:
-            state: h.
-            arriving: (2, rows, H).
-            at_gates: (2, rows, 4H), gets the gradients of i_n, of i_r, of i_z and of g: the input's
-                part takes the first three, W h the last three.
-            past: gets the gradient of h that does not go through a gate, z·arriving.
+        `state` is h. `at_gates` (2, rows, 4H) gets the gradients of i_n, i_r, i_z and g: the part
+        of the input takes the first three, W h the last three. `past` gets the gradient of h that
+        goes through no gate, z·arriving.
         """
         at_candidate, at_reset, at_update, at_recalled = at_gates.chunk(4, dim=2)
         torch.sub(state, self.candidate, out=past).mul_(arriving)
@@ -195,39 +191,27 @@ class Gates:
         aten.sigmoid_backward(arriving, self.reset, grad_input=at_reset)
 
 
-# Rows of a direction whose large products are taken together: enough for the products to run at
-# full speed, few enough for what lies between them to stay in the cache.
-SPAN_ROWS = 4096
-
-
 def visit(
     rows: Tensor, weights: Weights, packing: Packing, state_dtype: torch.dtype, *, keep_gates: bool
 ) -> tuple[Tensor, Gates | None]:
-    """The states of a layer from zero, each direction in the order in which it visits its texts.
+    """The states (2, rows, H) of a layer from zero, and the gates of all rows if they are kept.
 
-    Both directions take a step together: step t is the t-th token of each text for one and the
-    t-th from its end for the other, so at each step they have the same number of rows.
-
-    Args:
-        rows: packed tokens (rows, dim), of the dtype of products.
-        weights: of the layer.
-        packing: of the rows.
-        state_dtype: of what a step computes besides its product.
-        keep_gates: whether the gates of all rows are returned beside the states (2, rows, H).
+    The packed tokens, `rows` (rows, dim), have the dtype of products; all else that a step computes
+    has `state_dtype`. Both directions take a step together: step t is the t-th token of each text
+    for one and the t-th from its end for the other, and the states stand in that order.
     """
     hidden = weights.of_state.shape[2]
     texts = packing.active[0]
     states = torch.empty(2, len(rows), hidden, dtype=state_dtype)
     kept = Gates.empty(states, len(rows), hidden) if keep_gates else None
     passing = Gates.empty(states, texts, hidden) if kept is None else kept
-    spans = packing.spans(SPAN_ROWS)
-    given = rows.new_empty(2, _longest(spans), 3 * hidden)
+    given = rows.new_empty(2, min(len(rows), max(SPAN_ROWS, texts)), 3 * hidden)
     product = rows.new_empty(2 * texts * 3 * hidden)
     transposed = weights.of_state.transpose(1, 2).contiguous()
     state = states.new_zeros(2, texts, hidden)
     factor = rows.new_zeros(2, texts, hidden)
-    for span in spans:
-        input_part(rows, weights, packing, span, given)
+    for span in packing.spans(SPAN_ROWS):
+        _input_part(_inputs(rows, packing, span), weights, given)
         for step in span.steps:
             held = packing.rows(step)
             count = packing.active[step]
@@ -242,51 +226,24 @@ def visit(
     return states, kept
 
 
-def _longest(spans: Sequence[Span]) -> int:
-    longest: int = max(span.rows.stop - span.rows.start for span in spans)
-    return longest
-
-
-def input_part(
-    rows: Tensor, weights: Weights, packing: Packing, span: Span, out: Tensor
-) -> tuple[Tensor, Tensor]:
-    """V x + bias for the rows of a span, in the first rows of `out` (2, rows, 3H); gives each x."""
-    inputs = _inputs(rows, packing, span)
-    for direction, x in enumerate(inputs):
-        factor = weights.of_input[direction].t()
-        torch.addmm(weights.bias[direction], x, factor, out=out[direction, : len(x)])
-    return inputs
-
-
 def _inputs(rows: Tensor, packing: Packing, span: Span) -> tuple[Tensor, Tensor]:
     """The rows of a span as each direction visits them."""
     return rows[span.rows], rows.index_select(0, packing.reverse[span.rows])
 
 
-# A gradient halves about once a token on its way back, so in a long text its floats soon are
-# subnormal, and a processor takes twenty times as long over those. Entries this small become zero.
-NEGLIGIBLE = 1e-20
+def _input_part(inputs: tuple[Tensor, Tensor], weights: Weights, out: Tensor) -> None:
+    """V x + bias, in the first rows of `out` (2, rows, 3H)."""
+    for direction, x in enumerate(inputs):
+        factor = weights.of_input[direction].t()
+        torch.addmm(weights.bias[direction], x, factor, out=out[direction, : len(x)])
 
 
 class BackwardVisit:
     """From the gradient of a layer's states to those of its rows and weights.
 
     The steps are gone through backwards, span by span. All but what carries a gradient on to the
-    step before is one call a span.
-
-    Args:
-        rows: packed tokens (rows, dim), of the dtype of products.
-        weights: of the layer.
-        packing: of the rows.
-        states: (2, rows, H), as `visit` gave them.
-        gates: as `visit` kept them; None: they are computed anew.
-        to_rows: whether the gradient of the rows is wanted.
-
-    Attributes:
-        of_rows: that of the rows as each direction visits them, (2, rows, dim), or None.
-        of_input_weight: that of V, in the order n, r, z.
-        of_state_weight: that of W.
-        of_gates: sum of those of i_n, i_r, i_z and g, (2, 4H).
+    step before is one call a span. States and gates are those of `visit`; gates that it did not
+    keep are computed anew. `to_rows` says whether the gradient of the rows is wanted.
     """
 
     def __init__(
@@ -299,12 +256,10 @@ class BackwardVisit:
         *,
         to_rows: bool,
     ) -> None:
-        hidden = states.shape[2]
-        texts = packing.active[0]
+        hidden, texts = states.shape[2], packing.active[0]
         self._rows, self._weights, self._packing = rows, weights, packing
         self._states, self._hidden = states, hidden
-        self._spans = packing.spans(SPAN_ROWS)
-        longest = _longest(self._spans)
+        longest = min(len(rows), max(SPAN_ROWS, texts))  # rows of a span
         self._at_gates = states.new_empty(2, longest, 4 * hidden)
         self._before = states.new_empty(2, longest, hidden)
         self._same = rows.dtype == states.dtype
@@ -316,33 +271,37 @@ class BackwardVisit:
         self._passing = Gates.empty(states, longest, hidden) if gates is None else gates
         self._past = states.new_empty(2, texts, hidden)
         self._carried = rows.new_empty(2 * texts * hidden)
-        # The gradient of i has the order n, r, z.
+        # The gradients of i and, until `run` ends, of V have the order n, r, z.
         self._input_factor = torch.roll(weights.of_input, hidden, dims=1)
-        self.of_rows = rows.new_empty(2, *rows.shape) if to_rows else None
-        self.of_input_weight = states.new_zeros(weights.of_input.shape)
-        self.of_state_weight = states.new_zeros(weights.of_state.shape)
-        self.of_gates = states.new_zeros(2, 4 * hidden)
+        self._of_rows = rows.new_empty(2, *rows.shape) if to_rows else None
+        self._of_input_weight = states.new_zeros(weights.of_input.shape)
+        self._of_state_weight = states.new_zeros(weights.of_state.shape)
+        self._of_gates = states.new_zeros(2, 4 * hidden)  # sums of those of i_n, i_r, i_z and g
 
-    def run(self, of_last: Tensor, of_states: Tensor | None) -> None:
-        """Go through the steps, from the gradients of the last states and of all states.
+    def run(self, of_last: Tensor, of_states: Tensor | None) -> tuple[Tensor | None, ...]:
+        """The gradients of the rows (None if it is not wanted) and of V, W, c and b.
 
-        Args:
-            of_last: (2, texts, H), longest text first; written over.
-            of_states: (2, rows, H), if they were used.
+        They come from that of the last states, (2, texts, H), longest text first, which is written
+        over, and that of all states, (2, rows, H), if they were used.
         """
-        for span in reversed(self._spans):
-            count = span.rows.stop - span.rows.start
+        for span in reversed(self._packing.spans(SPAN_ROWS)):
             self._states_before(span)
             inputs, gates = self._gates(span)
             for step in reversed(span.steps):
                 held = self._packing.rows(step)
-                arriving = of_last[:, : self._packing.active[step]]
+                arriving = of_last[:, : held.stop - held.start]
                 if of_states is not None:
                     arriving.add_(of_states[:, held])
                 offset = held.start - span.rows.start
                 self._step(arriving, gates, slice(offset, offset + arriving.shape[1]))
-            self.of_gates += self._at_gates[:, :count].sum(dim=1)
-            self._add_products(span, inputs, count)
+            self._add_products(span, inputs)
+        hidden, of_rows = self._hidden, None
+        if self._of_rows is not None:
+            of_rows = self._of_rows[0] + self._of_rows[1].index_select(0, self._packing.reverse)
+        of_input_weight = torch.roll(self._of_input_weight, -hidden, dims=1)
+        of_input_bias = torch.roll(self._of_gates[:, : 3 * hidden], -hidden, dims=1)
+        of_state_bias = self._of_gates[:, hidden:]
+        return of_rows, of_input_weight, self._of_state_weight, of_input_bias, of_state_bias
 
     def _states_before(self, span: Span) -> None:
         """The state before each row's step: that of the row one step earlier, or zero."""
@@ -360,10 +319,10 @@ class BackwardVisit:
 
     def _gates(self, span: Span) -> tuple[tuple[Tensor, Tensor], Gates]:
         """The rows of each direction, and their gates."""
+        inputs = _inputs(self._rows, self._packing, span)
         if self._product is None:
-            inputs = _inputs(self._rows, self._packing, span)
             return inputs, self._passing[span.rows]
-        inputs = input_part(self._rows, self._weights, self._packing, span, self._given)
+        _input_part(inputs, self._weights, self._given)
         held = slice(0, len(inputs[0]))
         for before, factor, product in zip(
             self._before_factor, self._weights.of_state, self._product, strict=True
@@ -387,15 +346,18 @@ class BackwardVisit:
         torch.bmm(factor[..., self._hidden :], self._weights.of_state, out=carried)
         torch.add(past, carried, out=arriving)
 
-    def _add_products(self, span: Span, inputs: tuple[Tensor, Tensor], count: int) -> None:
+    def _add_products(self, span: Span, inputs: tuple[Tensor, Tensor]) -> None:
+        count = len(inputs[0])
+        self._of_gates += self._at_gates[:, :count].sum(dim=1)
         for direction, x in enumerate(inputs):
             factor = self._gate_factor[direction, :count]
             at_input, at_state = factor[:, : 3 * self._hidden], factor[:, self._hidden :]
             # The sum over spans is taken in the dtype of states.
-            self.of_state_weight[direction] += at_state.t() @ self._before_factor[direction, :count]
-            self.of_input_weight[direction] += at_input.t() @ x
-            if self.of_rows is not None:
-                out = self.of_rows[direction, span.rows]
+            before = self._before_factor[direction, :count]
+            self._of_state_weight[direction] += at_state.t() @ before
+            self._of_input_weight[direction] += at_input.t() @ x
+            if self._of_rows is not None:
+                out = self._of_rows[direction, span.rows]
                 torch.mm(at_input, self._input_factor[direction], out=out)
 
 
@@ -431,10 +393,10 @@ def last_gru_states(
         ]
         rows = _Layer.apply(  # type: ignore[no-untyped-call]
             rows.to(product_dtype),
-            *(parameter.to(state_dtype) for parameter in parameters),
             packing,
             layer + 1 == gru.num_layers,
             torch.is_grad_enabled() and product_dtype == state_dtype,
+            *(parameter.to(state_dtype) for parameter in parameters),
         )
     return rows.index_select(0, packing.ranks)
 
@@ -446,17 +408,13 @@ class _Layer(torch.autograd.Function):
     def forward(
         ctx: Any,
         rows: Tensor,
-        input_weight: Tensor,
-        state_weight: Tensor,
-        input_bias: Tensor,
-        state_bias: Tensor,
         packing: Packing,
         last_only: bool,
         keep_gates: bool,
+        *parameters: Tensor,
     ) -> Tensor:
-        parameters = input_weight, state_weight, input_bias, state_bias
-        weights = Weights.of(*parameters, product_dtype=rows.dtype)
-        states, gates = visit(rows, weights, packing, input_weight.dtype, keep_gates=keep_gates)
+        weights = Weights.of(parameters, rows.dtype)
+        states, gates = visit(rows, weights, packing, parameters[0].dtype, keep_gates=keep_gates)
         kept = () if gates is None else (gates.reset_update, gates.recalled, gates.candidate)
         ctx.save_for_backward(rows, *parameters, states, *kept)
         ctx.packing, ctx.last_only = packing, last_only
@@ -471,7 +429,6 @@ class _Layer(torch.autograd.Function):
         rows, *parameters = ctx.saved_tensors[:5]
         states, *kept = ctx.saved_tensors[5:]
         packing = ctx.packing
-        weights = Weights.of(*parameters, product_dtype=rows.dtype)
         # The gradient of each direction, in the order in which it visits.
         forwards, backwards = gradient.to(states.dtype).chunk(2, dim=1)
         if ctx.last_only:
@@ -479,16 +436,14 @@ class _Layer(torch.autograd.Function):
         else:
             of_last = states.new_zeros(2, packing.active[0], states.shape[2])
             of_states = torch.stack([forwards, backwards.index_select(0, packing.reverse)])
-        gates = Gates(*kept) if kept else None
-        to_rows = ctx.needs_input_grad[0]
-        back = BackwardVisit(rows, weights, packing, states, gates, to_rows=to_rows)
+        back = BackwardVisit(
+            rows,
+            Weights.of(parameters, rows.dtype),
+            packing,
+            states,
+            Gates(*kept) if kept else None,
+            to_rows=ctx.needs_input_grad[0],
+        )
         with torch.autocast("cpu", enabled=False):
-            back.run(of_last, of_states)
-        hidden = states.shape[2]
-        of_rows = None
-        if back.of_rows is not None:
-            of_rows = back.of_rows[0] + back.of_rows[1].index_select(0, packing.reverse)
-        of_input_weight = torch.roll(back.of_input_weight, -hidden, dims=1)
-        of_input_bias = torch.roll(back.of_gates[:, : 3 * hidden], -hidden, dims=1)
-        of_biases = of_input_bias, back.of_gates[:, hidden:]
-        return of_rows, of_input_weight, back.of_state_weight, *of_biases, None, None, None
+            of_rows, *of_parameters = back.run(of_last, of_states)
+        return of_rows, None, None, None, *of_parameters

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from qkv.data.dataset import IntArray
-from qkv.errors import RecipeError, RunError
+from qkv.errors import RunError
 from qkv.measurement.memory import BATCHES_BETWEEN, release_free_memory
 from qkv.progress import Progress
 from qkv.text.encoder import EncoderSettings
-from qkv.text.encoder_cache import EncoderCache, Kind, Packed, pack, unpack
+from qkv.text.encoder_cache import EncoderCache, Kind, pack, unpack
 from qkv.text.text_encoder import TextEncoder, open_text_encoder, token_budget_batches
 from qkv.text.windows import Cut, Prepared, cut_off
 
@@ -166,7 +166,7 @@ class Reading:
             DataError: the disk lacks the room.
         """
         if self.unfrozen == "all":
-            return [HeldIds(self.encoder, self.encoder.prepare(texts)) for texts in splits]
+            return [held_ids(self.encoder.prepare(texts)) for texts in splits]
         everything = [text for texts in splits for text in texts]
         self.cache.fill(self.encoder, everything, progress=progress, note=note)
         return [self.cache.reader(texts) for texts in splits]
@@ -202,58 +202,38 @@ class Reading:
             yield self.prepared_inputs(self.encoder.prepare(part))
 
     def prepared_inputs(self, prepared: Prepared) -> Inputs:
-        """Inputs of texts that are tokenised already; they are all in memory at once.
-
-        Raises:
-            RecipeError: the model reads ids, and texts are read in several windows.
-        """
+        """Inputs of texts that are tokenised already; they are all in memory at once."""
         if self.unfrozen == "all":
-            return HeldIds(self.encoder, prepared)
-        return HeldStates(self.encoder, prepared, self._kind)
+            return held_ids(prepared)
+        return held_states(self.encoder, prepared, self._kind)
 
 
-class HeldStates:
-    """States of a few texts, computed now; they are rounded as a store does it."""
+class HeldInputs:
+    """Inputs of a few texts, in memory.
 
-    def __init__(self, encoder: TextEncoder, prepared: Prepared, kind: Kind = "float16") -> None:
-        self._states: dict[int, Packed] = {
-            index: pack(states, kind) for index, states in encoder.encode(prepared)
-        }
+    Args:
+        lengths: int64 (texts,), tokens of each text.
+        read: gives a text, by its number: states (tokens, dim) or int64 ids (tokens,).
+    """
 
-    @property
-    def lengths(self) -> IntArray:
-        """Rows of each text."""
-        counts = [len(self._states[index].values) for index in range(len(self._states))]
-        return np.array(counts, dtype=np.int64)
+    def __init__(self, lengths: IntArray, read: Callable[[int], Tensor]) -> None:
+        self.lengths = lengths
+        self._read = read
 
     def padded(self, indices: IntArray) -> tuple[Tensor, Tensor]:
-        """Float32 states (texts, tokens, dim), zero where there is no token, and their mask."""
-        packed = [self._states[int(index)] for index in indices]
-        return _pad([unpack(text.values, text.scales) for text in packed])
+        """As `Inputs.padded`, with zeros where there is no token."""
+        some = [self._read(index) for index in indices.tolist()]
+        padded = nn.utils.rnn.pad_sequence(some, batch_first=True)
+        mask = np.arange(padded.shape[1]) < self.lengths[indices, None]
+        return padded, torch.from_numpy(mask)
 
 
-class HeldIds:
-    """Token ids of texts, for a model that holds the whole encoder."""
-
-    def __init__(self, encoder: TextEncoder, prepared: Prepared) -> None:
-        if encoder.settings.truncation.kind == "windows":
-            raise RecipeError(
-                "texts in overlapping windows have no one list of tokens",
-                remedy="choose another truncation",
-            )
-        self._ids = [prepared.window(number) for number in range(len(prepared.rows))]
-
-    @property
-    def lengths(self) -> IntArray:
-        """Tokens of each text."""
-        return np.array([len(ids) for ids in self._ids], dtype=np.int64)
-
-    def padded(self, indices: IntArray) -> tuple[Tensor, Tensor]:
-        """Int64 ids (texts, tokens), 0 where there is no token, and their mask."""
-        return _pad([torch.from_numpy(self._ids[index]).long() for index in indices])
+def held_states(encoder: TextEncoder, prepared: Prepared, kind: Kind = "float16") -> HeldInputs:
+    """States computed now, and rounded as a cache does it."""
+    packed = {index: pack(states, kind) for index, states in encoder.encode(prepared)}
+    return HeldInputs(prepared.rows, lambda index: unpack(*packed[index]))
 
 
-def _pad(sequences: list[Tensor]) -> tuple[Tensor, Tensor]:
-    padded = nn.utils.rnn.pad_sequence(sequences, batch_first=True)
-    lengths = torch.tensor([len(sequence) for sequence in sequences])
-    return padded, torch.arange(padded.shape[1]) < lengths[:, None]
+def held_ids(prepared: Prepared) -> HeldInputs:
+    """Token ids of texts of one window each, for a model that holds the whole encoder."""
+    return HeldInputs(prepared.rows, lambda index: torch.from_numpy(prepared.window(index)).long())

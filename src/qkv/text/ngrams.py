@@ -223,7 +223,14 @@ class NGramModel:
             MissingExtraError: scikit-learn is not installed.
         """
         settings = settings or NGramSettings()
-        _check(texts, labels, num_classes)
+        integers = labels.shape == (len(texts),) and np.issubdtype(labels.dtype, np.integer)
+        inside = integers and len(texts) > 0 and 0 <= labels.min() <= labels.max() < num_classes
+        if not inside or num_classes < 2:
+            raise ShapeError(
+                f"n-gram model: labels of shape {labels.shape} and type {labels.dtype} for "
+                f"{len(texts)} texts of {num_classes} classes",
+                remedy="pass at least one text and two classes, and the number of one a text",
+            )
         regression = _logistic_regression(settings)
         # In a seeded order, so that what is beyond `max_ngrams` is not the last class's texts.
         order = np.random.default_rng(_SEED).permutation(len(texts))
@@ -294,64 +301,32 @@ class NGramModel:
     def from_tensors(
         cls, settings: NGramSettings, num_classes: int, tensors: Mapping[str, Tensor]
     ) -> NGramModel:
-        """The model that `tensors` describes.
+        """The model of tensors whose file has been checked against its digest.
 
         Raises:
-            RunError: a tensor is missing, unknown, or not what these settings and classes need.
+            RunError: they are not those that these settings and classes need.
         """
-        size = tensors["buckets"].numel() if "buckets" in tensors else 0
+        arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in tensors.items()}
+        size = len(arrays.get("buckets", ()))
         rows = 1 if num_classes == 2 else num_classes
-        wanted: dict[str, tuple[str, tuple[int, ...]]] = {
-            "buckets": ("int32", (size,)),
-            "weights": ("float32", (rows, size)),
-            "bias": ("float32", (rows,)),
-            "fitted_texts": ("int64", ()),
+        wanted = {
+            "buckets": f"int32 {(size,)}",
+            "weights": f"float32 {(rows, size)}",
+            "bias": f"float32 {(rows,)}",
+            "fitted_texts": "int64 ()",
         }
         if settings.kind == "tfidf":
-            wanted["idf"] = ("float32", (size,))
-        if set(tensors) != set(wanted):
-            raise _damaged(
-                f"({settings.kind}) has tensors {', '.join(sorted(tensors))}, "
-                f"not {', '.join(sorted(wanted))}"
-            )
-        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-        for name, (dtype, shape) in wanted.items():
-            found = arrays[name]
-            if found.dtype != dtype or found.shape != shape:
-                raise _damaged(
-                    f"{name} is {found.dtype} of shape {found.shape}, not {dtype} of shape {shape}"
+            wanted["idf"] = f"float32 {(size,)}"
+        found = {name: f"{array.dtype} {array.shape}" for name, array in arrays.items()}
+        for name in sorted({*found, *wanted}):
+            if found.get(name) != wanted.get(name):
+                raise RunError(
+                    f"n-gram model ({settings.kind}): {name} is {found.get(name, 'missing')}, not "
+                    f"{wanted.get(name, 'there')}",
+                    remedy="restore the run's model file, or train again",
                 )
-            if not np.isfinite(found).all():
-                raise _damaged(f"{name} is not all finite")
-        buckets = arrays["buckets"]
-        inside = size == 0 or 0 <= buckets[0] <= buckets[-1] < 2**settings.hash_bits
-        if not (inside and (np.diff(buckets) > 0).all()):
-            raise _damaged("buckets do not ascend or lie out of range")
         fitted_texts = int(arrays.pop("fitted_texts"))
-        learnt: dict[str, Any] = {"idf": None, **arrays}
-        return cls(settings, num_classes, **learnt, fitted_texts=fitted_texts)
-
-
-def _damaged(problem: str) -> RunError:
-    return RunError(
-        f"n-gram model: {problem}", remedy="restore the run's model file, or train again"
-    )
-
-
-def _check(texts: Sequence[str], labels: IntArray, num_classes: int) -> None:
-    size = len(texts)
-    if num_classes < 2 or size == 0:
-        raise ShapeError(
-            f"an n-gram model of {size} texts and {num_classes} classes",
-            remedy="pass at least one text and two classes",
-        )
-    integers = labels.shape == (size,) and np.issubdtype(labels.dtype, np.integer)
-    if not integers or labels.min() < 0 or labels.max() >= num_classes:
-        raise ShapeError(
-            f"labels of shape {labels.shape} and type {labels.dtype} for {size} texts of "
-            f"{num_classes} classes",
-            remedy=f"pass one integer from 0 to {num_classes - 1} a text",
-        )
+        return cls(settings, num_classes, **{"idf": None, **arrays}, fitted_texts=fitted_texts)
 
 
 def _features(

@@ -8,6 +8,8 @@ from pydantic import Field
 
 from qkv.data.dataset import IntArray
 from qkv.errors import MissingExtraError, ShapeError
+from qkv.evaluation.calibration import check_scores
+from qkv.evaluation.metrics import log_softmax
 from qkv.settings import Settings
 
 FloatArray = npt.NDArray[np.float64]
@@ -43,7 +45,7 @@ class Stack(Settings):
                 f"a stack of {len(self.biases)} classes, log probabilities of {parts.shape[2]}",
                 remedy="pass what models of the same classes answered",
             )
-        return _log_softmax(
+        return log_softmax(
             self.neural_weight * parts[0] + self.ngram_weight * parts[1] + np.array(self.biases)
         )
 
@@ -77,14 +79,8 @@ def fit_stack(
             "stacking needs scipy, which is not installed", remedy="pip install 'qkv[text]'"
         ) from None
     parts = _checked(neural_log_probabilities, ngram_log_probabilities)
-    truth, shape = np.asarray(labels), parts.shape[1:]
-    integers = truth.shape == shape[:1] and np.issubdtype(truth.dtype, np.integer)
-    if not integers or len(truth) == 0 or truth.min() < 0 or truth.max() >= shape[1]:
-        raise ShapeError(
-            f"stack: labels of shape {truth.shape} and type {truth.dtype} for log probabilities "
-            f"of shape {shape}",
-            remedy=f"pass at least one integer from 0 to {shape[1] - 1}, one a text",
-        )
+    truth = np.asarray(labels)
+    check_scores(parts[0], truth, "stack: log probabilities")
     parts = parts - parts.max(axis=2, keepdims=True)  # which no softmax sees: it spares digits
     classes = parts.shape[2]
     solution = minimize(
@@ -108,19 +104,13 @@ def fit_stack(
 def _loss(place: FloatArray, parts: FloatArray, truth: IntArray) -> tuple[float, FloatArray]:
     """Mean negative log likelihood plus the prior's share, and its gradient, at (a, b, c)."""
     rows = np.arange(len(truth))
-    logs = _log_softmax(place[0] * parts[0] + place[1] * parts[1] + place[2:])
+    logs = log_softmax(place[0] * parts[0] + place[1] * parts[1] + place[2:])
     surplus = np.exp(logs)
     surplus[rows, truth] -= 1.0
     slope = np.concatenate([(parts * surplus).sum(axis=(1, 2)), surplus.sum(axis=0)])
     away = place - np.eye(len(place))[0]
     loss = -logs[rows, truth].mean() + away @ away / (2 * len(truth))
     return float(loss), (slope + away) / len(truth)
-
-
-def _log_softmax(scores: FloatArray) -> FloatArray:
-    shifted = scores - scores.max(axis=1, keepdims=True)
-    result: FloatArray = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return result
 
 
 def _checked(neural: npt.ArrayLike, ngrams: npt.ArrayLike) -> FloatArray:

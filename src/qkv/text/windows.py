@@ -9,15 +9,12 @@ from itertools import pairwise
 from typing import Literal, NamedTuple, Self
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from qkv.data.dataset import IntArray
 from qkv.errors import RecipeError
 from qkv.settings import Settings
-from qkv.text.tokenizer import Tokenizer
-
-Pieces = npt.NDArray[np.int32]
+from qkv.text.tokenizer import Pieces, Tokenizer
 
 SPECIAL_TOKENS = 2
 
@@ -53,11 +50,6 @@ class TruncationSettings(Settings):
             raise RecipeError(
                 f"truncation.max_tokens is {tokens}, but the encoder reads {positions} at once",
                 remedy=f"set it to {positions} or less",
-            )
-        if tokens <= SPECIAL_TOKENS:
-            raise RecipeError(
-                f"the encoder reads {positions} tokens at once, two of them special",
-                remedy="choose another encoder",
             )
         if problem := self._misfit(tokens):
             raise RecipeError(f"truncation.{problem}", remedy="set it lower")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -110,13 +110,9 @@ class TrainingState:
     best_epoch: int = 0
     epochs: list[dict[str, Any]] = field(default_factory=list)
 
-    def facts(self) -> dict[str, Any]:
-        """As plain JSON."""
-        return asdict(self)
-
     @classmethod
     def from_facts(cls, facts: dict[str, Any]) -> Self:
-        """The inverse of `facts`."""
+        """The inverse of `dataclasses.asdict`."""
         tallies = {key: RunningMean(**facts[key]) for key in ("in_epoch", "since_log")}
         return cls(**{**facts, **tallies})
 

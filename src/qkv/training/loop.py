@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import FrameType
 from typing import Any, Literal, Protocol
 
@@ -406,7 +406,7 @@ class Fit:
         tensors = training_tensors(
             self._stepper.model, self._stepper.optimizer, self._stepper.average
         )
-        self._run.save_position(tensors, self.position.facts())
+        self._run.save_position(tensors, asdict(self.position))
         self._saved_at = time.monotonic()
 
     def _interrupted(self) -> None:

@@ -104,7 +104,13 @@ def _read(family: str, name: str | None) -> tuple[dict[str, Any], str]:
             f"unknown task {family!r}", remedy=nearest(family, families, what="tasks")
         )
     if name is not None and name.endswith(".toml"):
-        return _parse_toml(_read_file(Path(name)), name), name
+        try:
+            text = Path(name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(
+                f"cannot read recipe {name}: {error}", remedy="name a readable TOML file"
+            ) from None
+        return _parse_toml(text, name), name
     known = families[family]
     chosen = name or next(default for default in DEFAULT_NAMES if default in known)
     if chosen not in known:
@@ -115,15 +121,6 @@ def _read(family: str, name: str | None) -> tuple[dict[str, Any], str]:
     where = f"{family}/{chosen}"
     file = resources.files("qkv") / "recipes" / family / f"{chosen}.toml"
     return _parse_toml(file.read_text(encoding="utf-8"), where), where
-
-
-def _read_file(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(
-            f"cannot read recipe {path}: {error}", remedy="name a readable TOML file"
-        ) from None
 
 
 def _parse_toml(text: str, where: str) -> dict[str, Any]:

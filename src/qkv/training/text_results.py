@@ -47,11 +47,6 @@ class TextModels:
     stack: Stack | None = None
     answers: dict[str, dict[str, LogProbabilities]] = field(default_factory=dict)
 
-    @property
-    def answering(self) -> str:
-        """The model that the run's classifier answers by."""
-        return "neural" if self.stack is None else "stacked"
-
 
 def evaluated_splits(dataset: TextDataset) -> dict[str, TextSplit]:
     """Validation and test, as far as they are there."""
@@ -137,7 +132,8 @@ def finish_text(
         cut={name: vars(classifier.reading.cut(of_split)) for name, of_split in texts.items()},
     )
     if dataset.test is not None:
-        _save_test(run, dataset.test, fitted.answers[fitted.answering]["test"], classifier)
+        answers = fitted.answers.get("stacked", fitted.answers["neural"])
+        _save_test(run, dataset.test, answers["test"], classifier)
 
 
 def _scores(log_probabilities: LogProbabilities, labels: IntArray) -> dict[str, Any]:

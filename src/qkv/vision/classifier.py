@@ -1,4 +1,4 @@
-"""A trained ViT that answers for files, pictures and arrays."""
+"""A trained ViT that classifies image files, PIL images and arrays."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from qkv.vision.vit import ViT, ViTSettings
 
 
 class Preprocessing(Settings):
-    """How pixels become model input; saved with the model, so that answers can be repeated."""
+    """How pixels become model input; saved with the model, so that predictions can be repeated."""
 
     image_size: int = Field(ge=1, le=1024)
     """Side of the square input, in pixels; files are resized to it and centre-cropped."""
@@ -126,11 +126,7 @@ class VisionClassifier(Classifier[ImageInput, UInt8Array]):
         return logits.float().cpu() / self.temperature
 
     def predict_logits(self, split: ImageSplit, *, batch_size: int = 1000) -> Tensor:
-        """Logits of every image of a split, with the temperature applied.
-
-        Returns:
-            float32 (examples, classes), on the CPU.
-        """
+        """`logits` of every image of a split, `batch_size` at a time."""
         logits = predict_logits(self.model, split, self.preprocessing, batch_size, self.device)
         return logits / self.temperature
 

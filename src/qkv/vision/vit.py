@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from qkv.attention.multihead import AttentionKernel, MultiHeadAttention
 from qkv.attention.multihead_cpu import Dropout, keep_mask
-from qkv.autograd import without_second_derivative
+from qkv.autograd import autocast_dtype, without_second_derivative
 from qkv.settings import Settings
 
 
@@ -171,10 +171,7 @@ class MLP(nn.Sequential):
         assert isinstance(up, nn.Linear)
         assert isinstance(dropout, Dropout)
         assert isinstance(down, nn.Linear)
-        dtype = x.dtype
-        if torch.is_autocast_enabled("cpu"):
-            # A function with its own gradient sits outside autocast, so it casts for itself.
-            dtype = torch.get_autocast_dtype("cpu")
+        dtype = autocast_dtype(x)
         output: Tensor = _MLPFunction.apply(  # type: ignore[no-untyped-call]
             x.to(dtype),
             up.weight.to(dtype),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,25 @@ from qkv.runs import Run
 from qkv.text.classifier import TextClassifier
 from qkv.training.data import fingerprint, load_dataset, test_split
 from qkv.training.recipe import parse_recipe
+from qkv.training.text_recipe import TextRecipe
 from qkv.training.training_settings import Recipe
+from qkv.training.vision_task import VisionRecipe
 from qkv.vision.classifier import VisionClassifier
 
 # Between two reports of progress; as many as are encoded together.
 TEXTS_AT_ONCE = 512
 SCORES = ("examples", "accuracy", "accuracy_interval_95", "loss")
+
+
+def evaluate_images(
+    classifier: VisionClassifier,
+    split: ImageSplit,
+    known: Mapping[str, Any] | None,  # noqa: ARG001
+    reporter: Reporter,  # noqa: ARG001
+) -> dict[str, Any]:
+    """The document of `evaluate_predictions`; the last two arguments are those of texts."""
+    logits = classifier.predict_logits(split).numpy()
+    return evaluate_predictions(logits, split.labels, classifier.class_names)
 
 
 def evaluate_texts(
@@ -135,27 +148,35 @@ def labelled_examples(
         )
     if recipe.task != classifier.task:
         raise RunError(f"{run.path}: config and recipe disagree", remedy="restore the folder")
-    if data is None:
-        return _own_test(known, recipe, data, skip_bad, reporter)
-    if isinstance(classifier, VisionClassifier) and recipe.data.dataset == "folder":
-        images, _ = load_labelled_images(
-            data,
-            classifier.class_names,
-            image_size=classifier.preprocessing.image_size,
-            channels=classifier.preprocessing.channels,
-            skip_bad=skip_bad,
-            progress=reporter.progress("data", "files"),
-        )
-        return Examples(images, str(data), False)
-    if isinstance(classifier, TextClassifier) and _is_labelled(Path(data), recipe, classifier):
-        texts = _texts(classifier, recipe, data, skip_bad, columns, reporter)
-        return Examples(texts, str(data), False)
+    evaluation = EVALUATIONS[recipe.task]
+    if data is not None and evaluation.is_labelled(Path(data), recipe, classifier):
+        split = evaluation.read(classifier, recipe, data, skip_bad, columns, reporter)
+        return Examples(split, str(data), False)
     return _own_test(known, recipe, data, skip_bad, reporter)
+
+
+def _images(
+    classifier: VisionClassifier,
+    recipe: VisionRecipe,  # noqa: ARG001
+    data: Path | str,
+    skip_bad: bool,
+    columns: Mapping[str, str],  # noqa: ARG001
+    reporter: Reporter,
+) -> ImageSplit:
+    images, _ = load_labelled_images(
+        data,
+        classifier.class_names,
+        image_size=classifier.preprocessing.image_size,
+        channels=classifier.preprocessing.channels,
+        skip_bad=skip_bad,
+        progress=reporter.progress("data", "files"),
+    )
+    return images
 
 
 def _texts(
     classifier: TextClassifier,
-    recipe: Recipe,
+    recipe: TextRecipe,
     data: Path | str,
     skip_bad: bool,
     columns: Mapping[str, str],
@@ -193,11 +214,34 @@ def _own_test(
     return Examples(test_split(dataset), f"test split of {dataset.name}", same)
 
 
-def _is_labelled(data: Path, recipe: Recipe, classifier: TextClassifier) -> bool:
+def _is_labelled(data: Path, recipe: TextRecipe, classifier: TextClassifier) -> bool:
     """Whether a path holds texts under the classes of the model, or a known data set itself."""
     if recipe.data.dataset == "table" or data.is_file():
         return True
     return any((data / name).is_dir() for name in classifier.class_names)
+
+
+@dataclass(frozen=True)
+class TaskEvaluation:
+    """How classifiers of a task are evaluated.
+
+    Attributes:
+        is_labelled: whether a path holds examples under the classes of the model.
+        read: those examples, as a split.
+        evaluate: the evaluation document of a split.
+    """
+
+    is_labelled: Callable[[Path, Any, Any], bool]
+    read: Callable[..., Any]
+    evaluate: Callable[..., dict[str, Any]]
+
+
+EVALUATIONS: dict[str, TaskEvaluation] = {
+    "vision": TaskEvaluation(
+        lambda _, recipe, __: recipe.data.dataset == "folder", _images, evaluate_images
+    ),
+    "text": TaskEvaluation(_is_labelled, _texts, evaluate_texts),
+}
 
 
 def evaluate(
@@ -232,10 +276,5 @@ def evaluate(
     examples = labelled_examples(
         run, classifier, data, skip_bad=skip_bad, columns=columns, reporter=reporter
     )
-    split = examples.split
-    if isinstance(classifier, TextClassifier) and isinstance(split, TextSplit):
-        return evaluate_texts(
-            classifier, split, run.record() if examples.tested else None, reporter
-        )
-    logits = classifier.predict_logits(split).numpy()
-    return evaluate_predictions(logits, split.labels, classifier.class_names)
+    known = run.record() if examples.tested else None
+    return EVALUATIONS[classifier.task].evaluate(classifier, examples.split, known, reporter)

@@ -13,7 +13,7 @@ from qkv.errors import RunError
 from qkv.loading import load
 from qkv.predictions import Classifier
 from qkv.runs import Run
-from qkv.serving.predictors import Predictor, predictor_of
+from qkv.serving.predictors import PREDICTORS, Predictor
 
 _NOT_IN_AN_ID = re.compile(r"[^a-z0-9._-]+")
 _LONGEST_ID = 64
@@ -84,7 +84,9 @@ def open_models(paths: Sequence[Path], *, device: DeviceName = "cpu") -> Models:
             )
         classifier = load(run, device=device)
         name = _free_id(run.path.resolve().name, models)
-        models[name] = ServedModel(name, run, record, classifier, predictor_of(classifier))
+        models[name] = ServedModel(
+            name, run, record, classifier, PREDICTORS[classifier.task](classifier)
+        )
     return models
 
 

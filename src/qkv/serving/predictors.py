@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,6 @@ from qkv.data.image_decode import LargeImageError, decode, resize_and_crop
 from qkv.errors import DataError
 from qkv.explanation.text_attention import POOL, attention_choices, text_attention
 from qkv.explanation.vision_attention import attention_weights
-from qkv.predictions import Classifier
 from qkv.serving.settings import ServingSettings
 from qkv.serving.worker_process import ImageProcesses
 from qkv.text.classifier import HEAD_BATCH_TOKENS, TextClassifier
@@ -345,12 +344,11 @@ class TextPredictor:
 Predictor = ImagePredictor | TextPredictor
 
 
-def predictor_of(classifier: Classifier[Any, Any]) -> Predictor:
-    """The predictor of a classifier; it loads what is loaded late."""
-    if isinstance(classifier, VisionClassifier):
-        return ImagePredictor(classifier)
-    assert isinstance(classifier, TextClassifier)
-    return TextPredictor(classifier)
+PREDICTORS: dict[str, Callable[[Any], Predictor]] = {
+    "vision": ImagePredictor,
+    "text": TextPredictor,
+}
+"""By the task of a classifier."""
 
 
 def _one_of(what: str, given: str, known: list[str]) -> str:

@@ -124,10 +124,6 @@ class TextRecipeTraining:
         padded = nn.utils.rnn.pad_sequence(list(states), batch_first=True)
         return self._evaluate(padded, torch.arange(padded.shape[1]) < lengths[:, None])
 
-    def close(self) -> None:
-        """Let go of the states' files, so that their folder can be removed."""
-        self._reader.close()
-
     @torch.no_grad()
     def _evaluate(self, states: Tensor, attention_mask: Tensor) -> Tensor:
         self.model.eval()
@@ -198,12 +194,9 @@ def measure(*, quick: bool = False, progress: Progress | None = None) -> dict[st
             qkv = TextRecipeTraining(recipes[head], encoder, sample, 2, device, Path(scratch))
             # The second head finds the states of the first.
             encoding_seconds += qkv.encoding_seconds
-            try:
-                gate = np.concatenate([batch[:GATE_TEXTS_A_BATCH] for batch in batches])
-                agreement = require_same_logits(head, plain, qkv, exact, sample, gate)
-                case = _measure_head(plain, qkv, batches, sample_lengths, rounds, advance)
-            finally:
-                qkv.close()
+            gate = np.concatenate([batch[:GATE_TEXTS_A_BATCH] for batch in batches])
+            agreement = require_same_logits(head, plain, qkv, exact, sample, gate)
+            case = _measure_head(plain, qkv, batches, sample_lengths, rounds, advance)
             ratios[head] = case.pop("ratio")
             for name in ("plain", "qkv"):
                 case[f"{name}_epoch_seconds"] = scale * case[f"{name}_sample_seconds"]

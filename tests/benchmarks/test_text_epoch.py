@@ -58,8 +58,7 @@ def trainings(request, bert, tmp_path):
         SAMPLE.labels,
         CPU,
     )
-    yield head, plain, qkv, exact
-    qkv.close()
+    return head, plain, qkv, exact
 
 
 def test_document(reviews, capfd):
@@ -197,7 +196,6 @@ def test_same_weights_as_the_projects_training(tmp_path, changes):
         assert training.step(batch) == float(stepper.step(batch, number).loss)
     for name, weights in task.model.state_dict().items():
         assert torch.equal(training.model.state_dict()[name], weights), name
-    training.close()
 
 
 def test_texts_are_cut_into_the_recipes_batches(tmp_path):
@@ -210,14 +208,13 @@ def test_texts_are_cut_into_the_recipes_batches(tmp_path):
     batches = training.batches_of(few)
     assert sorted(np.concatenate(batches)) == sorted(few)
     assert all(len(batch) == 1 or len(batch) * rows[batch].max() <= 200 for batch in batches)
-    training.close()
 
 
 def test_states_that_are_there_are_not_encoded_again(tmp_path, monkeypatch):
     recipe = recipe_with(tiny_bert(tmp_path / "bert"))
     encoder = open_text_encoder(recipe.encoder, device=CPU)
     texts = small_imdb(12).train
-    TextRecipeTraining(recipe, encoder, texts, 2, CPU, tmp_path / "states").close()
+    TextRecipeTraining(recipe, encoder, texts, 2, CPU, tmp_path / "states")
 
     def never(*_args, **_kwargs):
         raise AssertionError("encoded again")
@@ -226,7 +223,6 @@ def test_states_that_are_there_are_not_encoded_again(tmp_path, monkeypatch):
     again = TextRecipeTraining(recipe, encoder, texts, 2, CPU, tmp_path / "states")
     assert np.isfinite(again.step(np.arange(12)))
     assert not (tmp_path / "cache").exists()
-    again.close()
 
 
 def test_batches_are_the_middle_ones_of_equal_shares():

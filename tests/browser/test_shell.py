@@ -89,9 +89,10 @@ def images(visit: Visit) -> Page:
 
 
 def settle(page: Page) -> None:
-    """Until nothing of the image at the beginning is still under way."""
+    """Until nothing of an image is still under way."""
     page.locator(PAINTED).wait_for()
     page.locator(".faithfulness").wait_for()
+    page.wait_for_function("() => !document.querySelector('main [aria-busy]')")
 
 
 @pytest.fixture

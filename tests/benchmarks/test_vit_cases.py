@@ -120,14 +120,18 @@ TINY = {
 }
 
 
+def random_images(seed, count, size, classes):
+    generator = np.random.default_rng(seed)
+    return ImageSplit(
+        store=generator.integers(0, 256, (count, 1, size, size), dtype=np.uint8),
+        rows=np.arange(count),
+        labels=generator.integers(0, classes, count),
+    )
+
+
 @pytest.fixture
 def data():
-    generator = np.random.default_rng(1)
-    split = ImageSplit(
-        store=generator.integers(0, 256, (40, 1, 8, 8), dtype=np.uint8),
-        rows=np.arange(40),
-        labels=generator.integers(0, 3, 40),
-    )
+    split = random_images(1, 40, 8, 3)
     return ImageDataset("tiny", ("a", "b", "c"), split, None, split, "generated", {})
 
 
@@ -161,12 +165,7 @@ def test_same_weights_and_accuracy_as_the_training_loop(data, tmp_path, ema_deca
 
 @pytest.fixture
 def pair():
-    generator = np.random.default_rng(0)
-    split = ImageSplit(
-        store=generator.integers(0, 256, (12, 1, 28, 28), dtype=np.uint8),
-        rows=np.arange(12),
-        labels=generator.integers(0, 10, 12),
-    )
+    split = random_images(0, 12, 28, 10)
     data = ImageDataset("random", tuple("abcdefghij"), split, None, split, "generated", {})
     device = torch.device("cpu")
     recipe = load_recipe("fashion-mnist", "reference")

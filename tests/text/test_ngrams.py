@@ -305,7 +305,11 @@ def spoilt(name: str, change: Any) -> dict[str, torch.Tensor]:
         ("weights", lambda t: t[:, 1:], r"weights is float32 \(3, \d+\), not float32"),
         ("weights", lambda t: t[:1], "weights is"),
         ("weights", lambda t: t.double(), "weights is float64"),
+        ("weights", lambda t: t * float("nan"), "weights is not all finite"),
         ("bias", lambda t: t[:2], r"bias is float32 \(2,\), not float32 \(3,\)"),
+        ("buckets", lambda t: t.flip(0), "ascend"),
+        ("buckets", lambda t: t // 2 + 2**30, "out of range"),
+        ("buckets", lambda t: t - 2**30, "out of range"),
         ("buckets", lambda t: t[None], "buckets is int32"),
         ("fitted_texts", lambda t: t[None], "fitted_texts is"),
     ],
@@ -322,6 +326,8 @@ def test_tensors_of_another_model_are_refused() -> None:
         NGramModel.from_tensors(NGramSettings(kind="tfidf"), 3, tensors)
     with pytest.raises(RunError, match="bias is float32"):
         NGramModel.from_tensors(NGramSettings(), 2, tensors)
+    with pytest.raises(RunError, match="out of range"):
+        NGramModel.from_tensors(NGramSettings(hash_bits=8), 3, tensors)
     with pytest.raises(RunError, match="extra is float32 .*, not there"):
         NGramModel.from_tensors(NGramSettings(), 3, {**tensors, "extra": tensors["bias"]})
     with pytest.raises(RunError, match="buckets is missing"):

@@ -210,11 +210,14 @@ def test_layers_that_do_not_stand_alone_cannot_be_left_out(tmp_path: Path) -> No
 
 def test_tokens_for_a_whole_encoder(tiny: Path) -> None:
     encoder = opened(tiny, below="all")
-    held = held_ids(encoder.prepare(TEXTS))
+    held = held_ids(encoder, encoder.prepare(TEXTS))
     assert held.lengths.tolist() == encoder.prepare(TEXTS).rows.tolist()
     ids, mask = held.padded(np.array([0]))
     assert mask.all()
     assert ids[0].tolist() == [2, *encoder.tokenizer.encode(["good film"])[0], 3]
+    in_windows = opened(tiny, truncation={"kind": "windows", "overlap_tokens": 7})
+    with pytest.raises(RecipeError, match="overlapping windows"):
+        held_ids(in_windows, in_windows.prepare(TEXTS))
 
 
 def test_truncation_that_does_not_fit_is_refused_before_anything_is_read(tiny: Path) -> None:

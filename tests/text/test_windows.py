@@ -121,6 +121,7 @@ def test_what_is_cut_off_is_counted(kind: str) -> None:
         ({"max_tokens": 600}, 512, "max_tokens is 600, but the encoder reads 512 at once; set it"),
         ({"kind": "windows"}, 100, "overlap_tokens is 128, but must be below the window's 98"),
         ({"kind": "head+tail"}, 130, "head_tokens is 128, but must be below the window's 128"),
+        ({}, 2, "the encoder reads 2 tokens at once, two of them special"),
     ],
 )
 def test_settings_that_do_not_fit_the_encoder(

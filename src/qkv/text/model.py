@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from qkv.data.dataset import IntArray
-from qkv.errors import RunError
+from qkv.errors import RecipeError, RunError
 from qkv.measurement.memory import BATCHES_BETWEEN, release_free_memory
 from qkv.progress import Progress
 from qkv.text.encoder import EncoderSettings
@@ -166,7 +166,7 @@ class Reading:
             DataError: the disk lacks the room.
         """
         if self.unfrozen == "all":
-            return [held_ids(self.encoder.prepare(texts)) for texts in splits]
+            return [held_ids(self.encoder, self.encoder.prepare(texts)) for texts in splits]
         everything = [text for texts in splits for text in texts]
         self.cache.fill(self.encoder, everything, progress=progress, note=note)
         return [self.cache.reader(texts) for texts in splits]
@@ -204,7 +204,7 @@ class Reading:
     def prepared_inputs(self, prepared: Prepared) -> Inputs:
         """Inputs of texts that are tokenised already; they are all in memory at once."""
         if self.unfrozen == "all":
-            return held_ids(prepared)
+            return held_ids(self.encoder, prepared)
         return held_states(self.encoder, prepared, self._kind)
 
 
@@ -234,6 +234,15 @@ def held_states(encoder: TextEncoder, prepared: Prepared, kind: Kind = "float16"
     return HeldInputs(prepared.rows, lambda index: unpack(*packed[index]))
 
 
-def held_ids(prepared: Prepared) -> HeldInputs:
-    """Token ids of texts of one window each, for a model that holds the whole encoder."""
+def held_ids(encoder: TextEncoder, prepared: Prepared) -> HeldInputs:
+    """Token ids of texts of one window each, for a model that holds the whole encoder.
+
+    Raises:
+        RecipeError: texts are read in several windows, which have no one list of tokens.
+    """
+    if encoder.settings.truncation.kind == "windows":
+        raise RecipeError(
+            "texts in overlapping windows have no one list of tokens",
+            remedy="choose another truncation",
+        )
     return HeldInputs(prepared.rows, lambda index: torch.from_numpy(prepared.window(index)).long())

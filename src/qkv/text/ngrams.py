@@ -318,13 +318,22 @@ class NGramModel:
         if settings.kind == "tfidf":
             wanted["idf"] = f"float32 {(size,)}"
         found = {name: f"{array.dtype} {array.shape}" for name, array in arrays.items()}
-        for name in sorted({*found, *wanted}):
-            if found.get(name) != wanted.get(name):
-                raise RunError(
-                    f"n-gram model ({settings.kind}): {name} is {found.get(name, 'missing')}, not "
-                    f"{wanted.get(name, 'there')}",
-                    remedy="restore the run's model file, or train again",
-                )
+        wrong = [
+            f"{name} is {found.get(name, 'missing')}, not {wanted.get(name, 'there')}"
+            for name in sorted({*found, *wanted})
+            if found.get(name) != wanted.get(name)
+        ] or [f"{name} is not all finite" for name in found if not np.isfinite(arrays[name]).all()]
+        # Other settings than those of the fit would give other features, and no error.
+        if not wrong and size:
+            buckets = arrays["buckets"]
+            inside = 0 <= buckets[0] <= buckets[-1] < 2**settings.hash_bits
+            if not (inside and (np.diff(buckets) > 0).all()):
+                wrong = ["buckets do not ascend or lie out of range"]
+        if wrong:
+            raise RunError(
+                f"n-gram model ({settings.kind}): {wrong[0]}",
+                remedy="restore the run's model file, or train again",
+            )
         fitted_texts = int(arrays.pop("fitted_texts"))
         return cls(settings, num_classes, **{"idf": None, **arrays}, fitted_texts=fitted_texts)
 

@@ -51,6 +51,11 @@ class TruncationSettings(Settings):
                 f"truncation.max_tokens is {tokens}, but the encoder reads {positions} at once",
                 remedy=f"set it to {positions} or less",
             )
+        if tokens <= SPECIAL_TOKENS:
+            raise RecipeError(
+                f"the encoder reads {positions} tokens at once, two of them special",
+                remedy="choose another encoder",
+            )
         if problem := self._misfit(tokens):
             raise RecipeError(f"truncation.{problem}", remedy="set it lower")
         return tokens - SPECIAL_TOKENS
